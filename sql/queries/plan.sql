@@ -1,0 +1,92 @@
+-- plan: decides which events are next, gives them positions, and returns them in position order.
+--
+--   $1 rows: at most so many events     $2 bytes: stop after so many bytes of payload (at least one event)
+--   $3 system identifier of this cluster  $4 its timeline  $5 name of the relay
+--
+-- One statement, one snapshot, here called "now". The last batch is the cursor (head, snapshot):
+--   fresh = rows with id > head
+--   late  = rows with id <= head that the cursor's snapshot could not see
+-- Nothing is missed. A row with a smaller id than a visible one drew its id earlier, so its transaction owned
+-- an xid before the snapshot that saw the larger one (xid stands before id, CACHE 1). If that snapshot did not see
+-- it, it was running: its xid is in xip, or at least xmax, for pg_snapshot_xmax is only the latest COMPLETED xid + 1.
+-- It also owned its xid before the batch row drew its own, which bounds the scan above xmax.
+--
+-- More than $1 late rows are planned page by page: between two fixed snapshots the set is fixed, so the batch keeps
+-- the older one (late_from, late_until) and how far the set is planned (late_after) until the set is done. Until then
+-- nothing fresh is taken; whatever ends meanwhile is late for the newer snapshot, and is found after the set.
+--
+-- The caller runs it in a transaction of its own and uses the rows only after the commit. A unique violation on
+-- batch_pkey means that another planner won.
+--
+-- Plan expected, also on tables never analyzed: batch_pkey backward for the cursor; per finished transaction of xip
+-- event_xid_id (xid = x and id in range); event_xid_id for the range above xmax; event_pkey for fresh. The sums in
+-- (id + 0) keep the primary key from being used for "id <= head".
+WITH cursor AS MATERIALIZED (
+    SELECT last_position, head, snapshot,
+           coalesce(late_from, snapshot)                                             AS base,
+           CASE WHEN late_from IS NULL THEN xid ELSE late_until END                  AS until,
+           CASE WHEN late_from IS NULL THEN pg_current_snapshot() ELSE snapshot END  AS sees,
+           coalesce(late_after, 0)                                                   AS after,
+           late_from IS NOT NULL                                                     AS paging
+      FROM outbox.batch
+     ORDER BY first_position DESC
+     LIMIT 1
+), late AS MATERIALIZED (
+    SELECT l.*
+      FROM cursor c
+     CROSS JOIN LATERAL (
+        SELECT x FROM pg_snapshot_xip(c.base) AS x WHERE pg_visible_in_snapshot(x, c.sees)) AS finished
+     CROSS JOIN LATERAL (
+        SELECT id, event_id, subject, key, payload, content_type, headers, resend_of, created_at
+          FROM outbox.event
+         WHERE xid = finished.x AND id > c.after AND id <= c.head
+         ORDER BY id
+         LIMIT $1::bigint + 1) AS l
+    UNION ALL
+    SELECT l.*
+      FROM cursor c
+     CROSS JOIN LATERAL (
+        SELECT id, event_id, subject, key, payload, content_type, headers, resend_of, created_at
+          FROM outbox.event
+         WHERE xid >= pg_snapshot_xmax(c.base) AND xid < c.until
+           AND id + 0 > c.after AND id + 0 <= c.head
+           AND pg_visible_in_snapshot(xid, c.sees)
+         ORDER BY id + 0
+         LIMIT $1::bigint + 1) AS l
+), fresh AS (
+    SELECT f.*
+      FROM cursor c
+     CROSS JOIN LATERAL (
+        SELECT id, event_id, subject, key, payload, content_type, headers, resend_of, created_at
+          FROM outbox.event
+         WHERE id > c.head
+         ORDER BY id
+         LIMIT $1::bigint) AS f
+     WHERE NOT c.paging AND (SELECT count(*) FROM late) <= $1::bigint
+), candidate AS (
+    SELECT *, row_number() OVER w AS n,
+           sum(octet_length(payload)::bigint) OVER w - octet_length(payload) AS bytes_before
+      FROM (SELECT * FROM late UNION ALL SELECT * FROM fresh) AS u
+    WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)
+), next AS MATERIALIZED (
+    SELECT * FROM candidate WHERE n <= $1::bigint AND (bytes_before < $2::bigint OR n = 1)
+), chosen AS (
+    SELECT count(*) AS n, max(id) AS last, range_agg(int8range(id, id, '[]')) AS ids,
+           count(*) FILTER (WHERE id <= (SELECT head FROM cursor)) AS n_late
+      FROM next
+), planned AS (
+    INSERT INTO outbox.batch (first_position, last_position, ids, head, snapshot,
+                              late_from, late_until, late_after, system_identifier, timeline, relay)
+    SELECT c.last_position + 1, c.last_position + n.n, n.ids, greatest(n.last, c.head), c.snapshot_next,
+           CASE WHEN more THEN c.base END, CASE WHEN more THEN c.until END, CASE WHEN more THEN n.last END,
+           $3::bigint, $4::integer, $5::text
+      FROM (SELECT *, CASE WHEN paging THEN snapshot ELSE pg_current_snapshot() END AS snapshot_next FROM cursor) AS c
+     CROSS JOIN chosen AS n
+     CROSS JOIN LATERAL (SELECT n.n_late < (SELECT count(*) FROM late) AS more) AS m
+     WHERE n.n > 0
+    RETURNING first_position, planned_at
+)
+SELECT p.first_position + n.n - 1 AS position, n.id, n.event_id, n.subject, n.key, n.payload, n.content_type,
+       n.headers, n.resend_of, n.created_at, p.planned_at
+  FROM next AS n CROSS JOIN planned AS p
+ ORDER BY n.id;
