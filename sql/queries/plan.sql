@@ -65,7 +65,7 @@ WITH cursor AS MATERIALIZED (
      WHERE NOT c.paging AND (SELECT count(*) FROM late) <= $1::bigint
 ), candidate AS (
     SELECT *, row_number() OVER w AS n,
-           sum(octet_length(payload)::bigint) OVER w - octet_length(payload) AS bytes_before
+           sum(octet_length(payload)) OVER w - octet_length(payload) AS bytes_before
       FROM (SELECT * FROM late UNION ALL SELECT * FROM fresh) AS u
     WINDOW w AS (ORDER BY id ROWS UNBOUNDED PRECEDING)
 ), next AS MATERIALIZED (

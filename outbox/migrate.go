@@ -1,0 +1,160 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	text "github.com/seed-6eff6314/outbox-relay/sql"
+)
+
+// Migration is one step of the schema, applied or not.
+type Migration struct {
+	Version   int       `json:"version"`
+	Name      string    `json:"name"`
+	AppliedAt time.Time `json:"applied_at,omitzero"` // zero: pending
+}
+
+// Beginner is *pgxpool.Pool or *pgx.Conn.
+type Beginner interface {
+	DB
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
+// Migrate brings the schema to the newest version, and makes it when it is missing: each migration in a transaction
+// of its own, all under an advisory lock, so that any number may run at once. It returns what it applied. A schema
+// with a gap is ErrMigrationGap, one from a newer program ErrNewerSchema; both are left as they are.
+func (t *Table) Migrate(ctx context.Context, db Beginner) ([]Migration, error) {
+	var applied []Migration
+	for range text.Version() + 1 { // each round applies one, the last finds none
+		m, err := t.migrateOne(ctx, db)
+		if err != nil {
+			return applied, fmt.Errorf("migrate schema %q: %w", t.q.Schema, err)
+		}
+		if m == nil {
+			break
+		}
+		applied = append(applied, *m)
+	}
+	return applied, nil
+}
+
+func (t *Table) migrateOne(ctx context.Context, db Beginner) (done *Migration, err error) {
+	err = pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, t.q.MigrationLock); err != nil {
+			return fmt.Errorf("take the migration lock: %w", err)
+		}
+		// Not CREATE IF NOT EXISTS alone: that needs the right to create schemas even where the schema exists.
+		var exists bool
+		if err := tx.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", t.quoted()).Scan(&exists); err != nil {
+			return fmt.Errorf("look for the schema: %w", err)
+		}
+		if !exists {
+			if _, err := tx.Exec(ctx, "CREATE SCHEMA "+t.quoted()); err != nil {
+				return fmt.Errorf("create the schema: %w", err)
+			}
+		}
+		if _, err := tx.Exec(ctx, t.q.MigrationTable); err != nil {
+			return fmt.Errorf("create the migration table: %w", err)
+		}
+		have, err := t.applied(ctx, tx)
+		if err != nil || len(have) == text.Version() {
+			return err
+		}
+		next := text.Migrations()[len(have)]
+		if _, err := tx.Exec(ctx, t.SQL(next.SQL)); err != nil {
+			return fmt.Errorf("apply %03d_%s: %w", next.Version, next.Name, positioned(err, next.SQL))
+		}
+		if _, err := tx.Exec(ctx, t.q.MigrationInsert, next.Version, next.Name); err != nil {
+			return fmt.Errorf("record %03d_%s: %w", next.Version, next.Name, err)
+		}
+		done = &Migration{Version: next.Version, Name: next.Name, AppliedAt: time.Now()}
+		return nil
+	})
+	return done, err
+}
+
+// MigrationStatus lists every migration that this program knows, pending ones without a time.
+func (t *Table) MigrationStatus(ctx context.Context, db DB) ([]Migration, error) {
+	have, err := t.applied(ctx, db)
+	if err != nil && !errors.Is(err, ErrNotMigrated) {
+		return nil, err
+	}
+	for _, m := range text.Migrations()[len(have):] {
+		have = append(have, Migration{Version: m.Version, Name: m.Name})
+	}
+	return have, nil
+}
+
+// CheckMigrated returns nil when the schema is at the version of this program, ErrNotMigrated when it is older
+// or missing, ErrNewerSchema when it is newer.
+func (t *Table) CheckMigrated(ctx context.Context, db DB) error {
+	have, err := t.applied(ctx, db)
+	if err != nil {
+		return err
+	}
+	if len(have) < text.Version() {
+		return fmt.Errorf("%w: schema %q is at version %d of %d; run: outbox migrate up --schema %s",
+			ErrNotMigrated, t.q.Schema, len(have), text.Version(), t.q.Schema)
+	}
+	return nil
+}
+
+// MigrationSQL is everything Migrate would do to an empty database, as one script for psql and other tools.
+func (t *Table) MigrationSQL() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "BEGIN;\n%s;\nCREATE SCHEMA IF NOT EXISTS %s;\n%s\n", strings.TrimSuffix(strings.TrimSpace(t.q.MigrationLock), ";"), t.quoted(), t.q.MigrationTable)
+	for _, m := range text.Migrations() {
+		fmt.Fprintf(&b, "%s\n%s\n", t.SQL(m.SQL), t.SQL(fmt.Sprintf("INSERT INTO outbox.migration (version, name) VALUES (%d, '%s');", m.Version, m.Name)))
+	}
+	b.WriteString("COMMIT;\n")
+	return b.String()
+}
+
+// applied lists the migrations that the schema has, refusing a gap and a version that this program does not know.
+func (t *Table) applied(ctx context.Context, db DB) ([]Migration, error) {
+	rows, err := db.Query(ctx, t.q.MigrationList)
+	if err != nil {
+		return nil, t.listed(err)
+	}
+	have, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Migration])
+	if err != nil {
+		return nil, t.listed(err)
+	}
+	for i, m := range have {
+		if m.Version != i+1 {
+			return nil, fmt.Errorf("%w: schema %q has version %d where %d belongs; restore the row of %s.migration that is missing",
+				ErrMigrationGap, t.q.Schema, m.Version, i+1, t.quoted())
+		}
+	}
+	if len(have) > text.Version() {
+		return nil, fmt.Errorf("%w: schema %q is at version %d, this program knows %d; run a newer outbox", ErrNewerSchema, t.q.Schema, len(have), text.Version())
+	}
+	return have, nil
+}
+
+func (t *Table) listed(err error) error {
+	if hasCode(err, undefinedTable) || hasCode(err, invalidSchemaName) {
+		return fmt.Errorf("%w: schema %q has no outbox; run: outbox migrate up --schema %s", ErrNotMigrated, t.q.Schema, t.q.Schema)
+	}
+	return fmt.Errorf("list migrations: %w", err)
+}
+
+func (t *Table) quoted() string { return pgx.Identifier{t.q.Schema}.Sanitize() }
+
+// positioned adds line and column to a PostgreSQL error that has a position in the script.
+func positioned(err error, script string) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || pg.Position <= 0 || int(pg.Position) > len(script) {
+		return err
+	}
+	before := script[:pg.Position-1]
+	line := strings.Count(before, "\n") + 1
+	column := len(before) - strings.LastIndexByte(before, '\n')
+	return fmt.Errorf("line %d, column %d: %w", line, column, err)
+}

@@ -1,0 +1,103 @@
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Planned is an event that has its position.
+type Planned struct {
+	Event
+	RowID     int64     // id of the row
+	PlannedAt time.Time // when its batch was planned, by the clock of the database
+	Parked    string    // reason, when the event was parked
+}
+
+// Page bounds what one Plan or Load returns. Both are at least 1; one event comes however large it is.
+type Page struct {
+	Events int // at most
+	Bytes  int // of payload; the event that passes it is the last
+}
+
+// Cursor is how far the plan goes.
+type Cursor struct {
+	LastPosition     int64 // 0 before the first batch
+	Head             int64 // the highest row id that has a position
+	SystemIdentifier int64 // of the cluster that planned the last batch; 0 before the first
+	Timeline         int32
+	Relay            string // who planned it
+	PlannedAt        time.Time
+}
+
+// Cursor reads the cursor.
+func (t *Table) Cursor(ctx context.Context, db DB) (Cursor, error) {
+	var c Cursor
+	err := db.QueryRow(ctx, t.q.Cursor).Scan(&c.LastPosition, &c.Head, &c.SystemIdentifier, &c.Timeline, &c.Relay, &c.PlannedAt)
+	if err != nil {
+		return Cursor{}, fmt.Errorf("read the cursor: %w", t.migrated(err))
+	}
+	return c, nil
+}
+
+// Load reads planned events from a position on, in position order. Fewer than page.Events does not mean that there
+// are no more: ask again from the position after the last. Parked ones come with their reason.
+func (t *Table) Load(ctx context.Context, db DB, from int64, page Page) ([]Planned, error) {
+	rows, err := db.Query(ctx, t.q.Load, from, page.Events, page.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("load planned events from position %d: %w", from, err)
+	}
+	events, err := scanPlanned(rows, 0, true)
+	if err != nil {
+		return nil, fmt.Errorf("load planned events from position %d: %w", from, err)
+	}
+	return events, nil
+}
+
+// scanPlanned reads the columns that plan.sql and load.sql share; load.sql adds the parking reason.
+func scanPlanned(rows pgx.Rows, size int, parked bool) ([]Planned, error) {
+	defer rows.Close()
+	out := make([]Planned, 0, size)
+	for rows.Next() {
+		var (
+			p        Planned
+			key      *string
+			headers  []byte
+			original *[16]byte
+		)
+		into := []any{&p.Position, &p.RowID, (*[16]byte)(&p.ID), &p.Subject, &key, &p.Payload, &p.ContentType, &headers,
+			&original, &p.CreatedAt, &p.PlannedAt, &p.Parked}
+		if !parked {
+			into = into[:len(into)-1]
+		}
+		if err := rows.Scan(into...); err != nil {
+			return nil, err
+		}
+		if key != nil {
+			p.Key = *key
+		}
+		if original != nil {
+			p.ResendOf = uuid.UUID(*original)
+		}
+		if headers != nil {
+			if err := json.Unmarshal(headers, &p.Headers); err != nil {
+				return nil, fmt.Errorf("decode headers of event %s: %w", p.ID, err)
+			}
+		}
+		out = append(out, p)
+	}
+	// Closed first: a deferred error of the commit comes after the last row.
+	rows.Close()
+	return out, rows.Err()
+}
+
+func (t *Table) migrated(err error) error {
+	if hasCode(err, undefinedTable) || hasCode(err, invalidSchemaName) || hasCode(err, undefinedFunction) {
+		return fmt.Errorf("%w: schema %q; run: outbox migrate up --schema %s: %w", ErrNotMigrated, t.q.Schema, t.q.Schema, err)
+	}
+	return err
+}

@@ -1,0 +1,127 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Session is the relay's one direct connection to PostgreSQL. It carries the leader lock, LISTEN, the lock that
+// stands for sleeping, and the plan, so that all of them end together. It must not pass a transaction pooler. One
+// goroutine uses it at a time.
+type Session struct {
+	t        *Table
+	conn     *pgx.Conn
+	relay    string
+	system   int64
+	timeline int32
+	asleep   bool
+}
+
+// OpenSession connects and prepares a session: settings, cluster identity, LISTEN. name is the relay's, shown as
+// application_name and written beside what it plans. The caller closes it.
+func (t *Table) OpenSession(ctx context.Context, config *pgx.ConnConfig, name string) (*Session, error) {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("open session: %w", err)
+	}
+	s := &Session{t: t, conn: conn, relay: name}
+	if err := s.prepare(ctx); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open session: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Session) prepare(ctx context.Context) error {
+	if _, err := s.conn.Exec(ctx, s.t.q.Session, "outbox relay "+s.relay); err != nil {
+		return fmt.Errorf("prepare settings: %w", err)
+	}
+	if err := s.conn.QueryRow(ctx, s.t.q.Cluster).Scan(&s.system, &s.timeline); err != nil {
+		return fmt.Errorf("identify the cluster: %w", err)
+	}
+	if err := s.t.CheckMigrated(ctx, s.conn); err != nil {
+		return err
+	}
+	// LISTEN comes before the first look at the table.
+	if _, err := s.conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.t.q.Channel}.Sanitize()); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	return nil
+}
+
+// Close ends the session and with it every lock it holds. It waits 5 s at most.
+func (s *Session) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_ = s.conn.Close(ctx) // whatever it says, the connection is gone
+}
+
+// Lead tries to become the one leader and says whether it did. It does not wait.
+func (s *Session) Lead(ctx context.Context) (bool, error) {
+	var leads bool
+	if err := s.conn.QueryRow(ctx, s.t.q.Lead).Scan(&leads); err != nil {
+		return false, fmt.Errorf("take the leader lock: %w", err)
+	}
+	return leads, nil
+}
+
+// Plan decides which events are next and returns them in position order: durable when it returns, none when
+// nothing waits. ErrPlanned means that another relay plans. See sql/queries/plan.sql for the protocol.
+func (s *Session) Plan(ctx context.Context, page Page) ([]Planned, error) {
+	rows, err := s.conn.Query(ctx, s.t.q.Plan, page.Events, page.Bytes, s.system, s.timeline, s.relay)
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	events, err := scanPlanned(rows, 0, false)
+	if hasCode(err, uniqueViolation) {
+		return nil, fmt.Errorf("plan: %w: %w", ErrPlanned, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	return events, nil
+}
+
+// Sleep tries to take the lock that makes writers notify, and says whether it did. It fails while a writer that
+// was told the relay is awake is still in flight. After a yes, look at the table once more, then Wait.
+func (s *Session) Sleep(ctx context.Context) (bool, error) {
+	if s.asleep {
+		return true, nil
+	}
+	if err := s.conn.QueryRow(ctx, s.t.q.Sleep).Scan(&s.asleep); err != nil {
+		return false, fmt.Errorf("take the sleep lock: %w", err)
+	}
+	return s.asleep, nil
+}
+
+// Awake gives the lock of Sleep back: writers stop to notify.
+func (s *Session) Awake(ctx context.Context) error {
+	if !s.asleep {
+		return nil
+	}
+	if _, err := s.conn.Exec(ctx, s.t.q.Awake); err != nil {
+		return fmt.Errorf("give the sleep lock back: %w", err)
+	}
+	s.asleep = false
+	return nil
+}
+
+// Asleep reports whether the session holds the lock of Sleep.
+func (s *Session) Asleep() bool { return s.asleep }
+
+// Wait returns nil on a wake, after d, or when ctx ends: in every case the caller looks at the table. The
+// connection stays usable. An error means that the session is lost.
+func (s *Session) Wait(ctx context.Context, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	_, err := s.conn.WaitForNotification(ctx)
+	if err == nil || ctx.Err() != nil && (pgconn.Timeout(err) || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	return fmt.Errorf("wait for a wake: %w", err)
+}

@@ -1,0 +1,113 @@
+// Package sql holds every statement and migration that this project sends, as text. Each file runs unmodified in
+// psql on the default schema; For gives the same texts for another one. It is a leaf: it imports nothing of ours.
+package sql
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+//go:embed migrations/*.sql queries/*.sql
+var files embed.FS
+
+// DefaultSchema is the schema that the files name.
+const DefaultSchema = "outbox"
+
+// Statements are the texts for one schema, each named after its file in queries/.
+type Statements struct {
+	Schema  string
+	Channel string // of NOTIFY
+
+	Attach, Attached, Awake, BaseInsert, Bases, Cluster, Cursor, Detach, Extend, Insert   string
+	Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable, Park, Plan string
+	ReceiptInsert, ReceiptLast, Session, Sleep, Status                                    string
+}
+
+// Migration is one numbered step of the schema.
+type Migration struct {
+	Version int    // from 1, without a gap
+	Name    string // for example "outbox"
+	SQL     string
+}
+
+// schemaName is strict so that a quoted schema is safe inside string literals too.
+var schemaName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$-]{0,47}$`)
+
+// qualifier finds the schema where the files use it: always before a dot.
+var qualifier = regexp.MustCompile(`\boutbox\.`)
+
+// For returns the statements for a schema of 1 to 48 letters, digits, _ - and $, beginning with a letter or _.
+func For(schema string) (Statements, error) {
+	if !schemaName.MatchString(schema) {
+		return Statements{}, fmt.Errorf("schema name %q: want 1 to 48 of A-Z a-z 0-9 _ - $, beginning with a letter or _", schema)
+	}
+	q := func(name string) string { return In(schema, read("queries/"+name+".sql")) }
+	return Statements{
+		Schema:          schema,
+		Channel:         In(schema, "outbox.wake"),
+		Attach:          q("attach"),
+		Attached:        q("attached"),
+		Awake:           q("awake"),
+		BaseInsert:      q("base_insert"),
+		Bases:           q("bases"),
+		Cluster:         q("cluster"),
+		Cursor:          q("cursor"),
+		Detach:          q("detach"),
+		Extend:          q("extend"),
+		Insert:          q("insert"),
+		Lead:            q("lead"),
+		Load:            q("load"),
+		MigrationInsert: q("migration_insert"),
+		MigrationList:   q("migration_list"),
+		MigrationLock:   q("migration_lock"),
+		MigrationTable:  q("migration_table"),
+		Park:            q("park"),
+		Plan:            q("plan"),
+		ReceiptInsert:   q("receipt_insert"),
+		ReceiptLast:     q("receipt_last"),
+		Session:         q("session"),
+		Sleep:           q("sleep"),
+		Status:          q("status"),
+	}, nil
+}
+
+// In puts a text of this package, or one written like it, into a schema whose name For accepts.
+func In(schema, text string) string {
+	if schema == DefaultSchema {
+		return text
+	}
+	return qualifier.ReplaceAllLiteralString(text, `"`+schema+`".`)
+}
+
+// Migrations returns every migration in order, for the default schema; put each through In.
+func Migrations() []Migration {
+	names, err := fs.Glob(files, "migrations/*.sql")
+	if err != nil {
+		panic(err) // the pattern is a constant
+	}
+	out := make([]Migration, 0, len(names))
+	for _, path := range names {
+		number, name, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(path, "migrations/"), ".sql"), "_")
+		version, err := strconv.Atoi(number)
+		if err != nil || version != len(out)+1 {
+			panic("sql: " + path + ": migrations are numbered from 001 without a gap") // a test would have shown it
+		}
+		out = append(out, Migration{Version: version, Name: name, SQL: read(path)})
+	}
+	return out
+}
+
+// Version is the highest migration.
+func Version() int { return len(Migrations()) }
+
+func read(path string) string {
+	text, err := files.ReadFile(path)
+	if err != nil {
+		panic(err) // embedded
+	}
+	return string(text)
+}
