@@ -119,10 +119,9 @@ func TestPlanFindsLateRowsInXip(t *testing.T) {
 func TestPlanPagesLateRows(t *testing.T) {
 	s := newSteps(t)
 	s.begin("c", "a", "x", "b", "d")
-	s.insert("a", "a1")
+	s.insert("a", "a1", "a2", "a3", "a4", "a5")
 	s.insert("c", "c1")
 	s.insert("d", "d1")
-	s.insert("a", "a2", "a3", "a4", "a5")
 	s.insert("x", "x1")
 	s.commit("x") // completed: c and a are in xip, b and d above xmax
 	s.plan(10, "x1")

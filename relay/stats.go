@@ -1,0 +1,65 @@
+package relay
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Stats is a snapshot of what a Relay has done since New.
+type Stats struct {
+	Leads      bool      // leads now
+	Asleep     bool      // leads and sleeps: writers notify
+	Connected  bool      // leads and knows where the stream ends
+	Published  uint64    // events acknowledged by the stream
+	Parked     uint64    // events parked
+	Batches    uint64    // batches planned
+	Resumes    uint64    // times the end of the stream was read to go on
+	Rebases    uint64    // times the base moved: the first one, a foreign message, a recreated stream
+	Foreign    uint64    // messages in the stream that are not ours
+	Wakes      uint64    // wake-ups by NOTIFY
+	Polls      uint64    // looks that found nothing
+	Position   int64     // last position acknowledged
+	Sequence   uint64    // where it lies in the stream
+	LastAck    time.Time // when that was; zero before the first
+	LastEvent  time.Time // when that event was inserted, by the clock of the database; zero before the first
+	InFlight   int       // published and not acknowledged
+	LastError  string    // why it last had to resume or reconnect; empty when it never had to
+	LastErrors uint64    // how often
+}
+
+// counters are written by the relay's goroutines and read by anyone.
+type counters struct {
+	leads, asleep, connected                                     atomic.Bool
+	published, parked, batches, resumes, rebases, foreign, wakes atomic.Uint64
+	polls, errors, sequence                                      atomic.Uint64
+	position, lastAck, lastEvent, inFlight                       atomic.Int64
+	lastError                                                    atomic.Pointer[string]
+}
+
+func (c *counters) failed(err error) {
+	text := err.Error()
+	c.lastError.Store(&text)
+	c.errors.Add(1)
+}
+
+// Stats may be called at any time, from any goroutine.
+func (r *Relay) Stats() Stats {
+	c := &r.stats
+	s := Stats{
+		Leads: c.leads.Load(), Asleep: c.asleep.Load(), Connected: c.connected.Load(),
+		Published: c.published.Load(), Parked: c.parked.Load(), Batches: c.batches.Load(),
+		Resumes: c.resumes.Load(), Rebases: c.rebases.Load(), Foreign: c.foreign.Load(),
+		Wakes: c.wakes.Load(), Polls: c.polls.Load(), LastErrors: c.errors.Load(),
+		Position: c.position.Load(), Sequence: c.sequence.Load(), InFlight: int(c.inFlight.Load()),
+	}
+	if ns := c.lastAck.Load(); ns != 0 {
+		s.LastAck = time.Unix(0, ns)
+	}
+	if ns := c.lastEvent.Load(); ns != 0 {
+		s.LastEvent = time.Unix(0, ns)
+	}
+	if text := c.lastError.Load(); text != nil {
+		s.LastError = *text
+	}
+	return s
+}
