@@ -61,7 +61,12 @@ func (e *Event) Validate() error {
 			return err
 		}
 	}
-	size := 2
+	return e.ValidateHeaders()
+}
+
+// ValidateHeaders is the part of Validate about Event.Headers: names, values, and their size together.
+func (e *Event) ValidateHeaders() error {
+	size := len("{}")
 	for name, value := range e.Headers {
 		if err := validateHeader(name, value); err != nil {
 			return err

@@ -92,3 +92,23 @@ func (t *Table) Park(ctx context.Context, db DB, p *Planned, reason, detail, rel
 	}
 	return nil
 }
+
+// Reason of a position whose event was given a later one.
+const Displaced = "displaced"
+
+// Replan gives planned events new positions at the end of the plan, since foreign messages stand in the stream where
+// the old ones belong, and marks the old ones as displaced: all or nothing. ErrPlanned means that another relay plans.
+func (t *Table) Replan(ctx context.Context, db DB, events []Planned, relay string) error {
+	positions, ids := make([]int64, len(events)), make([]int64, len(events))
+	for i := range events {
+		positions[i], ids[i] = events[i].Position, events[i].RowID
+	}
+	_, err := db.Exec(ctx, t.q.Replan, positions, ids, relay)
+	if hasCode(err, uniqueViolation) {
+		return fmt.Errorf("replan %d events: %w", len(events), ErrPlanned)
+	}
+	if err != nil {
+		return fmt.Errorf("replan %d events: %w", len(events), err)
+	}
+	return nil
+}

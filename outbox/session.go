@@ -114,14 +114,25 @@ func (s *Session) Awake(ctx context.Context) error {
 // Asleep reports whether the session holds the lock of Sleep.
 func (s *Session) Asleep() bool { return s.asleep }
 
-// Wait returns nil on a wake, after d, or when ctx ends: in every case the caller looks at the table. The
+// Ping finds out whether the session still lives.
+func (s *Session) Ping(ctx context.Context) error {
+	if err := s.conn.Ping(ctx); err != nil {
+		return fmt.Errorf("ping session: %w", err)
+	}
+	return nil
+}
+
+// Wait returns on a wake (true), after d, or when ctx ends: in every case the caller looks at the table. The
 // connection stays usable. An error means that the session is lost.
-func (s *Session) Wait(ctx context.Context, d time.Duration) error {
+func (s *Session) Wait(ctx context.Context, d time.Duration) (woken bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	_, err := s.conn.WaitForNotification(ctx)
-	if err == nil || ctx.Err() != nil && (pgconn.Timeout(err) || errors.Is(err, context.Canceled)) {
-		return nil
+	_, err = s.conn.WaitForNotification(ctx)
+	if err == nil {
+		return true, nil
 	}
-	return fmt.Errorf("wait for a wake: %w", err)
+	if ctx.Err() != nil && (pgconn.Timeout(err) || errors.Is(err, context.Canceled)) {
+		return false, nil
+	}
+	return false, fmt.Errorf("wait for a wake: %w", err)
 }

@@ -24,18 +24,18 @@ type Status struct {
 // Status reads where the outbox stands. Receipts are coalesced, so it may be a second behind the stream.
 func (t *Table) Status(ctx context.Context, db DB, stream string) (Status, error) {
 	var (
-		s                  Status
-		sequence, waiting  int64
-		acked, oldest, now *time.Time
+		s                          Status
+		sequence, waiting, markers int64
+		acked, oldest, now         *time.Time
 	)
-	err := db.QueryRow(ctx, t.q.Status, stream).Scan(&s.Planned, &s.Acked, &sequence, &acked, &waiting, &s.Parked, &oldest, &now,
+	err := db.QueryRow(ctx, t.q.Status, stream).Scan(&s.Planned, &s.Acked, &sequence, &acked, &waiting, &s.Parked, &markers, &oldest, &now,
 		&s.Relay, &s.PlannedAt, &s.Leader, &s.Asleep)
 	if err != nil {
 		return Status{}, fmt.Errorf("read status: %w", t.migrated(err))
 	}
 	s.Sequence = uint64(sequence)
 	s.Pending = s.Planned - s.Acked + waiting
-	s.Published = max(s.Acked-s.Parked, 0)
+	s.Published = max(s.Acked-markers, 0)
 	if oldest != nil && s.Pending > 0 {
 		s.Lag = max(now.Sub(*oldest), 0)
 	}

@@ -16,6 +16,7 @@ type Stats struct {
 	Resumes    uint64    // times the end of the stream was read to go on
 	Rebases    uint64    // times the base moved: the first one, a foreign message, a recreated stream
 	Foreign    uint64    // messages in the stream that are not ours
+	Lost       uint64    // acknowledged messages that the stream lost, published again
 	Wakes      uint64    // wake-ups by NOTIFY
 	Polls      uint64    // looks that found nothing
 	Position   int64     // last position acknowledged
@@ -29,11 +30,11 @@ type Stats struct {
 
 // counters are written by the relay's goroutines and read by anyone.
 type counters struct {
-	leads, asleep, connected                                     atomic.Bool
-	published, parked, batches, resumes, rebases, foreign, wakes atomic.Uint64
-	polls, errors, sequence                                      atomic.Uint64
-	position, lastAck, lastEvent, inFlight                       atomic.Int64
-	lastError                                                    atomic.Pointer[string]
+	leads, asleep, connected                                           atomic.Bool
+	published, parked, batches, resumes, rebases, foreign, lost, wakes atomic.Uint64
+	polls, errors, sequence                                            atomic.Uint64
+	position, lastAck, lastEvent, inFlight                             atomic.Int64
+	lastError                                                          atomic.Pointer[string]
 }
 
 func (c *counters) failed(err error) {
@@ -48,7 +49,7 @@ func (r *Relay) Stats() Stats {
 	s := Stats{
 		Leads: c.leads.Load(), Asleep: c.asleep.Load(), Connected: c.connected.Load(),
 		Published: c.published.Load(), Parked: c.parked.Load(), Batches: c.batches.Load(),
-		Resumes: c.resumes.Load(), Rebases: c.rebases.Load(), Foreign: c.foreign.Load(),
+		Resumes: c.resumes.Load(), Rebases: c.rebases.Load(), Foreign: c.foreign.Load(), Lost: c.lost.Load(),
 		Wakes: c.wakes.Load(), Polls: c.polls.Load(), LastErrors: c.errors.Load(),
 		Position: c.position.Load(), Sequence: c.sequence.Load(), InFlight: int(c.inFlight.Load()),
 	}

@@ -24,7 +24,7 @@ type Statements struct {
 
 	Attach, Attached, Awake, BaseInsert, Bases, Cluster, Cursor, Detach, Extend, Insert   string
 	Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable, Park, Plan string
-	ReceiptInsert, ReceiptLast, Session, Sleep, Status                                    string
+	ReceiptInsert, ReceiptLast, Replan, Session, Sleep, Status                            string
 }
 
 // Migration is one numbered step of the schema.
@@ -69,6 +69,7 @@ func For(schema string) (Statements, error) {
 		Plan:            q("plan"),
 		ReceiptInsert:   q("receipt_insert"),
 		ReceiptLast:     q("receipt_last"),
+		Replan:          q("replan"),
 		Session:         q("session"),
 		Sleep:           q("sleep"),
 		Status:          q("status"),

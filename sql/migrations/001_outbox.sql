@@ -149,14 +149,15 @@ CREATE TABLE outbox.receipt (
 );
 CREATE INDEX receipt_position ON outbox.receipt (position);
 
--- Events that can never be published, with the reason. A marker message stands at their position in the
--- stream, so that positions and sequences do not shift. A person decides what becomes of them.
+-- Positions at which an event is not published, with the reason. A marker message stands in its place in the stream,
+-- so that positions and sequences do not shift. What can never be published waits for a person; what was displaced by a
+-- foreign message has a later position as well.
 CREATE TABLE outbox.parked (
     position  bigint      PRIMARY KEY,
     id        bigint      NOT NULL,
     event_id  uuid        NOT NULL,
     subject   text        NOT NULL,
-    reason    text        NOT NULL, -- one word a script can switch on: too_large, no_stream, bad_header, …
+    reason    text        NOT NULL, -- one word a script can switch on: too_large, no_stream, bad_header, displaced, …
     detail    text        NOT NULL DEFAULT '',
     relay     text        NOT NULL DEFAULT '',
     parked_at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -178,7 +179,7 @@ SELECT e.id, e.event_id, e.subject, e.key, e.created_at,
        SELECT b.planned_at, b.first_position - 1 + (
                   SELECT sum(least(upper(r), e.id + 1) - lower(r)) FROM unnest(b.ids) r WHERE lower(r) <= e.id
               )::bigint AS position
-         FROM outbox.batch b WHERE b.ids @> e.id) b ON true
+         FROM outbox.batch b WHERE b.ids @> e.id ORDER BY b.first_position DESC LIMIT 1) b ON true -- the last one counts: see replan.sql
   LEFT JOIN outbox.parked p ON p.position = b.position
   LEFT JOIN LATERAL (
        SELECT r.position, r.stream, r.stream_created, r.acked_at

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package devstack
+
+import "syscall"
+
+// dieWithUs does nothing here: the guardian alone ends the child.
+func dieWithUs(*syscall.SysProcAttr, syscall.Signal) {}

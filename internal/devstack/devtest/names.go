@@ -1,0 +1,31 @@
+package devtest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+var (
+	// run tells this test binary from others that use the same given server.
+	run = fmt.Sprintf("%05x", rand.N(1<<20))
+	// names counts the names handed out.
+	names atomic.Int64
+)
+
+// unique returns a name such as t_plan_3fa2c_17: of a–z, 0–9 and _, at most 45
+// bytes long, and returned once.
+func unique(t testing.TB) string {
+	const most = 24 // of the test's name
+	name := strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
+	name = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, name)
+	name = strings.Trim(name[:min(len(name), most)], "_")
+	return fmt.Sprintf("t_%s_%s_%d", name, run, names.Add(1))
+}

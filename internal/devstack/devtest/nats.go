@@ -1,0 +1,75 @@
+package devtest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
+)
+
+var sharedNATS lazy[*devstack.NATS]
+
+// NATS returns the NATS server of this test binary. Tests share it: keep to a
+// [Stream], and use [OwnNATS] to stop one.
+func NATS(t testing.TB) *devstack.NATS {
+	t.Helper()
+	return sharedNATS.get(t, func() (*devstack.NATS, error) {
+		return devstack.StartNATS(devstack.NATSConfig{})
+	})
+}
+
+// OwnNATS starts a server for this test alone.
+func OwnNATS(t testing.TB) *devstack.NATS {
+	t.Helper()
+	server, err := devstack.StartNATS(devstack.NATSConfig{})
+	return own(t, server, err)
+}
+
+// Conn returns a new connection to [NATS], closed when the test ends.
+func Conn(t testing.TB) *nats.Conn {
+	t.Helper()
+	conn, err := nats.Connect(NATS(t).URL(), nats.Name(t.Name()))
+	if err != nil {
+		t.Fatalf("connect to nats: %v", err)
+	}
+	t.Cleanup(conn.Close)
+	return conn
+}
+
+// Stream returns the name of a stream for this test, such as T_PLAN_3FA2C_17. The
+// test creates it on [NATS]; it is deleted when the test ends. Subjects are the
+// test's business: begin them with the name, since two streams must not share one.
+func Stream(t testing.TB) string {
+	t.Helper()
+	server := NATS(t)
+	name := strings.ToUpper(unique(t))
+	t.Cleanup(func() {
+		if err := deleteStream(server.URL(), name); err != nil {
+			t.Errorf("delete stream %s: %v", name, err)
+		}
+	})
+	return name
+}
+
+func deleteStream(url, name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+	defer cancel()
+	conn, err := nats.Connect(url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return err
+	}
+	if err := js.DeleteStream(ctx, name); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package devtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
+)
+
+// databaseEnv names a Postgres to use instead of starting one.
+const databaseEnv = "OUTBOX_TEST_DATABASE_URL"
+
+// cleanupTimeout bounds each step that runs after a test.
+const cleanupTimeout = 10 * time.Second
+
+var sharedPostgres lazy[*devstack.Postgres]
+
+// Postgres returns the Postgres of this test binary, or the one that
+// OUTBOX_TEST_DATABASE_URL names. Tests share it: keep to a [Schema], and use
+// [OwnPostgres] to stop, kill or configure one.
+func Postgres(t testing.TB) *devstack.Postgres {
+	t.Helper()
+	return sharedPostgres.get(t, func() (*devstack.Postgres, error) {
+		cfg := devstack.PostgresConfig{URL: os.Getenv(databaseEnv)}
+		return devstack.StartPostgres(context.Background(), cfg)
+	})
+}
+
+// OwnPostgres starts a server for this test alone.
+func OwnPostgres(t testing.TB, cfg devstack.PostgresConfig) *devstack.Postgres {
+	t.Helper()
+	server, err := devstack.StartPostgres(t.Context(), cfg)
+	return own(t, server, err)
+}
+
+// Pool returns a new pool on [Postgres], closed when the test ends. The test fails
+// if it has not returned all connections by then.
+func Pool(t testing.TB) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), Postgres(t).URL())
+	if err != nil {
+		t.Fatalf("open pool: %v", err)
+	}
+	t.Cleanup(func() { closePool(t, pool) })
+	return pool
+}
+
+// closePool does not hang on a connection that the test leaked, as Close does.
+func closePool(t testing.TB, pool *pgxpool.Pool) {
+	closed := make(chan struct{})
+	go func() {
+		pool.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(cleanupTimeout):
+		t.Errorf("close pool: %d connections not returned; a tx, rows or conn was left open",
+			pool.Stat().AcquiredConns())
+	}
+}
+
+// Schema returns the name of a schema for this test, such as t_plan_3fa2c_17. The
+// test creates it; it is dropped with all it holds when the test ends, but before
+// the cleanup of pools opened earlier. The test fails if locks of an open or
+// prepared transaction prevent that for 10 s.
+func Schema(t testing.TB) string {
+	t.Helper()
+	server := Postgres(t)
+	name := unique(t)
+	t.Cleanup(func() {
+		if err := dropSchema(server.URL(), name); err != nil {
+			t.Errorf("drop schema %s: %v", name, err)
+		}
+	})
+	return name
+}
+
+func dropSchema(url, name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*cleanupTimeout)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	quiet := fmt.Sprintf("set lock_timeout = %d; set client_min_messages = warning", cleanupTimeout.Milliseconds())
+	if _, err := conn.Exec(ctx, quiet); err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "drop schema if exists "+pgx.Identifier{name}.Sanitize()+" cascade")
+	return err
+}

@@ -1,0 +1,48 @@
+package devtest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
+)
+
+var sharedRedis lazy[*devstack.Redis]
+
+// Redis returns the Redis server of this test binary. Tests share it: keep to a
+// [Prefix], and use [OwnRedis] to stop, flush or fill one.
+func Redis(t testing.TB) *devstack.Redis {
+	t.Helper()
+	return sharedRedis.get(t, func() (*devstack.Redis, error) {
+		return devstack.StartRedis(context.Background(), devstack.RedisConfig{})
+	})
+}
+
+// OwnRedis starts a server for this test alone.
+func OwnRedis(t testing.TB) *devstack.Redis {
+	t.Helper()
+	server, err := devstack.StartRedis(t.Context(), devstack.RedisConfig{})
+	return own(t, server, err)
+}
+
+// RedisClient returns a new client of [Redis], closed when the test ends.
+func RedisClient(t testing.TB) *redis.Client {
+	t.Helper()
+	opts, err := redis.ParseURL(Redis(t).URL())
+	if err != nil {
+		t.Fatalf("redis URL: %v", err)
+	}
+	client := redis.NewClient(opts)
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Errorf("close redis client: %v", err)
+		}
+	})
+	return client
+}
+
+// Prefix returns a prefix for the keys of this test, such as t_plan_3fa2c_17: with
+// the colon. The keys are not removed: they end with the server.
+func Prefix(t testing.TB) string { return unique(t) + ":" }

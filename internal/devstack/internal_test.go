@@ -1,0 +1,174 @@
+package devstack
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestMissingPrograms(t *testing.T) {
+	nothing := t.TempDir()
+	t.Setenv("PATH", nothing)
+	for _, list := range []*[]string{&postgresDebian, &postgresMac, &redisMac} {
+		saved := *list
+		t.Cleanup(func() { *list = saved })
+		*list = []string{filepath.Join(nothing, "*")}
+	}
+	starts := map[string]func() error{
+		"postgres":     func() error { _, err := StartPostgres(t.Context(), PostgresConfig{}); return err },
+		"redis-server": func() error { _, err := StartRedis(t.Context(), RedisConfig{}); return err },
+	}
+	for _, set := range []string{"", nothing} {
+		t.Setenv(postgresEnv, set)
+		t.Setenv(redisEnv, set)
+		for program, start := range starts {
+			err := start()
+			if !errors.Is(err, ErrMissing) {
+				t.Fatalf("%s: want ErrMissing, got %v", program, err)
+			}
+			for _, text := range []string{program, set, "make deps", "apt-get install -y", "dnf install -y", "brew install"} {
+				if !strings.Contains(err.Error(), text) {
+					t.Errorf("no %q in: %v", text, err)
+				}
+			}
+		}
+	}
+}
+
+func TestFindPrograms(t *testing.T) {
+	root := t.TempDir()
+	program := func(path ...string) {
+		t.Helper()
+		file := filepath.Join(root, filepath.Join(path...))
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, version := range []string{"9.6", "17", "15"} {
+		program(version, "bin", "postgres")
+		if version != "17" { // half installed: passed over
+			program(version, "bin", "initdb")
+		}
+	}
+	program("redis-server")
+	saved := postgresDebian
+	t.Cleanup(func() { postgresDebian = saved })
+	postgresDebian = []string{filepath.Join(root, "*/bin")}
+	t.Setenv(postgresEnv, "")
+	if dir, err := findPostgres(); err != nil || dir != filepath.Join(root, "15/bin") {
+		t.Errorf("newest postgres: %s, %v", dir, err)
+	}
+	t.Setenv(postgresEnv, filepath.Join(root, "9.6/bin"))
+	if dir, err := findPostgres(); err != nil || dir != filepath.Join(root, "9.6/bin") {
+		t.Errorf("postgres from the environment: %s, %v", dir, err)
+	}
+	for _, set := range []string{root, filepath.Join(root, "redis-server")} {
+		t.Setenv(redisEnv, set)
+		if path, err := findRedis(); err != nil || path != filepath.Join(root, "redis-server") {
+			t.Errorf("redis from %s: %s, %v", set, path, err)
+		}
+	}
+	for dir, want := range map[string]int{
+		"/usr/lib/postgresql/9.6/bin":               9,
+		"/opt/homebrew/opt/postgresql@17/bin":       17,
+		"/opt/v2/postgresql/bin":                    0,
+		"/Applications/Postgres.app/Versions/x/bin": 0,
+	} {
+		if got := majorVersion(dir); got != want {
+			t.Errorf("version of %s: %d, want %d", dir, got, want)
+		}
+	}
+}
+
+func TestFolderIsEnterable(t *testing.T) {
+	parent := filepath.Join(t.TempDir(), "parent")
+	if err := os.Mkdir(parent, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	stranger := &syscall.Credential{Uid: 54321, Gid: 54321}
+	_, err := newFolder(parent, "x", stranger)
+	if err == nil || !strings.Contains(err.Error(), parent) {
+		t.Errorf("a folder that uid 54321 cannot enter: %v", err)
+	}
+	if dir, err := newFolder(parent, "x", nil); err != nil || filepath.Dir(dir) != parent {
+		t.Errorf("our own folder: %s, %v", dir, err)
+	}
+	t.Setenv("TMPDIR", parent) // as a TMPDIR of root's would be
+	dir, err := chooseParent("", stranger)
+	if err != nil || !slices.Contains([]string{"/tmp", "/var/tmp"}, dir) {
+		t.Errorf("default parent: %s, %v", dir, err)
+	}
+}
+
+// The guardian alone, without the kernel's help, ends a process that ignores polite
+// signals, and removes the folder.
+func TestGuardian(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "guarded")
+	if err := os.MkdirAll(filepath.Join(dir, "deep"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	guard, err := startGuardian(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stubborn := exec.Command("/bin/sh", "-c", "trap '' INT; exec sleep 600")
+	if err := stubborn.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- stubborn.Wait() }()
+	if err := guard.watch(stubborn.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := guard.release(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err == nil {
+		t.Error("the process ended by itself")
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("folder: %v", err)
+	}
+}
+
+// A port that another program takes at the last moment is given up for the next.
+func TestStartTriesAnotherPort(t *testing.T) {
+	t.Parallel()
+	r, err := StartRedis(t.Context(), RedisConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	var taken int
+	argv := r.proc.argv
+	r.proc.argv = func(port int) []string {
+		if taken == 0 {
+			taken = port
+			listener, err := net.Listen("tcp", address(port))
+			if err != nil {
+				t.Error(err)
+			}
+			t.Cleanup(func() { listener.Close() })
+		}
+		return argv(port)
+	}
+	if err := r.proc.startAnywhere(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if taken == 0 || r.proc.port == taken {
+		t.Errorf("runs on port %d, and %d was taken", r.proc.port, taken)
+	}
+}

@@ -1,0 +1,76 @@
+package devstack_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+)
+
+// childEnv makes this test binary a program that starts all three servers in a
+// folder and then meets one of the ends below: "END FOLDER".
+const childEnv = "DEVSTACK_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if order := os.Getenv(childEnv); order != "" {
+		end, dir, _ := strings.Cut(order, " ")
+		child(end, dir)
+	}
+	devtest.Main(m)
+}
+
+func child(end, dir string) {
+	ctx := context.Background()
+	_, err := devstack.StartPostgres(ctx, devstack.PostgresConfig{Dir: dir})
+	if err == nil {
+		_, err = devstack.StartNATS(devstack.NATSConfig{Dir: dir})
+	}
+	if err == nil {
+		_, err = devstack.StartRedis(ctx, devstack.RedisConfig{Dir: dir})
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("ready")
+	fmt.Scanln() // until the test has seen the servers run
+	switch end {
+	case "panic":
+		panic("as the test ordered")
+	case "exit":
+		os.Exit(3)
+	}
+	select {} // until the test kills us
+}
+
+// serverParent returns a folder that a Postgres of another uid can enter, unlike
+// t.TempDir.
+func serverParent(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "devstack-test-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// empty reports, as an error, what is left in a folder.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err == nil && len(entries) > 0 {
+		err = fmt.Errorf("%s still holds %v", dir, entries)
+	}
+	return err
+}
+
+// within bounds what a test awaits from servers on a busy machine.
+const within = 30 * time.Second

@@ -1,0 +1,226 @@
+package devstack
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// NATSConfig says which NATS to start. The zero value will do.
+type NATSConfig struct {
+	// URL of a running server (nats://…) to use instead of starting one. The other
+	// fields but Log are then ignored.
+	URL string
+	// Dir is the parent of the server's own folder. Defaults to the temporary folder.
+	Dir string
+	// Log receives one line that says what was started and where. The server's own
+	// log goes nowhere. Defaults to nowhere.
+	Log io.Writer
+	// SyncAlways makes the server sync each message to disk before it acks, as
+	// sync_interval: always does. Defaults to false.
+	SyncAlways bool
+	// MaxPayload is the largest message in bytes. Defaults to the server's 1 MiB.
+	MaxPayload int32
+}
+
+// NATS is a NATS server with JetStream and a file store, in this process. Its
+// methods are safe for concurrent use.
+type NATS struct {
+	url   string
+	opts  *server.Options // nil if the server was given
+	guard *guardian
+
+	mu      sync.Mutex
+	running *server.Server // nil when stopped
+	closed  bool
+}
+
+// StartNATS starts a server and returns when it accepts connections, or checks
+// that the one given by URL does. The caller must Close it.
+func StartNATS(cfg NATSConfig) (*NATS, error) {
+	start := startNATS
+	if cfg.URL != "" {
+		start = useNATS
+	}
+	n, err := start(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("start nats: %w", err)
+	}
+	return n, nil
+}
+
+func useNATS(cfg NATSConfig) (*NATS, error) {
+	conn, err := nats.Connect(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	say(cfg.Log, "nats: using the given server %s", conn.ConnectedUrlRedacted())
+	return &NATS{url: cfg.URL}, nil
+}
+
+func startNATS(cfg NATSConfig) (*NATS, error) {
+	dir, err := newFolder(cfg.Dir, "nats", nil)
+	if err != nil {
+		return nil, err
+	}
+	guard, err := startGuardian(dir)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	n := &NATS{guard: guard, opts: &server.Options{
+		Host:       "127.0.0.1",
+		JetStream:  true,
+		StoreDir:   dir,
+		SyncAlways: cfg.SyncAlways,
+		MaxPayload: cfg.MaxPayload,
+		NoSigs:     true,
+	}}
+	if err := n.startAnywhere(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	n.url = "nats://" + address(n.opts.Port)
+	say(cfg.Log, "nats: using nats-server %s in this process, %s, store %s", server.VERSION, address(n.opts.Port), dir)
+	return n, nil
+}
+
+// startAnywhere starts the server on a free port; see process.startAnywhere.
+func (n *NATS) startAnywhere() error {
+	for try := 1; ; try++ {
+		port, err := freePort()
+		if err != nil {
+			return err
+		}
+		n.opts.Port = port
+		err = n.run()
+		if err == nil || try == portTries || portFree(port) == nil {
+			return err
+		}
+	}
+}
+
+// run starts a server on the port and store of n.
+func (n *NATS) run() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return errClosed
+	}
+	if n.running != nil {
+		return errors.New("already running")
+	}
+	s, err := server.NewServer(n.opts.Clone())
+	if err != nil {
+		return err
+	}
+	var log natsLog
+	s.SetLoggerV2(&log, false, false, false)
+	s.Start()
+	if log.fatal() == nil && s.ReadyForConnections(startTimeout) {
+		n.running = s
+		return nil
+	}
+	s.Shutdown()
+	s.WaitForShutdown()
+	if err := log.fatal(); err != nil {
+		return err
+	}
+	return fmt.Errorf("not ready after %s", startTimeout)
+}
+
+// URL returns nats://127.0.0.1:port, or the URL given.
+func (n *NATS) URL() string { return n.url }
+
+// StoreDir returns the folder that holds the server's jetstream folder, or "" if
+// the server was given.
+func (n *NATS) StoreDir() string {
+	if n.opts == nil {
+		return ""
+	}
+	return n.opts.StoreDir
+}
+
+// Stop shuts the server down and returns when it is gone; streams stay on disk. It
+// is no error if it is already stopped.
+func (n *NATS) Stop() error {
+	if n.opts == nil {
+		return fmt.Errorf("stop nats: %w", ErrNotOurs)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stopLocked()
+	return nil
+}
+
+func (n *NATS) stopLocked() {
+	if n.running != nil {
+		n.running.Shutdown()
+		n.running.WaitForShutdown()
+		n.running = nil
+	}
+}
+
+// Start starts the server again after Stop, on the same port and store.
+func (n *NATS) Start() error {
+	err := ErrNotOurs
+	if n.opts != nil {
+		err = n.run()
+	}
+	if err != nil {
+		return fmt.Errorf("start nats: %w", err)
+	}
+	return nil
+}
+
+// Close stops the server and removes its folder. It is idempotent, and leaves
+// alone a server that was given.
+func (n *NATS) Close() error {
+	if n.opts == nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil
+	}
+	n.closed = true
+	n.stopLocked()
+	if err := errors.Join(os.RemoveAll(n.opts.StoreDir), n.guard.release()); err != nil {
+		return fmt.Errorf("close nats: %w", err)
+	}
+	return nil
+}
+
+// natsLog keeps why the server could not start and drops the rest. The server's
+// own loggers would exit this process instead.
+type natsLog struct {
+	mu     sync.Mutex
+	fatals []string
+}
+
+func (l *natsLog) Fatalf(format string, v ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fatals = append(l.fatals, fmt.Sprintf(format, v...))
+}
+
+func (l *natsLog) fatal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.fatals) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(l.fatals, "; "))
+}
+
+func (*natsLog) Noticef(string, ...any) {}
+func (*natsLog) Warnf(string, ...any)   {}
+func (*natsLog) Errorf(string, ...any)  {}
+func (*natsLog) Debugf(string, ...any)  {}
+func (*natsLog) Tracef(string, ...any)  {}

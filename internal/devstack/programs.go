@@ -1,0 +1,122 @@
+package devstack
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+)
+
+// Where server programs are looked for, in this order; install.sh does the same.
+// The environment variable must be right if it is set: we do not look further.
+const (
+	postgresEnv = "OUTBOX_PG_BIN"    // the folder that holds postgres and initdb
+	redisEnv    = "OUTBOX_REDIS_BIN" // redis-server itself, or its folder
+)
+
+var (
+	postgresDebian = []string{"/usr/lib/postgresql/*/bin"}
+	postgresMac    = []string{
+		"/opt/homebrew/opt/postgresql@*/bin",
+		"/opt/homebrew/opt/postgresql/bin",
+		"/usr/local/opt/postgresql@*/bin",
+		"/usr/local/opt/postgresql/bin",
+		"/Applications/Postgres.app/Contents/Versions/*/bin",
+	}
+	redisMac = []string{"/opt/homebrew/bin", "/opt/homebrew/opt/redis/bin", "/usr/local/opt/redis/bin"}
+)
+
+const (
+	postgresHint = `install it with "make deps", or
+  Debian, Ubuntu  apt-get install -y postgresql
+  Fedora          dnf install -y postgresql-server postgresql-contrib
+  macOS           brew install postgresql@17`
+	redisHint = `install it with "make deps", or
+  Debian, Ubuntu  apt-get install -y redis-server
+  Fedora          dnf install -y redis
+  macOS           brew install redis`
+)
+
+// findPostgres returns the folder that holds postgres and initdb.
+func findPostgres() (string, error) {
+	programs := []string{"postgres", "initdb"}
+	if dir := os.Getenv(postgresEnv); dir != "" {
+		if !holds(dir, programs...) {
+			return "", fmt.Errorf("%w: %s=%s has no postgres and initdb; correct or unset it, or %s",
+				ErrMissing, postgresEnv, dir, postgresHint)
+		}
+		return dir, nil
+	}
+	dirs := newestFirst(postgresDebian)
+	if path, err := exec.LookPath("postgres"); err == nil {
+		dirs = append(dirs, filepath.Dir(path))
+	}
+	dirs = append(dirs, newestFirst(postgresMac)...)
+	for _, dir := range dirs {
+		if holds(dir, programs...) {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("%w: no postgres and initdb in $%s, %s, PATH, Homebrew or Postgres.app; %s",
+		ErrMissing, postgresEnv, postgresDebian[0], postgresHint)
+}
+
+// findRedis returns the path of redis-server.
+func findRedis() (string, error) {
+	if path := os.Getenv(redisEnv); path != "" {
+		if holds(path, "redis-server") {
+			path = filepath.Join(path, "redis-server")
+		}
+		if !executable(path) {
+			return "", fmt.Errorf("%w: %s=%s is no redis-server; correct or unset it, or %s",
+				ErrMissing, redisEnv, path, redisHint)
+		}
+		return path, nil
+	}
+	if path, err := exec.LookPath("redis-server"); err == nil {
+		return path, nil
+	}
+	for _, dir := range redisMac {
+		if holds(dir, "redis-server") {
+			return filepath.Join(dir, "redis-server"), nil
+		}
+	}
+	return "", fmt.Errorf("%w: no redis-server in $%s, PATH or Homebrew; %s", ErrMissing, redisEnv, redisHint)
+}
+
+var versionInPath = regexp.MustCompile(`(\d+)[^/]*/bin$`)
+
+// newestFirst expands patterns of folders; the highest major version comes first.
+func newestFirst(patterns []string) []string {
+	var dirs []string
+	for _, pattern := range patterns {
+		found, _ := filepath.Glob(pattern) // the patterns are constant and well formed
+		dirs = append(dirs, found...)
+	}
+	slices.SortStableFunc(dirs, func(a, b string) int { return cmp.Compare(majorVersion(b), majorVersion(a)) })
+	return dirs
+}
+
+// majorVersion reads 17 from …/postgresql@17/bin; 0 if the path names none.
+func majorVersion(dir string) int {
+	match := versionInPath.FindStringSubmatch(dir)
+	if match == nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(match[1])
+	return n
+}
+
+// holds reports whether dir has all the programs.
+func holds(dir string, programs ...string) bool {
+	return !slices.ContainsFunc(programs, func(name string) bool { return !executable(filepath.Join(dir, name)) })
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}

@@ -1,0 +1,247 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// publisher publishes planned events in order behind a window of unacknowledged ones, and ends with the first doubt.
+// One goroutine owns all of it; acks come to it through a channel.
+type publisher struct {
+	r        *Relay
+	at       *place
+	win      *window
+	rec      *recorder
+	inbox    string
+	acks     chan *nats.Msg
+	msg      nats.Msg // reused: publishing copies it
+	progress time.Time
+	freshID  int64 // the position whose message id has to be a fresh one; 0 for none
+}
+
+// errLost says that the connection to the broker broke with messages in flight.
+var errLost = errors.New("connection to the broker lost")
+
+// publish runs a window from place at until batches is closed and all is acknowledged (nil), until there is a doubt
+// (*doubt), or until ctx ends.
+func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.Planned, rec *recorder, freshID int64) error {
+	p := &publisher{
+		r: r, at: at, rec: rec, freshID: freshID, progress: time.Now(),
+		win:   newWindow(r.cfg.WindowEvents, r.cfg.WindowBytes, at.next),
+		inbox: r.nc.NewInbox() + ".",
+		acks:  make(chan *nats.Msg, r.cfg.WindowEvents+1), // an ack per message in flight at most
+	}
+	lost := r.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
+	defer r.nc.RemoveStatusListener(lost)
+	sub, err := r.nc.ChanSubscribe(p.inbox+"*", p.acks)
+	if err != nil {
+		return p.doubtAt(at.next, unavailable, fmt.Errorf("subscribe to acks: %w", err))
+	}
+	defer func() {
+		_ = sub.Unsubscribe() // fails only on a closed connection
+		r.stats.inFlight.Store(0)
+	}()
+	return p.run(ctx, batches, lost)
+}
+
+func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lost <-chan nats.Status) error {
+	check := time.NewTicker(p.r.cfg.AckWait / 4)
+	defer check.Stop()
+	in := batches
+	var todo []outbox.Planned
+	for {
+		if in == nil && len(todo) == 0 && p.win.len() == 0 {
+			return nil
+		}
+		for len(todo) > 0 && !p.win.full() {
+			if err := p.send(ctx, &todo[0]); err != nil {
+				return err
+			}
+			todo = todo[1:]
+		}
+		p.r.stats.inFlight.Store(int64(p.win.len()))
+		next := in
+		if len(todo) > 0 {
+			next = nil
+		}
+		select {
+		case batch, ok := <-next:
+			if !ok {
+				in = nil
+				continue
+			}
+			if p.win.len() == 0 {
+				p.progress = time.Now()
+			}
+			todo = batch
+		case m := <-p.acks:
+			if err := p.acked(m); err != nil {
+				return err
+			}
+		case <-check.C:
+			if wait := time.Since(p.progress); p.win.len() > 0 && wait > p.r.cfg.AckWait {
+				return p.doubtAt(p.win.first, unknown, fmt.Errorf("no ack for %v", wait.Round(time.Millisecond)))
+			}
+		case <-lost:
+			return p.doubtAt(p.win.first, unknown, errLost)
+		case <-ctx.Done():
+			return p.doubtAt(p.win.first, unknown, ctx.Err())
+		}
+	}
+}
+
+func (p *publisher) doubtAt(position int64, class class, err error) *doubt {
+	return &doubt{class: class, position: position, err: err}
+}
+
+// send publishes the next event, or the marker in its place when it is parked or has to be.
+func (p *publisher) send(ctx context.Context, e *outbox.Planned) error {
+	if e.Position != p.win.next {
+		return fmt.Errorf("publish: position %d came where %d belongs", e.Position, p.win.next)
+	}
+	if e.Parked == "" {
+		if reason, err := p.fits(e); err != nil {
+			if err := p.r.park(ctx, e, reason, err); err != nil {
+				return err
+			}
+			e.Parked = reason
+		}
+	}
+	marker := e.Parked != ""
+	if marker && p.r.cfg.Shared { // no position to keep: it is done
+		p.win.add(slot{marker: true, created: e.CreatedAt})
+		p.win.ack(e.Position, 0, p.done)
+		return nil
+	}
+	if marker {
+		p.marker(e)
+	} else {
+		p.message(e)
+	}
+	p.msg.Reply = p.inbox + strconv.FormatInt(e.Position, 10)
+	if err := p.r.nc.PublishMsg(&p.msg); err != nil {
+		return p.unsent(e, err)
+	}
+	p.win.add(slot{bytes: len(p.msg.Data), marker: marker, created: e.CreatedAt})
+	return nil
+}
+
+// message makes the event's message in p.msg.
+func (p *publisher) message(e *outbox.Planned) {
+	p.clear(e)
+	p.msg.Subject, p.msg.Data = e.Subject, e.Payload
+	e.SetHeaders(p.msg.Header)
+	if e.Position == p.freshID {
+		p.msg.Header[outbox.HeaderEventID] = p.msg.Header[outbox.HeaderMsgID]
+		p.msg.Header[outbox.HeaderMsgID] = []string{fmt.Sprintf("%s:%d", e.ID, e.Position+p.at.base)}
+	}
+}
+
+// marker makes the message that stands at a parked event's position.
+func (p *publisher) marker(e *outbox.Planned) {
+	p.clear(e)
+	p.msg.Subject, p.msg.Data = ControlSubject(p.r.cfg.Stream), nil
+	p.msg.Header[outbox.HeaderMsgID] = []string{fmt.Sprintf("%s:parked:%d", e.ID, e.Position)}
+	p.msg.Header[outbox.HeaderEventID] = []string{e.ID.String()}
+	p.msg.Header[outbox.HeaderPosition] = []string{strconv.FormatInt(e.Position, 10)}
+	p.msg.Header[outbox.HeaderParked] = []string{e.Parked}
+}
+
+// clear empties p.msg but for what the server checks.
+func (p *publisher) clear(e *outbox.Planned) {
+	if p.msg.Header == nil {
+		p.msg.Header = make(nats.Header, 8)
+	}
+	clear(p.msg.Header)
+	p.msg.Header["Nats-Expected-Stream"] = []string{p.r.cfg.Stream}
+	if !p.r.cfg.Shared {
+		p.msg.Header["Nats-Expected-Last-Sequence"] = []string{strconv.FormatInt(e.Position+p.at.base-1, 10)}
+	}
+}
+
+// fits says why the stream would refuse the event for ever, as far as that can be known before.
+func (p *publisher) fits(e *outbox.Planned) (reason string, err error) {
+	if err := outbox.ValidateSubject(e.Subject); err != nil {
+		return reasonBadSubject, err
+	}
+	if !covered(p.at.subjects, e.Subject) {
+		return reasonNoStream, fmt.Errorf("stream %s does not cover subject %s", p.r.cfg.Stream, e.Subject)
+	}
+	if err := e.ValidateHeaders(); err != nil {
+		return reasonBadHeader, err
+	}
+	limit := p.r.nc.MaxPayload()
+	if p.at.maxMsgSize > 0 {
+		limit = min(limit, int64(p.at.maxMsgSize))
+	}
+	if size := int64(len(e.Payload)); size > limit {
+		return reasonTooLarge, fmt.Errorf("payload has %d bytes, the limit of the server or the stream is %d", size, limit)
+	}
+	return "", nil
+}
+
+// unsent is what an error of the client means.
+func (p *publisher) unsent(e *outbox.Planned, err error) error {
+	d := &doubt{class: unavailable, position: e.Position, err: err}
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		d.class, d.reason = refused, reasonTooLarge
+	case errors.Is(err, nats.ErrBadHeaderMsg):
+		d.class, d.reason = refused, reasonBadHeader
+	case errors.Is(err, nats.ErrBadSubject):
+		d.class, d.reason = refused, reasonBadSubject
+	}
+	if d.class == refused && p.win.len() > 0 {
+		// What is in flight before it may fail first; the refusal comes again once it is the next.
+		d.class = unknown
+	}
+	return d
+}
+
+// acked takes one answer of the server.
+func (p *publisher) acked(m *nats.Msg) error {
+	position, err := strconv.ParseInt(strings.TrimPrefix(m.Subject, p.inbox), 10, 64)
+	if err != nil || !p.win.holds(position) {
+		return nil // nobody we asked
+	}
+	ack, class, err := readAck(m)
+	want := uint64(position + p.at.base)
+	switch {
+	case err != nil:
+		d := &doubt{class: class, position: position, err: err}
+		if class == refused {
+			d.reason = refusal(ack.Error.ErrCode)
+		}
+		return d
+	case ack.Stream != p.r.cfg.Stream:
+		return p.doubtAt(position, unknown, fmt.Errorf("ack comes from stream %q", ack.Stream))
+	case !p.r.cfg.Shared && ack.Sequence != want && ack.Duplicate:
+		return &doubt{class: duplicate, position: position, sequence: ack.Sequence, err: fmt.Errorf("stream has its message id already, at sequence %d", ack.Sequence)}
+	case !p.r.cfg.Shared && ack.Sequence != want:
+		return p.doubtAt(position, unknown, fmt.Errorf("stored at sequence %d where %d belongs", ack.Sequence, want))
+	}
+	p.progress = time.Now()
+	p.win.ack(position, ack.Sequence, p.done)
+	p.r.stats.lastAck.Store(p.progress.UnixNano())
+	return nil
+}
+
+// done counts one acknowledged position.
+func (p *publisher) done(position int64, s *slot) {
+	c := &p.r.stats
+	if !s.marker {
+		c.published.Add(1)
+	}
+	c.position.Store(position)
+	c.sequence.Store(s.sequence)
+	c.lastEvent.Store(s.created.UnixNano())
+	p.rec.note(position, s.sequence)
+}

@@ -1,0 +1,56 @@
+package relay
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// recorder writes receipts, coalesced: they are evidence, and nothing waits for them. The publisher notes, the
+// recorder's own goroutine writes.
+type recorder struct {
+	r     *Relay
+	wrote int64 // position; owned by run
+
+	mu     sync.Mutex
+	latest outbox.Receipt
+}
+
+func (rec *recorder) note(position int64, sequence uint64) {
+	rec.mu.Lock()
+	rec.latest.Position, rec.latest.Sequence = position, sequence
+	rec.mu.Unlock()
+}
+
+// run writes until stop is closed, and once more then.
+func (rec *recorder) run(ctx context.Context, stop <-chan struct{}) {
+	tick := time.NewTicker(rec.r.cfg.ReceiptEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			rec.write(ctx)
+		case <-stop:
+			rec.write(ctx)
+			return
+		}
+	}
+}
+
+func (rec *recorder) write(ctx context.Context) {
+	rec.mu.Lock()
+	receipt := rec.latest
+	rec.mu.Unlock()
+	if receipt.Position == rec.wrote {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := rec.r.table.AppendReceipt(ctx, rec.r.pool, receipt, rec.r.cfg.Name); err != nil {
+		rec.r.log.Warn("receipt not written, the next one covers it", "position", receipt.Position, "err", err)
+		return
+	}
+	rec.wrote = receipt.Position
+}

@@ -1,0 +1,183 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// place is where to go on: position next, at sequence next + base when chained.
+type place struct {
+	*target
+	next int64
+	base int64
+}
+
+// resume reads where the stream ends, and from that what comes next.
+//
+// What was acknowledged in order is known to be in the stream (known). From there to the end, every message is held
+// against the plan: a window that a foreign message got into was refused as many messages as came in between, and the
+// rest was taken. Foreign messages at the end move the base. Others stand where events belong: those get a new
+// position at the end of the plan. A stream that ends before what was acknowledged has lost it: publishing goes on
+// from its end.
+func (r *Relay) resume(ctx context.Context) (*place, error) {
+	t, err := r.ensureStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.stats.resumes.Add(1)
+	receipt, err := r.table.LastReceipt(ctx, r.pool, r.cfg.Stream)
+	if err != nil {
+		return nil, err
+	}
+	if r.cfg.Shared {
+		return r.resumeShared(t, receipt)
+	}
+	all, err := r.table.Bases(ctx, r.pool)
+	if err != nil {
+		return nil, err
+	}
+	log := baseLog{stream: t.stream, all: all}
+	if !log.started() {
+		return r.begin(ctx, t, log)
+	}
+	known := log.first() - 1
+	if same(receipt.Stream, t.stream) {
+		known = max(known, receipt.Position)
+	}
+	if p, _ := log.positionAt(t.last); p < known {
+		r.stats.lost.Add(uint64(known - p))
+		r.log.Warn("stream lost acknowledged messages: publishing them again", "stream", r.cfg.Stream, "n", known-p, "sequence", t.last)
+		known = max(p-1, log.first()-1) // the last message is looked at
+	}
+	found, err := r.scan(ctx, t, log, known)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.replan(ctx, found); err != nil {
+		return nil, err
+	}
+	return r.settle(ctx, t, log, found.last+1, "foreign messages")
+}
+
+// begin starts a stream that has no base: a new one, or one that was made again.
+func (r *Relay) begin(ctx context.Context, t *target, log baseLog) (*place, error) {
+	if !slices.ContainsFunc(log.all, func(b outbox.Base) bool { return b.Stream.Name == t.stream.Name }) {
+		return r.settle(ctx, t, log, 1, "first")
+	}
+	if r.cfg.OnRecreate == Halt {
+		return nil, r.recreated(t)
+	}
+	r.log.Warn("stream was recreated: publishing again what the table has", "stream", r.cfg.Stream)
+	return r.settle(ctx, t, log, 1, "recreated stream")
+}
+
+func (r *Relay) recreated(t *target) error {
+	return fmt.Errorf("%w: stream %s was made at %s; run outbox relay with --on-recreate republish to fill it again from the table",
+		ErrRecreated, r.cfg.Stream, t.stream.Created.Format("2006-01-02 15:04:05"))
+}
+
+// settle makes next the position that goes to the stream's next sequence, and appends that to the log of bases
+// unless it says so already.
+func (r *Relay) settle(ctx context.Context, t *target, log baseLog, next int64, reason string) (*place, error) {
+	base := int64(t.last) + 1 - next
+	if have, ok := log.baseOf(next); !ok || have != base {
+		b := outbox.Base{N: 1, Stream: t.stream, From: next, Base: base}
+		if n := len(log.all); n > 0 {
+			b.N = log.all[n-1].N + 1
+		}
+		if err := r.table.AppendBase(ctx, r.pool, b, reason, r.cfg.Name); err != nil {
+			return nil, err
+		}
+		r.stats.rebases.Add(1)
+		r.log.Info("base set", "stream", r.cfg.Stream, "position", next, "sequence", next+base, "reason", reason)
+	}
+	return &place{target: t, next: next, base: base}, nil
+}
+
+// resumeShared goes on after the last receipt: others write too, so the end of the stream says nothing.
+func (r *Relay) resumeShared(t *target, receipt outbox.Receipt) (*place, error) {
+	if receipt.Position > 0 && !same(receipt.Stream, t.stream) {
+		if r.cfg.OnRecreate == Halt {
+			return nil, r.recreated(t)
+		}
+		return &place{target: t, next: 1}, nil
+	}
+	return &place{target: t, next: receipt.Position + 1}, nil
+}
+
+// baseLog is the log of bases, read for one stream.
+type baseLog struct {
+	stream outbox.Stream
+	all    []outbox.Base
+}
+
+// same compares by the microsecond: PostgreSQL keeps no more.
+func same(a, b outbox.Stream) bool {
+	return a.Name == b.Name && a.Created.UnixMicro() == b.Created.UnixMicro()
+}
+
+// rows yields the rows of the stream, newest first.
+func (l baseLog) rows(yield func(outbox.Base) bool) {
+	for _, b := range slices.Backward(l.all) {
+		if same(b.Stream, l.stream) && !yield(b) {
+			return
+		}
+	}
+}
+
+func (l baseLog) started() bool {
+	for range l.rows {
+		return true
+	}
+	return false
+}
+
+// first is the lowest position that was ever meant for the stream.
+func (l baseLog) first() int64 {
+	first := int64(0)
+	for b := range l.rows {
+		if first == 0 || b.From < first {
+			first = b.From
+		}
+	}
+	return first
+}
+
+// baseOf is the base for a position: the newest row that holds for it.
+func (l baseLog) baseOf(position int64) (base int64, ok bool) {
+	for b := range l.rows {
+		if b.From <= position {
+			return b.Base, true
+		}
+	}
+	return 0, false
+}
+
+// positionAt is the position that belongs at a sequence. Where a foreign message is known to stand, belongs is false and
+// the position is the one before. 0 comes before everything.
+func (l baseLog) positionAt(sequence uint64) (position int64, belongs bool) {
+	ceiling := int64(-1) // positions from here on lie further on, says a newer row
+	for b := range l.rows {
+		p := int64(sequence) - b.Base
+		if p >= b.From && ceiling >= 0 && p >= ceiling {
+			return ceiling - 1, false
+		}
+		if p >= b.From {
+			return p, true
+		}
+		if ceiling < 0 || b.From < ceiling {
+			ceiling = b.From
+		}
+	}
+	return l.first() - 1, false
+}
+
+// fatal says that an error ends Run: no waiting mends it.
+func fatal(err error) bool {
+	return errors.Is(err, ErrStream) || errors.Is(err, ErrRecreated) || errors.Is(err, ErrRefused) ||
+		errors.Is(err, outbox.ErrNotMigrated) || errors.Is(err, outbox.ErrNewerSchema) || errors.Is(err, outbox.ErrMigrationGap)
+}

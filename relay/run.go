@@ -1,0 +1,213 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// extendEvery is how often the leader makes partitions ahead.
+const extendEvery = time.Minute
+
+// Run relays until ctx ends, then finishes what is in flight within Config.Grace and returns nil. It waits for ever
+// for servers that are away. An error means that going on needs a person: ErrStream, ErrRecreated, ErrRefused, or a
+// schema that is not migrated. Call it once.
+func (r *Relay) Run(ctx context.Context) error {
+	pause := newPause()
+	for ctx.Err() == nil {
+		led, err := r.lead(ctx)
+		if fatal(err) {
+			return fmt.Errorf("relay: %w", err)
+		}
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		if led {
+			pause.Reset()
+		}
+		wait := pause.NextBackOff()
+		r.stats.failed(err)
+		r.log.Warn("session ended", "wait", wait.Round(time.Millisecond), "err", err)
+		sleep(ctx, wait)
+	}
+	return nil
+}
+
+func newPause() *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
+		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+}
+
+// sleep waits, or not longer than ctx.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// lead opens a session, waits in it to become the leader, and serves a term. The lock only saves work: what keeps
+// two leaders from doing harm is the primary key of the plan and the sequence that the stream expects.
+func (r *Relay) lead(ctx context.Context) (led bool, err error) {
+	open, cancel := context.WithTimeout(ctx, 15*time.Second)
+	s, err := r.table.OpenSession(open, r.pool.Config().ConnConfig.Copy(), r.cfg.Name)
+	cancel()
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	for said := false; ; said = true {
+		try, cancel := context.WithTimeout(ctx, requestTimeout)
+		leads, err := s.Lead(try)
+		cancel()
+		if err != nil {
+			return false, err
+		}
+		if leads {
+			break
+		}
+		if !said {
+			r.log.Info("standing by: another relay leads")
+		}
+		sleep(ctx, r.cfg.StandbyPoll/2+time.Duration(rand.Int64N(int64(r.cfg.StandbyPoll)+1)))
+		if ctx.Err() != nil {
+			return false, nil
+		}
+	}
+	r.log.Info("leading", "stream", r.cfg.Stream, "schema", r.table.Schema())
+	r.stats.leads.Store(true)
+	defer func() {
+		r.stats.leads.Store(false)
+		r.stats.asleep.Store(false)
+	}()
+	return true, r.term(ctx, s)
+}
+
+// term serves until ctx ends or the session is lost: read where the stream ends, publish from there on until there
+// is a doubt, read again.
+func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
+	work, cancel := r.graceful(ctx)
+	defer cancel()
+	var background sync.WaitGroup
+	defer background.Wait()
+	keep, stopKeeping := context.WithCancel(ctx)
+	defer stopKeeping()
+	background.Go(func() { r.extend(keep) })
+
+	pause := newPause()
+	var last *doubt
+	for ctx.Err() == nil {
+		before := r.stats.position.Load()
+		err := r.window(ctx, work, s, last)
+		r.stats.connected.Store(false)
+		last = nil
+		var session *sessionError
+		switch {
+		case err == nil, ctx.Err() != nil:
+			continue
+		case fatal(err):
+			return err
+		case errors.As(err, &session):
+			return session.err
+		}
+		errors.As(err, &last)
+		if r.stats.position.Load() != before {
+			pause.Reset()
+		}
+		wait := pause.NextBackOff()
+		if last != nil && last.class != unavailable && r.stats.position.Load() != before {
+			wait = 0 // reading the end of the stream is all that it needs
+		}
+		r.stats.failed(err)
+		r.log.Warn("publishing paused", "wait", wait.Round(time.Millisecond), "err", err)
+		sleep(ctx, wait)
+		if err := r.ping(ctx, s); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// graceful is a context that outlives ctx by Config.Grace.
+func (r *Relay) graceful(ctx context.Context) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(r.cfg.Grace, cancel)
+		context.AfterFunc(work, func() { timer.Stop() })
+	})
+	return work, func() { stop(); cancel() }
+}
+
+// sessionError marks an error of the session: the term is over.
+type sessionError struct{ err error }
+
+func (e *sessionError) Error() string { return e.err.Error() }
+func (e *sessionError) Unwrap() error { return e.err }
+
+// window reads where the stream ends, does what the last doubt asks for, and publishes until the next one. Two
+// goroutines beside it, the source and the recorder, end with it.
+func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt) error {
+	at, err := r.resume(work)
+	if err != nil {
+		return err
+	}
+	freshID, err := r.mend(work, last, at)
+	if err != nil {
+		return err
+	}
+	r.stats.connected.Store(true)
+
+	stop, cancel := context.WithCancel(ctx)
+	defer cancel()
+	batches := make(chan []outbox.Planned, 1)
+	src := &source{r: r, s: s, next: at.next, out: batches}
+	planned := make(chan error, 1)
+	go func() { planned <- src.run(work, stop) }()
+
+	rec := &recorder{r: r, latest: outbox.Receipt{Stream: at.stream}}
+	stopRecording := make(chan struct{})
+	recorded := make(chan struct{})
+	go func() { defer close(recorded); rec.run(work, stopRecording) }()
+
+	err = r.publish(work, at, batches, rec, freshID)
+	cancel()
+	for range batches { // what the source hands out after the last look is planned, and found again
+	}
+	if planErr := <-planned; planErr != nil && (err == nil || !fatal(err)) {
+		err = &sessionError{planErr}
+	}
+	close(stopRecording)
+	<-recorded
+	return err
+}
+
+func (r *Relay) ping(ctx context.Context, s *outbox.Session) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return s.Ping(ctx)
+}
+
+// extend keeps partitions ahead while this relay leads. A role without the right to make them is told once; the
+// default partition takes what comes beyond the last.
+func (r *Relay) extend(ctx context.Context) {
+	told := false
+	for ctx.Err() == nil {
+		try, cancel := context.WithTimeout(ctx, 30*time.Second)
+		_, err := r.table.Extend(try, r.pool)
+		cancel()
+		if err != nil && ctx.Err() == nil && !told {
+			told = true
+			r.log.Warn("partitions not made ahead; run outbox doctor", "err", err)
+		}
+		sleep(ctx, extendEvery)
+	}
+}
