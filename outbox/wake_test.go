@@ -1,0 +1,166 @@
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// 10,000 races between falling asleep and committing. In each round one event is inserted at a random moment while the
+// sleeper follows the protocol without any poll: it waits only when it holds the lock and a last look found nothing,
+// and only a notification wakes it. A wait that runs into its deadline with a row in the table is a lost wake-up.
+func TestNoWakeUpIsLost(t *testing.T) {
+	const rounds = 10_000
+	table, pool := newTable(t)
+	session := newSession(t, table, pool)
+	round := make(chan struct{})
+	writer := new(errgroup.Group)
+	writer.Go(func() error {
+		conn, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig.Copy())
+		if err != nil {
+			return err
+		}
+		defer conn.Close(context.Background()) //nolint:errcheck // only a connection
+		rng := rand.New(rand.NewPCG(1, 3))
+		for range round {
+			spin(time.Duration(rng.IntN(2000)) * time.Microsecond)
+			if _, err := table.InsertOutsideTx(t.Context(), conn, outbox.Event{Subject: "a"}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	sleeps := 0
+	for i := range rounds {
+		round <- struct{}{}
+		slept, err := sleeper(t.Context(), session)
+		if err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+		if slept {
+			sleeps++
+		}
+	}
+	close(round)
+	if err := writer.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if sleeps < rounds/10 || sleeps == rounds {
+		t.Errorf("asleep in %d of %d rounds: the race has one outcome only", sleeps, rounds)
+	}
+	t.Logf("asleep in %d of %d rounds, every event seen", sleeps, rounds)
+}
+
+// sleeper returns once it has seen an event, and says whether it slept before.
+func sleeper(ctx context.Context, s *outbox.Session) (slept bool, err error) {
+	page := outbox.Page{Events: 10, Bytes: 1 << 20}
+	for {
+		events, err := s.Plan(ctx, page)
+		if err != nil || len(events) > 0 {
+			return slept, errors.Join(err, s.Awake(ctx))
+		}
+		if s.Asleep() { // the last look is behind us
+			slept = true
+			woken, err := s.Wait(ctx, 5*time.Second)
+			if err != nil {
+				return slept, err
+			}
+			events, err := s.Plan(ctx, page)
+			if !woken && len(events) > 0 {
+				return slept, fmt.Errorf("a wake-up was lost: %d rows were there", len(events))
+			}
+			if err != nil || len(events) > 0 {
+				return slept, errors.Join(err, s.Awake(ctx))
+			}
+			continue
+		}
+		if _, err := s.Sleep(ctx); err != nil {
+			return slept, err
+		}
+	}
+}
+
+// spin passes a very short time that no timer can measure out; it waits for nothing.
+func spin(d time.Duration) {
+	for start := time.Now(); time.Since(start) < d; {
+		runtime.Gosched()
+	}
+}
+
+// While the relay is awake no commit pays for a NOTIFY; while it sleeps the first one does.
+func TestNotifyOnlyWhileAsleep(t *testing.T) {
+	table, pool := newTable(t)
+	session := newSession(t, table, pool)
+	count := func(n int) (notified int) {
+		t.Helper()
+		listener := newSession(t, table, pool) // a second one that listens
+		defer listener.Close()
+		for range n {
+			if _, err := table.InsertOutsideTx(t.Context(), pool, outbox.Event{Subject: "a"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for {
+			woken, err := listener.Wait(t.Context(), 200*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !woken {
+				return notified
+			}
+			notified++
+		}
+	}
+	if n := count(1000); n != 0 {
+		t.Fatalf("%d notifications while awake, want none", n)
+	}
+	if asleep, err := session.Sleep(t.Context()); err != nil || !asleep {
+		t.Fatalf("asleep %v, %v", asleep, err)
+	}
+	if n := count(10); n == 0 {
+		t.Fatal("no notification while asleep")
+	}
+	if err := session.Awake(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(1000); n != 0 {
+		t.Fatalf("%d notifications after waking up, want none", n)
+	}
+}
+
+// The relay cannot fall asleep over a transaction that was told it is awake.
+func TestNoSleepOverAWriterInFlight(t *testing.T) {
+	table, pool := newTable(t)
+	session := newSession(t, table, pool)
+	rollback := errors.New("roll back")
+	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		if _, err := table.Insert(t.Context(), tx, outbox.Event{Subject: "a"}); err != nil {
+			return err
+		}
+		asleep, err := session.Sleep(t.Context())
+		if err == nil && asleep {
+			t.Error("fell asleep over a writer that skipped its NOTIFY")
+		}
+		return errors.Join(err, rollback)
+	})
+	if !errors.Is(err, rollback) {
+		t.Fatal(err)
+	}
+	devtest.Eventually(t, 5*time.Second, "sleep after the writer ended", func() error {
+		asleep, err := session.Sleep(t.Context())
+		if err == nil && !asleep {
+			err = errors.New("still awake")
+		}
+		return err
+	})
+}
