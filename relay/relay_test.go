@@ -17,8 +17,6 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
-func TestMain(m *testing.M) { devtest.Main(m) }
-
 // rig is one outbox, one stream and the way between them, of one test.
 type rig struct {
 	t       testing.TB
