@@ -153,14 +153,22 @@ func roundTrip(ctx context.Context, q *text.DoctorStatements, listener, writer *
 		return f, err
 	}
 	f.SameBackend = before == after
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	_, err = listener.WaitForNotification(ctx)
+	_, err = listener.WaitForNotification(waiting)
 	if err != nil && !pgconn.Timeout(err) {
 		return f, fmt.Errorf("wait for the notification: %w", err)
 	}
 	f.Notified = err == nil
+	tidy(ctx, q, listener, name)
 	return f, nil
+}
+
+// tidy gives the lock and the channel back, as well as it can: behind a pooler they would outlive the connection,
+// and may be in another backend.
+func tidy(ctx context.Context, q *text.DoctorStatements, listener *pgx.Conn, name string) {
+	_, _ = listener.Exec(ctx, q.Unlock, name)
+	_, _ = listener.Exec(ctx, "UNLISTEN *")
 }
 
 func closeSoon(conn *pgx.Conn) {

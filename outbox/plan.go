@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // Planned is an event that has its position.
@@ -51,42 +52,42 @@ func (t *Table) Load(ctx context.Context, db DB, from int64, page Page) ([]Plann
 	if err != nil {
 		return nil, fmt.Errorf("load planned events from position %d: %w", from, err)
 	}
-	events, err := scanPlanned(rows, 0, true)
+	events, err := scanPlanned(rows, true)
 	if err != nil {
 		return nil, fmt.Errorf("load planned events from position %d: %w", from, err)
 	}
 	return events, nil
 }
 
-// scanPlanned reads the columns that plan.sql and load.sql share; load.sql adds the parking reason.
-func scanPlanned(rows pgx.Rows, size int, parked bool) ([]Planned, error) {
+// scanPlanned reads the columns that plan.sql and load.sql share; load.sql adds the parking reason. What it scans into is
+// made once, and what no row has costs nothing.
+func scanPlanned(rows pgx.Rows, parked bool) ([]Planned, error) {
 	defer rows.Close()
-	out := make([]Planned, 0, size)
+	var (
+		out      []Planned
+		p        Planned
+		key      pgtype.Text
+		headers  []byte
+		original pgtype.UUID
+	)
+	into := []any{&p.Position, &p.RowID, (*[16]byte)(&p.ID), &p.Subject, &key, &p.Payload, &p.ContentType, &headers,
+		&original, &p.CreatedAt, &p.PlannedAt, &p.Parked}
+	if !parked {
+		into = into[:len(into)-1]
+	}
 	for rows.Next() {
-		var (
-			p        Planned
-			key      *string
-			headers  []byte
-			original *[16]byte
-		)
-		into := []any{&p.Position, &p.RowID, (*[16]byte)(&p.ID), &p.Subject, &key, &p.Payload, &p.ContentType, &headers,
-			&original, &p.CreatedAt, &p.PlannedAt, &p.Parked}
-		if !parked {
-			into = into[:len(into)-1]
-		}
+		p = Planned{}
 		if err := rows.Scan(into...); err != nil {
 			return nil, err
 		}
-		if key != nil {
-			p.Key = *key
-		}
-		if original != nil {
-			p.ResendOf = uuid.UUID(*original)
-		}
+		p.Key, p.ResendOf = key.String, uuid.UUID(original.Bytes)
 		if headers != nil {
 			if err := json.Unmarshal(headers, &p.Headers); err != nil {
 				return nil, fmt.Errorf("decode headers of event %s: %w", p.ID, err)
 			}
+		}
+		if p.ContentType == DefaultContentType {
+			p.ContentType = DefaultContentType // one string for all of them
 		}
 		out = append(out, p)
 	}

@@ -77,7 +77,7 @@ func (s *Session) Plan(ctx context.Context, page Page) ([]Planned, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	events, err := scanPlanned(rows, 0, false)
+	events, err := scanPlanned(rows, false)
 	if hasCode(err, uniqueViolation) {
 		return nil, fmt.Errorf("plan: %w: %w", ErrPlanned, err)
 	}

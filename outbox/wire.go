@@ -20,7 +20,7 @@ const (
 	HeaderOp          = "Outbox-Op"        // insert, update or delete, set by a capture trigger
 	HeaderResendOf    = "Outbox-Resend-Of" // event id of the original, on a replayed event
 	HeaderParked      = "Outbox-Parked"    // reason; on the marker that stands in for a parked event
-	HeaderContentType = "Content-Type"     // Event.ContentType
+	HeaderContentType = "Content-Type"     // Event.ContentType, absent when DefaultContentType
 	ParkedPrefix      = "_OUTBOX.parked."  // subject of markers: ParkedPrefix + name of the stream
 	timeFormat        = "2006-01-02T15:04:05.999999999Z07:00"
 )
@@ -44,10 +44,8 @@ func (e *Event) SetHeaders(h map[string][]string) {
 	if e.ResendOf != uuid.Nil {
 		h[HeaderResendOf] = []string{e.ResendOf.String()}
 	}
-	if e.ContentType != "" {
+	if e.ContentType != "" && e.ContentType != DefaultContentType {
 		h[HeaderContentType] = []string{e.ContentType}
-	} else {
-		h[HeaderContentType] = []string{DefaultContentType}
 	}
 }
 
@@ -55,7 +53,7 @@ func (e *Event) SetHeaders(h map[string][]string) {
 // copy. A message that no relay published has no ids and no position, and that is not an error; one whose
 // outbox headers cannot be read is, wrapping ErrInvalid. Headers of NATS itself are left out.
 func Parse(subject string, headers map[string][]string, body []byte) (Event, error) {
-	e := Event{Subject: subject, Payload: body}
+	e := Event{Subject: subject, Payload: body, ContentType: DefaultContentType}
 	for name, values := range headers {
 		if len(values) == 0 {
 			continue

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,7 +52,6 @@ type pubAck struct {
 	Sequence  uint64 `json:"seq"`
 	Duplicate bool   `json:"duplicate"`
 	Error     *struct {
-		Code        int    `json:"code"`
 		ErrCode     int    `json:"err_code"`
 		Description string `json:"description"`
 	} `json:"error"`
@@ -71,7 +71,23 @@ func readAck(m *nats.Msg) (ack pubAck, class class, err error) {
 	if ack.Error == nil {
 		return ack, unknown, nil
 	}
-	return ack, classify(ack.Error.ErrCode, ack.Error.Code), fmt.Errorf("%s (code %d)", ack.Error.Description, ack.Error.ErrCode)
+	return ack, classify(ack.Error.ErrCode), fmt.Errorf("%s (code %d)", ack.Error.Description, ack.Error.ErrCode)
+}
+
+// plainAck reads the answer that nearly every publish gets, {"stream":"NAME","seq":N}, without decoding JSON.
+// Anything else is readAck's.
+func plainAck(data, prefix []byte) (sequence uint64, ok bool) {
+	digits, ok := bytes.CutPrefix(data, prefix)
+	if !ok || len(digits) < 2 || len(digits) > 20 || digits[len(digits)-1] != '}' {
+		return 0, false
+	}
+	for _, c := range digits[:len(digits)-1] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		sequence = sequence*10 + uint64(c-'0')
+	}
+	return sequence, true
 }
 
 // Error codes of nats-server, from its errors.json.
@@ -92,7 +108,7 @@ const (
 )
 
 // classify sorts an error of the server. What it does not know is unavailable: waiting loses nothing.
-func classify(errCode, _ int) class {
+func classify(errCode int) class {
 	switch errCode {
 	case errWrongLastSequence, errWrongLastConstant, errDuplicateInProcess, errStreamMismatch:
 		return unknown

@@ -16,15 +16,17 @@ import (
 // publisher publishes planned events in order behind a window of unacknowledged ones, and ends with the first doubt.
 // One goroutine owns all of it; acks come to it through a channel.
 type publisher struct {
-	r        *Relay
-	at       *place
-	win      *window
-	rec      *recorder
-	inbox    string
-	acks     chan *nats.Msg
-	msg      nats.Msg // reused: publishing copies it
-	progress time.Time
-	freshID  int64 // the position whose message id has to be a fresh one; 0 for none
+	r         *Relay
+	at        *place
+	win       *window
+	rec       *recorder
+	inbox     string
+	acks      chan *nats.Msg
+	msg       nats.Msg // reused: publishing copies it
+	expected  []string // value of Nats-Expected-Stream
+	ackPrefix []byte   // of the answer to a publish that went well
+	progress  time.Time
+	freshID   int64 // the position whose message id has to be a fresh one; 0 for none
 }
 
 // errLost says that the connection to the broker broke with messages in flight.
@@ -35,9 +37,11 @@ var errLost = errors.New("connection to the broker lost")
 func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.Planned, rec *recorder, freshID int64) error {
 	p := &publisher{
 		r: r, at: at, rec: rec, freshID: freshID, progress: time.Now(),
-		win:   newWindow(r.cfg.WindowEvents, r.cfg.WindowBytes, at.next),
-		inbox: r.nc.NewInbox() + ".",
-		acks:  make(chan *nats.Msg, r.cfg.WindowEvents+1), // an ack per message in flight at most
+		win:       newWindow(r.cfg.WindowEvents, r.cfg.WindowBytes, at.next),
+		inbox:     r.nc.NewInbox() + ".",
+		acks:      make(chan *nats.Msg, r.cfg.WindowEvents+1), // an ack per message in flight at most
+		expected:  []string{r.cfg.Stream},
+		ackPrefix: fmt.Appendf(nil, `{"stream":%q,"seq":`, r.cfg.Stream),
 	}
 	lost := r.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
 	defer r.nc.RemoveStatusListener(lost)
@@ -78,8 +82,8 @@ func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lo
 				in = nil
 				continue
 			}
-			if p.win.len() == 0 {
-				p.progress = time.Now()
+			if p.win.len() == 0 { // a pause is over
+				p.progress, p.win.probe = time.Now(), true
 			}
 			todo = batch
 		case m := <-p.acks:
@@ -161,7 +165,7 @@ func (p *publisher) clear(e *outbox.Planned) {
 		p.msg.Header = make(nats.Header, 8)
 	}
 	clear(p.msg.Header)
-	p.msg.Header["Nats-Expected-Stream"] = []string{p.r.cfg.Stream}
+	p.msg.Header["Nats-Expected-Stream"] = p.expected
 	if !p.r.cfg.Shared {
 		p.msg.Header["Nats-Expected-Last-Sequence"] = []string{strconv.FormatInt(e.Position+p.at.base-1, 10)}
 	}
@@ -212,8 +216,12 @@ func (p *publisher) acked(m *nats.Msg) error {
 	if err != nil || !p.win.holds(position) {
 		return nil // nobody we asked
 	}
-	ack, class, err := readAck(m)
 	want := uint64(position + p.at.base)
+	if sequence, ok := plainAck(m.Data, p.ackPrefix); ok && (sequence == want || p.r.cfg.Shared) {
+		p.ack(position, sequence)
+		return nil
+	}
+	ack, class, err := readAck(m)
 	switch {
 	case err != nil:
 		d := &doubt{class: class, position: position, err: err}
@@ -228,10 +236,14 @@ func (p *publisher) acked(m *nats.Msg) error {
 	case !p.r.cfg.Shared && ack.Sequence != want:
 		return p.doubtAt(position, unknown, fmt.Errorf("stored at sequence %d where %d belongs", ack.Sequence, want))
 	}
-	p.progress = time.Now()
-	p.win.ack(position, ack.Sequence, p.done)
-	p.r.stats.lastAck.Store(p.progress.UnixNano())
+	p.ack(position, ack.Sequence)
 	return nil
+}
+
+func (p *publisher) ack(position int64, sequence uint64) {
+	p.progress = time.Now()
+	p.win.ack(position, sequence, p.done)
+	p.r.stats.lastAck.Store(p.progress.UnixNano())
 }
 
 // done counts one acknowledged position.

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 	"github.com/seed-6eff6314/outbox-relay/relay"
@@ -36,7 +37,23 @@ func newRig(t testing.TB) *rig {
 func (g *rig) openTable() {
 	g.t.Helper()
 	g.pool = devtest.Pool(g.t)
-	table, err := outbox.In(devtest.Schema(g.t))
+	g.migrate(devtest.Schema(g.t))
+}
+
+func (g *rig) openTableOn(server *devstack.Postgres) {
+	g.t.Helper()
+	pool, err := pgxpool.New(g.t.Context(), server.URL())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(pool.Close)
+	g.pool = pool
+	g.migrate(outbox.DefaultSchema)
+}
+
+func (g *rig) migrate(schema string) {
+	g.t.Helper()
+	table, err := outbox.In(schema)
 	if err != nil {
 		g.t.Fatal(err)
 	}

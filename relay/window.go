@@ -9,7 +9,7 @@ type window struct {
 
 	first, next int64 // of positions
 	bytes       int
-	alone       bool   // the first message after a pause has not come through yet
+	probe       bool   // one message only, until it has come through
 	slots       []slot // ring: position p is at p modulo len
 }
 
@@ -22,7 +22,7 @@ type slot struct {
 }
 
 func newWindow(events, bytes int, next int64) *window {
-	return &window{maxEvents: events, maxBytes: bytes, first: next, next: next, slots: make([]slot, events)}
+	return &window{maxEvents: events, maxBytes: bytes, probe: true, first: next, next: next, slots: make([]slot, events)}
 }
 
 func (w *window) len() int                  { return int(w.next - w.first) }
@@ -30,15 +30,14 @@ func (w *window) at(position int64) *slot   { return &w.slots[position%int64(len
 func (w *window) holds(position int64) bool { return position >= w.first && position < w.next }
 
 // full says that nothing more may be published before an ack. One message fits however large it is, and the first one
-// after a pause goes alone: if a foreign message came meanwhile, the server refuses this one, where in a full window
+// after a pause goes alone (probe): if a foreign message came meanwhile, the server refuses this one, where in a full window
 // it would refuse as many as there are foreign ones and take the rest.
 func (w *window) full() bool {
-	return w.alone || w.len() >= w.maxEvents || w.len() > 0 && w.bytes >= w.maxBytes
+	return w.probe && w.len() > 0 || w.len() >= w.maxEvents || w.len() > 0 && w.bytes >= w.maxBytes
 }
 
 // add takes the next position in.
 func (w *window) add(s slot) {
-	w.alone = w.len() == 0
 	*w.at(w.next) = s
 	w.next++
 	w.bytes += s.bytes
@@ -56,6 +55,6 @@ func (w *window) ack(position int64, sequence uint64, each func(position int64, 
 		each(w.first, s)
 		w.bytes -= s.bytes
 		w.first++
-		w.alone = false
+		w.probe = false
 	}
 }

@@ -1,0 +1,9 @@
+-- server: which server this is, how it treats a commit, and as whom we are connected.
+SELECT current_setting('server_version_num')::integer AS version_number,
+       current_setting('server_version')              AS version,
+       pg_is_in_recovery()                            AS standby,
+       current_setting('fsync')                       AS fsync,
+       current_setting('full_page_writes')            AS full_page_writes,
+       current_setting('synchronous_commit')          AS synchronous_commit,
+       current_user::text                             AS role,
+       pg_has_role('pg_read_all_stats', 'USAGE')      AS sees_all;

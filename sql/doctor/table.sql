@@ -1,0 +1,28 @@
+-- table: what the protocol relies on, read from the catalogs, which needs no right on the schema. $1 schema.
+--   xid_column, id_column  places of the columns: defaults are evaluated in this order, so xid must come first
+--   cache                  of the sequence behind id: more than 1 would hand ids out of order
+--   wake                   O: the trigger is on; D, R, A as in pg_trigger.tgenabled; empty: it is missing
+--   missing                rights that a relay needs and this role has not
+--   can_extend             this role may make partitions
+SELECT coalesce((SELECT attnum FROM pg_attribute WHERE attrelid = e.oid AND attname = 'xid' AND NOT attisdropped), 0)::integer AS xid_column,
+       coalesce((SELECT attnum FROM pg_attribute WHERE attrelid = e.oid AND attname = 'id' AND NOT attisdropped), 0)::integer  AS id_column,
+       coalesce((SELECT s.seqcache
+                   FROM pg_depend d JOIN pg_sequence s ON s.seqrelid = d.objid
+                   JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+                  WHERE d.refobjid = e.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'i' AND a.attname = 'id'), 0) AS cache,
+       coalesce((SELECT tgenabled::text FROM pg_trigger WHERE tgrelid = e.oid AND tgname = 'wake' AND NOT tgisinternal), '')   AS wake,
+       coalesce((SELECT array_agg(right_ ORDER BY right_)
+                   FROM (SELECT 'USAGE on schema ' || n.nspname AS right_ WHERE NOT has_schema_privilege(n.oid, 'USAGE')
+                         UNION ALL
+                         SELECT p || ' on ' || n.nspname || '.' || c.relname
+                           FROM pg_class c CROSS JOIN unnest(ARRAY['SELECT', 'INSERT']) AS p
+                          WHERE c.relnamespace = n.oid AND c.relname IN ('event', 'batch', 'base', 'receipt', 'parked')
+                            AND NOT has_table_privilege(c.oid, p)
+                         UNION ALL
+                         SELECT 'SELECT on ' || n.nspname || '.' || c.relname
+                           FROM pg_class c
+                          WHERE c.relnamespace = n.oid AND c.relname = 'migration' AND NOT has_table_privilege(c.oid, 'SELECT')) AS lacks),
+                '{}') AS missing,
+       has_schema_privilege(n.oid, 'CREATE') AND pg_has_role(e.relowner, 'USAGE') AS can_extend
+  FROM pg_namespace n JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'event'
+ WHERE n.nspname = $1;
