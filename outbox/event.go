@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -80,7 +79,7 @@ func (e *Event) ValidateHeaders() error {
 }
 
 // ValidateSubject reports why a text is not the subject of an event: literal tokens joined by dots, no
-// wildcard, no empty token, no white space, none of the names that belong to NATS ($…, _INBOX.) or to the
+// wildcard, no empty token, no space, none of the names that belong to NATS ($…, _INBOX.) or to the
 // relay (_OUTBOX.). The error wraps ErrInvalid.
 func ValidateSubject(subject string) error {
 	switch {
@@ -98,15 +97,16 @@ func ValidateSubject(subject string) error {
 			return fmt.Errorf("%w: subject %q has an empty token", ErrInvalid, subject)
 		}
 		if i := strings.IndexFunc(token, notInToken); i >= 0 {
-			return fmt.Errorf("%w: subject %q has a wildcard, white space or a control character (encode values with Token)", ErrInvalid, subject)
+			return fmt.Errorf("%w: subject %q has a wildcard, a space or a control character (encode values with Token)", ErrInvalid, subject)
 		}
 	}
 	return nil
 }
 
-func notInToken(r rune) bool {
-	return r == '*' || r == '>' || unicode.IsSpace(r) || unicode.IsControl(r)
-}
+func notInToken(r rune) bool { return r == '*' || r == '>' || r == ' ' || isControl(r) }
+
+// isControl knows the control characters of ASCII, the ones that NATS and PostgreSQL in every locale agree on.
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 func validateHeader(name, value string) error {
 	if name == "" || strings.IndexFunc(name, notInHeaderName) >= 0 {
@@ -135,10 +135,10 @@ func headerValue(what, value string, limit int) error {
 		return fmt.Errorf("%w: %s has %d bytes, the limit is %d", ErrInvalid, what, len(value), limit)
 	case !utf8.ValidString(value):
 		return fmt.Errorf("%w: %s is not UTF-8", ErrInvalid, what)
-	case strings.IndexFunc(value, unicode.IsControl) >= 0:
+	case strings.IndexFunc(value, isControl) >= 0:
 		return fmt.Errorf("%w: %s %q has a control character", ErrInvalid, what, value)
-	case strings.TrimSpace(value) != value:
-		return fmt.Errorf("%w: %s %q begins or ends with white space", ErrInvalid, what, value)
+	case strings.Trim(value, " ") != value:
+		return fmt.Errorf("%w: %s %q begins or ends with a space", ErrInvalid, what, value)
 	}
 	return nil
 }

@@ -4,12 +4,12 @@
 -- ---------------------------------------------------------------------------------------------
 -- Grammar at the door. Bad input is an error in the writer's own transaction.
 
--- True for a subject of literal tokens: no wildcard, no empty token, no white space or control
--- character, at most 1024 bytes, and not one of the names that NATS or the relay keep for themselves
+-- True for a subject of literal tokens: no wildcard, no empty token, no space or control character (of
+-- ASCII, in every locale), at most 1024 bytes, and not one of the names that NATS or the relay keep for themselves
 -- (a publish to $JS.API.> would be a command to the server, not an event).
 CREATE FUNCTION outbox.is_subject(subject text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN subject ~ '^[^[:space:][:cntrl:].*>]+(\.[^[:space:][:cntrl:].*>]+)*$'
+    RETURN subject COLLATE "C" ~ '^[^\x01-\x20\x7f.*>]+(\.[^\x01-\x20\x7f.*>]+)*$'
        AND subject !~ '^(\$|_INBOX\.|_OUTBOX\.)'
        AND octet_length(subject) <= 1024;
 
@@ -23,7 +23,7 @@ CREATE FUNCTION outbox.is_headers(headers jsonb) RETURNS boolean
                || !(@.key like_regex "^[A-Za-z0-9_-]+$")
                || (@.key like_regex "^(nats|outbox)-" flag "i" && @.key != "Outbox-Op")
                || @.key like_regex "^content-type$" flag "i"
-               || @.value like_regex "[[:cntrl:]]|^[[:space:]]|[[:space:]]$")');
+               || @.value like_regex "[\\x01-\\x1f\\x7f]|^ | $")');
 
 -- One subject token out of any text: what is not A-Z a-z 0-9 _ - becomes %XX of its UTF-8 bytes,
 -- the empty string becomes %, NULL becomes %N. No two values share a token.
@@ -51,10 +51,10 @@ CREATE TABLE outbox.event (
     event_id     uuid        NOT NULL DEFAULT gen_random_uuid(), -- dedupe id; random, never derived from id or xid
     subject      text        NOT NULL CONSTRAINT subject_is_literal_tokens CHECK (outbox.is_subject(subject)),
     key          text        CONSTRAINT key_is_a_header_value
-                             CHECK (key !~ '[[:cntrl:]]|^[[:space:]]|[[:space:]]$' AND octet_length(key) BETWEEN 1 AND 1024),
+                             CHECK (key COLLATE "C" !~ '[\x01-\x1f\x7f]|^ | $' AND octet_length(key) BETWEEN 1 AND 1024),
     payload      bytea       NOT NULL DEFAULT '' CONSTRAINT payload_at_most_960_kib CHECK (octet_length(payload) <= 983040),
     content_type text        NOT NULL DEFAULT 'application/json' CONSTRAINT content_type_is_a_header_value
-                             CHECK (content_type !~ '[[:cntrl:]]|^[[:space:]]|[[:space:]]$' AND octet_length(content_type) BETWEEN 1 AND 255),
+                             CHECK (content_type COLLATE "C" !~ '[\x01-\x1f\x7f]|^ | $' AND octet_length(content_type) BETWEEN 1 AND 255),
     headers      jsonb       CONSTRAINT headers_are_strings_and_not_reserved CHECK (outbox.is_headers(headers)),
     resend_of    uuid,       -- event_id of the original, for an event that was replayed
     created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
