@@ -1,0 +1,39 @@
+# The only prerequisites are Go and, for what deps installs, a package manager.
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+VULNCHECK   = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+BENCHTIME  ?= 5x
+
+help: ## this text
+	@awk -F':.*## ' '/^[a-z\/-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: deps ## the whole way on real servers, with faults, in half a minute
+	go run ./cmd/outbox demo $(DEMO)
+
+build: ## bin/outbox
+	CGO_ENABLED=0 go build -trimpath -o bin/outbox ./cmd/outbox
+
+test: deps ## every test, on real servers (about 4 minutes on 2 cores)
+	go test -timeout 15m ./...
+
+test/short: ## what needs no server
+	go test -short -run 'Arrows|Fuzz|Wire|Parse|Rules|Resolve|Schema' ./sql ./outbox ./invalidate ./internal/arch
+
+test/race: deps ## every test under the race detector
+	go test -race -timeout 30m ./...
+
+bench: deps ## drain of a backlog beside the raw floor
+	go test -run NONE -bench . -benchtime $(BENCHTIME) -timeout 60m ./relay ./invalidate
+
+lint: ## gofmt, vet, staticcheck, tidy
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go vet ./...
+	$(STATICCHECK) ./...
+	go mod tidy -diff
+
+vuln: ## known vulnerabilities in what we depend on
+	$(VULNCHECK) ./...
+
+deps: ## PostgreSQL and Redis for demo and tests, if they are missing
+	@sh internal/devstack/install.sh
+
+.PHONY: help demo build test test/short test/race bench lint vuln deps

@@ -1,0 +1,96 @@
+// Package arch holds the test that keeps the arrows of the house: who may import whom.
+package arch_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/seed-6eff6314/outbox-relay"
+
+// rooms: each folder with Go files, what of the module it may import, and what it must not import of the world.
+// Tests may also use internal/devstack and what they test.
+var rooms = map[string]struct{ may, not []string }{
+	"sql":                       {not: []string{"github.com/"}},
+	"outbox":                    {may: []string{"sql"}, not: []string{"github.com/nats-io/", "github.com/redis/", "github.com/urfave/", "os/signal"}},
+	"relay":                     {may: []string{"outbox"}, not: []string{"github.com/redis/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
+	"invalidate":                {may: []string{"outbox"}, not: []string{"github.com/jackc/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
+	"internal/devstack":         {not: []string{"github.com/urfave/"}},
+	"internal/devstack/devtest": {may: []string{"internal/devstack"}},
+	"internal/demo":             {may: []string{"outbox", "relay", "invalidate", "internal/devstack"}, not: []string{"github.com/urfave/", "os/signal"}},
+	"cmd/outbox":                {may: []string{"outbox", "relay", "invalidate", "internal/demo"}},
+	"internal/arch":             {},
+}
+
+func TestArrows(t *testing.T) {
+	root := filepath.Join("..", "..")
+	seen := make(map[string]bool)
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(file, ".go") {
+			if d != nil && d.IsDir() && (strings.HasPrefix(d.Name(), ".") && d.Name() != ".." || d.Name() == "examples") {
+				return fs.SkipDir
+			}
+			return err
+		}
+		rel, err := filepath.Rel(root, file)
+		if err != nil {
+			return err
+		}
+		folder := path.Dir(filepath.ToSlash(rel))
+		seen[folder] = true
+		room, ok := rooms[folder]
+		if !ok {
+			t.Errorf("%s: folder %s has no place in the house; give it one in arch_test.go or move the file", rel, folder)
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		isTest := strings.HasSuffix(file, "_test.go")
+		for _, spec := range parsed.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			check(t, rel, folder, name, room.may, room.not, isTest)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for folder := range rooms {
+		if !seen[folder] {
+			t.Errorf("folder %s is in the table and not in the house", folder)
+		}
+	}
+}
+
+func check(t *testing.T, file, folder, name string, may, not []string, isTest bool) {
+	t.Helper()
+	if own, ok := strings.CutPrefix(name, module+"/"); ok {
+		switch {
+		case slices.Contains(may, own):
+		case isTest && (own == folder || strings.HasPrefix(own, "internal/devstack")):
+		default:
+			t.Errorf("%s imports %s, which %s must not", file, own, folder)
+		}
+		return
+	}
+	if isTest {
+		return
+	}
+	for _, prefix := range not {
+		if strings.HasPrefix(name, prefix) {
+			t.Errorf("%s imports %s, which %s must not", file, name, folder)
+		}
+	}
+}
