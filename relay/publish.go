@@ -88,6 +88,7 @@ func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lo
 			todo = batch
 		case m := <-p.acks:
 			if err := p.acked(m); err != nil {
+				p.quiesce(ctx, lost)
 				return err
 			}
 		case <-check.C:
@@ -244,6 +245,31 @@ func (p *publisher) ack(position int64, sequence uint64) {
 	p.progress = time.Now()
 	p.win.ack(position, sequence, p.done)
 	p.r.stats.lastAck.Store(p.progress.UnixNano())
+}
+
+// quiesce waits, after a doubt, for the answers to everything else in flight, so that reading the end of the stream does
+// not race with our own messages. Bounded: what does not answer is left behind, and refused by its sequence.
+func (p *publisher) quiesce(ctx context.Context, lost <-chan nats.Status) {
+	unanswered := p.win.len() - 1
+	for position := p.win.first; position < p.win.next; position++ {
+		if p.win.at(position).acked {
+			unanswered--
+		}
+	}
+	timer := time.NewTimer(min(time.Second, p.r.cfg.AckWait))
+	defer timer.Stop()
+	for ; unanswered > 0; unanswered-- {
+		select {
+		case m := <-p.acks:
+			_ = p.acked(m) // the first doubt is the one that counts
+		case <-timer.C:
+			return
+		case <-lost:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // done counts one acknowledged position.

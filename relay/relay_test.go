@@ -403,3 +403,29 @@ func TestSharedStream(t *testing.T) {
 		t.Fatalf("stream ends at %d, want 4010", last)
 	}
 }
+
+// No message is in the stream before its place in the plan is durable: whoever receives one finds its position
+// committed.
+func TestPlanIsCommittedBeforeAnythingIsPublished(t *testing.T) {
+	g := newRig(t)
+	g.start(g.config())
+	sub, err := g.nc.SubscribeSync(g.stream + ".>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 300 {
+		g.insert(outbox.Event{Subject: g.subject("a")})
+		m, err := sub.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cursor, err := g.table.Cursor(t.Context(), g.pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := outbox.Parse(m.Subject, m.Header, m.Data)
+		if err != nil || e.Position > cursor.LastPosition {
+			t.Fatalf("position %d is published, the plan ends at %d (%v)", e.Position, cursor.LastPosition, err)
+		}
+	}
+}
