@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/urfave/cli/v2"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+func attachCommand() *cli.Command {
+	return &cli.Command{
+		Name: "attach", Usage: "capture the changes of a table as events", UsageText: "outbox attach --table <table> --subject <template> [flags]",
+		Description: `Puts triggers on a table, so that each insert, update and delete writes its events in the same transaction, with
+no application code. {column} in the subject and the key is filled from the row, {op} is inserted, updated or
+deleted. A table that has them gets new ones. Writers of the table wait for --lock-timeout at most.
+
+Examples:
+  outbox attach --table users --subject users.{id}.updated --columns id,name,email
+  outbox attach --table shop.orders --subject orders.{id}.{op} --key {customer_id} --watch status --dry-run
+  outbox attach --list -o json`,
+		Flags: append(settingFlags(""),
+			&cli.StringFlag{Name: "table", Usage: "`TABLE` as SQL names it: users, shop.\"Order\" (required)"},
+			&cli.StringFlag{Name: "subject", Usage: "`TEMPLATE` of the subject: users.{id}.{op} (required)"},
+			&cli.StringFlag{Name: "key", Usage: "`TEMPLATE` of the key (default: the primary key)"},
+			&cli.StringFlag{Name: "columns", Usage: "`COLUMNS` of the payload, joined by commas (default: the whole row)"},
+			&cli.StringFlag{Name: "watch", Usage: "an update counts only if one of these `COLUMNS` changed (default: any change)"},
+			&cli.StringFlag{Name: "on", Value: "insert,update,delete", Usage: "`OPERATIONS` that count"},
+			lockTimeoutFlag(),
+			&cli.BoolFlag{Name: "dry-run", Usage: "check it against the table in a transaction that is rolled back"},
+			&cli.BoolFlag{Name: "list", Usage: "list the tables that are attached, change nothing"},
+			outputFlag()),
+		Action: withSettings("", func(c *cli.Context, s settings) error {
+			if c.Bool("list") {
+				return attachList(c, s)
+			}
+			return attach(c, s)
+		}),
+	}
+}
+
+func lockTimeoutFlag() cli.Flag {
+	return &cli.StringFlag{Name: "lock-timeout", Value: "5s", Usage: "`TIME` to wait for the table's lock, at most"}
+}
+
+func lockTimeout(c *cli.Context) (time.Duration, error) {
+	d, err := time.ParseDuration(c.String("lock-timeout"))
+	if err != nil || d < time.Millisecond {
+		return 0, usagef(c, "flag --lock-timeout %q: want a time of at least 1ms, such as 5s", c.String("lock-timeout"))
+	}
+	return d, nil
+}
+
+func attach(c *cli.Context, s settings) error {
+	if err := required(c, "table", "subject"); err != nil {
+		return err
+	}
+	a := outbox.Attachment{
+		Table: c.String("table"), Subject: c.String("subject"), Key: c.String("key"),
+		Columns: split(c.String("columns")), Watch: split(c.String("watch")), Operations: split(c.String("on")),
+	}
+	operations := []string{"insert", "update", "delete"}
+	for _, op := range a.Operations {
+		if !slices.Contains(operations, op) {
+			return usagef(c, "flag --on %q: want insert, update, delete%s", op, suggest(op, operations))
+		}
+	}
+	lock, err := lockTimeout(c)
+	if err != nil {
+		return err
+	}
+	table, pool, err := connectTable(c, s)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	did := "attached"
+	var function string
+	if c.Bool("dry-run") {
+		did = "dry run, nothing changed: would attach"
+		function, err = tryAttach(c.Context, table, pool, a, lock)
+	} else {
+		function, err = table.Attach(c.Context, pool, a, lock)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "%s %s: %s becomes %s, by function %s.%s\n",
+		did, a.Table, strings.Join(a.Operations, ", "), a.Subject, table.Schema(), function)
+	return err
+}
+
+// tryAttach attaches in a transaction that it rolls back.
+func tryAttach(ctx context.Context, table *outbox.Table, pool *pgxpool.Pool, a outbox.Attachment, lock time.Duration) (function string, err error) {
+	undo := errors.New("undo")
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if function, err = table.Attach(ctx, tx, a, lock); err != nil {
+			return err
+		}
+		return undo
+	})
+	if errors.Is(err, undo) {
+		err = nil
+	}
+	return function, err
+}
+
+func attachList(c *cli.Context, s settings) error {
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	table, pool, err := connectTable(c, s)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	list, err := table.Attached(c.Context, pool)
+	if err != nil {
+		return err
+	}
+	return printAttached(c.App.Writer, asJSON, list)
+}
+
+type attachedJSON struct {
+	Table      string    `json:"table"`
+	Subject    string    `json:"subject"`
+	Key        string    `json:"key"`
+	Columns    []string  `json:"columns"`
+	Watch      []string  `json:"watch"`
+	Operations []string  `json:"operations"`
+	AttachedAt time.Time `json:"attached_at"`
+}
+
+func printAttached(w io.Writer, asJSON bool, list []outbox.Attachment) error {
+	if asJSON {
+		out := make([]attachedJSON, len(list))
+		for i, a := range list {
+			out[i] = attachedJSON(a)
+		}
+		return printJSON(w, out)
+	}
+	var rows [][]string
+	for _, a := range list {
+		rows = append(rows, []string{a.Table, a.Subject, a.Key, orAll(a.Columns), orAll(a.Watch), strings.Join(a.Operations, ","), stamp(a.AttachedAt)})
+	}
+	return printTable(w, []string{"TABLE", "SUBJECT", "KEY", "COLUMNS", "WATCH", "ON", "ATTACHED"}, rows)
+}
+
+func orAll(columns []string) string {
+	if len(columns) == 0 {
+		return "all"
+	}
+	return strings.Join(columns, ",")
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/urfave/cli/v2"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// connectTimeout bounds a connection attempt where the URL does not, and each question to a server that a person
+// waits for.
+const connectTimeout = 5 * time.Second
+
+// openTable returns the outbox of the settings and a pool that has not connected yet.
+func openTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, error) {
+	table, err := outbox.In(s.text("schema"))
+	if err != nil {
+		return nil, nil, usagef(nil, "%s: %w", s.origin("schema").from, err)
+	}
+	config, err := pgxpool.ParseConfig(s.text("database_url"))
+	if err != nil {
+		return nil, nil, badURL(s, "database_url", "postgres://user:password@host:5432/database, or host=… dbname=…")
+	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = c.Command.HelpName
+	}
+	pool, err := pgxpool.NewWithConfig(c.Context, config)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open pool: %w", err)
+	}
+	return table, pool, nil
+}
+
+// connectTable is openTable for commands that end at once when the database is away.
+func connectTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, error) {
+	table, pool, err := openTable(c, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := pool.Ping(c.Context); err != nil {
+		pool.Close()
+		return nil, nil, &serverError{postgres, err}
+	}
+	return table, pool, nil
+}
+
+// badURL does not quote the URL, nor what a parser says of it: both may hold a part of the password.
+func badURL(s settings, key, want string) error {
+	return usagef(nil, "%s: want %s; in a URL, write special characters of the password as %%XX", s.origin(key).from, want)
+}
+
+func within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, connectTimeout)
+}

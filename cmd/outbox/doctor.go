@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+func doctorCommand() *cli.Command {
+	return &cli.Command{
+		Name: "doctor", Usage: "check PostgreSQL, NATS and Redis for what the outbox relies on", UsageText: "outbox doctor [flags]",
+		Description: `Each line is one check with its state, the evidence and, for a finding, the command that mends it. It changes
+nothing. Exit code 3 when there are findings (warn or fail), 69 when a server could not be reached.
+
+Examples:
+  outbox doctor --subjects 'users.>'
+  outbox doctor --skip redis -o json`,
+		Flags: append(settingFlags("relay", "subjects", "chain"),
+			&cli.StringFlag{Name: "skip", Usage: "leave `SERVERS` out, joined by commas: postgres, nats, redis"},
+			outputFlag()),
+		Action: withSettings("relay", doctor),
+	}
+}
+
+// States of a check. A warning is a finding as well: something that will hurt, later or under load.
+const (
+	stateOK   = "ok"
+	stateWarn = "warn"
+	stateFail = "fail"
+)
+
+// A check is one thing that doctor looked at.
+type check struct {
+	Server   string `json:"server"`
+	Check    string `json:"check"`
+	State    string `json:"state"`
+	Evidence string `json:"evidence"`
+	Mend     string `json:"mend,omitempty"` // a command, or what to do
+}
+
+// A checkup is what doctor found on one server.
+type checkup struct {
+	server string
+	checks []check
+	away   bool // the server could not be reached
+}
+
+func (u *checkup) ok(name, evidence string, args ...any) {
+	u.add(name, stateOK, "", fmt.Sprintf(evidence, args...))
+}
+
+func (u *checkup) warn(name, mend, evidence string, args ...any) {
+	u.add(name, stateWarn, mend, fmt.Sprintf(evidence, args...))
+}
+
+func (u *checkup) fail(name, mend, evidence string, args ...any) {
+	u.add(name, stateFail, mend, fmt.Sprintf(evidence, args...))
+}
+
+func (u *checkup) add(name, state, mend, evidence string) {
+	u.checks = append(u.checks, check{Server: u.server, Check: name, State: state, Evidence: redact(evidence), Mend: mend})
+}
+
+// unreached notes that a server did not answer, or answered with a refusal.
+func (u *checkup) unreached(err error, mend string) {
+	u.away = unavailable(err)
+	u.fail("reachable", mend, "%v", err)
+}
+
+// broke notes that a look failed midway.
+func (u *checkup) broke(name string, err error) {
+	u.fail(name, "mend what the evidence says, then run: outbox doctor", "%v", err)
+}
+
+func doctor(c *cli.Context, s settings) error {
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	skip := split(c.String("skip"))
+	for _, name := range skip {
+		if err := oneOf(postgres, natsServer, redisServer)(name); err != nil {
+			return usagef(c, "flag --skip %q: %w", name, err)
+		}
+	}
+	var all []check
+	var away []string
+	for _, part := range []struct {
+		server string
+		look   func(context.Context, *checkup) error
+	}{
+		{postgres, func(_ context.Context, u *checkup) error { return checkPostgres(c, s, u) }},
+		{natsServer, func(ctx context.Context, u *checkup) error { return checkNATS(ctx, s, u) }},
+		{redisServer, func(ctx context.Context, u *checkup) error { return checkRedis(ctx, s, u) }},
+	} {
+		if slices.Contains(skip, part.server) {
+			continue
+		}
+		u := &checkup{server: part.server}
+		if err := part.look(c.Context, u); err != nil { // a usage error; everything else is a check
+			return err
+		}
+		all = append(all, u.checks...)
+		if u.away {
+			away = append(away, u.server)
+		}
+	}
+	if err := printChecks(c.App.Writer, asJSON, all); err != nil {
+		return err
+	}
+	return verdict(all, away)
+}
+
+func verdict(all []check, away []string) error {
+	warnings, failures := count(all, stateWarn), count(all, stateFail)
+	err := fmt.Errorf("%d failed and %d warnings of %d checks", failures, warnings, len(all))
+	switch {
+	case len(away) > 0:
+		return &codeError{exitUnavailable, fmt.Errorf("%s not reached: %w", strings.Join(away, ", "), err)}
+	case warnings+failures > 0:
+		return &codeError{exitFindings, err}
+	}
+	return nil
+}
+
+func count(all []check, state string) int {
+	n := 0
+	for _, c := range all {
+		if c.State == state {
+			n++
+		}
+	}
+	return n
+}
+
+func printChecks(w io.Writer, asJSON bool, all []check) error {
+	if asJSON {
+		return printJSON(w, struct {
+			Findings int     `json:"findings"`
+			Checks   []check `json:"checks"`
+		}{count(all, stateWarn) + count(all, stateFail), all})
+	}
+	var rows [][]string
+	for _, c := range all {
+		rows = append(rows, []string{c.State, c.Server, c.Check, c.Evidence})
+		if c.Mend != "" {
+			rows = append(rows, []string{"", "", "", "mend: " + c.Mend})
+		}
+	}
+	return printTable(w, nil, rows)
+}

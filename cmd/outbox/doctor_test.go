@@ -1,0 +1,86 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// What a script cannot bring about: each fault is one finding, with evidence and a way out, and nothing else is.
+func TestJudges(t *testing.T) {
+	server := outbox.ServerFacts{VersionNumber: 140000, Version: "14.0", Fsync: "on", FullPageWrites: "on", SynchronousCommit: "on", SeesAll: true}
+	table := outbox.TableFacts{XidColumn: 1, IDColumn: 2, Cache: 1, Wake: "O", CanExtend: true, LastID: 5, Bound: 1 << 23}
+	session := outbox.SessionFacts{SameBackend: true, LockHeld: true, Notified: true}
+	master := redisFacts{"role": "master", "maxmemory": "1000", "used_memory": "950", "maxmemory_policy": "allkeys-lru"}
+	stream := jetstream.StreamConfig{Name: "S", Storage: jetstream.FileStorage, Duplicates: shortestWindow, MaxMsgSize: -1}
+	for _, c := range []struct {
+		name, check, state string // empty: no finding
+		evidence           string
+		look               func(*checkup)
+	}{
+		{"sound server", "", "", "", func(u *checkup) { judgeServer(u, server) }},
+		{"old server", "version", stateFail, "13.9", func(u *checkup) { f := server; f.VersionNumber, f.Version = 130009, "13.9"; judgeServer(u, f) }},
+		{"standby", "primary", stateFail, "standby", func(u *checkup) { f := server; f.Standby = true; judgeServer(u, f) }},
+		{"asynchronous", "synchronous_commit", stateWarn, "off", func(u *checkup) { f := server; f.SynchronousCommit = "off"; judgeServer(u, f) }},
+		{"long transaction", "transactions", stateWarn, "pid 7, 1h0m0s, report of role app, idle in transaction", func(u *checkup) {
+			f := server
+			f.Long = []outbox.LongTransaction{{PID: 7, Role: "app", Application: "report", State: "idle in transaction", Age: time.Hour}}
+			judgeServer(u, f)
+		}},
+		{"sound session", "", "", "", func(u *checkup) { judgeSession(u, session) }},
+		{"pooler", "session", stateFail, "pooler", func(u *checkup) { f := session; f.SameBackend = false; judgeSession(u, f) }},
+		{"lock lost", "session", stateFail, "pooler", func(u *checkup) { f := session; f.LockHeld = false; judgeSession(u, f) }},
+		{"sound table", "", "", "", func(u *checkup) { judgeTable(u, "outbox", table) }},
+		{"columns swapped", "columns", stateFail, "xid is column 2", func(u *checkup) { f := table; f.XidColumn, f.IDColumn = 2, 1; judgeTable(u, "outbox", f) }},
+		{"replica trigger", "wake", stateFail, "replicas only", func(u *checkup) { f := table; f.Wake = "R"; judgeTable(u, "outbox", f) }},
+		{"few ids", "partitions", stateWarn, "10 ids left", func(u *checkup) { f := table; f.LastID, f.Bound = 100, 111; judgeTable(u, "outbox", f) }},
+		{"cannot extend", "partitions", stateWarn, "cannot make more", func(u *checkup) { f := table; f.CanExtend = false; judgeTable(u, "outbox", f) }},
+		{"sound redis", "", "", "", func(u *checkup) { judgeRedis(u, master) }},
+		{"replica", "role", stateFail, "slave", func(u *checkup) { judgeRedis(u, redisFacts{"role": "slave"}) }},
+		{"full redis", "memory", stateWarn, "950 of 1000", func(u *checkup) {
+			judgeRedis(u, redisFacts{"role": "master", "maxmemory": "1000", "used_memory": "950", "maxmemory_policy": "noeviction"})
+		}},
+		{"sound stream", "", "", "", func(u *checkup) { c := stream; judgeStream(u, &c, true) }},
+		{"no acks", "acks", stateFail, "no_ack", func(u *checkup) { c := stream; c.NoAck = true; judgeStream(u, &c, true) }},
+		{"sealed", "acks", stateFail, "sealed", func(u *checkup) { c := stream; c.Sealed = true; judgeStream(u, &c, true) }},
+		{"mirror", "acks", stateFail, "mirror of M", func(u *checkup) { c := stream; c.Mirror = &jetstream.StreamSource{Name: "M"}; judgeStream(u, &c, true) }},
+		{"sources", "writers", stateWarn, "only writer", func(u *checkup) { c := stream; c.Sources = []*jetstream.StreamSource{{}}; judgeStream(u, &c, true) }},
+		{"shared sources", "", "", "", func(u *checkup) { c := stream; c.Sources = []*jetstream.StreamSource{{}}; judgeStream(u, &c, false) }},
+		{"discard new", "retention", stateWarn, "discard new", func(u *checkup) { c := stream; c.Discard = jetstream.DiscardNew; judgeStream(u, &c, true) }},
+	} {
+		u := &checkup{server: "x"}
+		c.look(u)
+		var found []check
+		for _, line := range u.checks {
+			if line.State != stateOK {
+				found = append(found, line)
+			}
+			if (line.State == stateOK) != (line.Mend == "") || line.Evidence == "" {
+				t.Errorf("%s: %+v: a finding, and only a finding, has a way out", c.name, line)
+			}
+		}
+		switch {
+		case c.check == "" && len(found) == 0:
+		case c.check == "" || len(found) != 1 || found[0].Check != c.check || found[0].State != c.state || !strings.Contains(found[0].Evidence, c.evidence):
+			t.Errorf("%s: found %+v, want %s of %s: …%s…", c.name, found, c.state, c.check, c.evidence)
+		}
+	}
+}
+
+func TestCovers(t *testing.T) {
+	for _, c := range []struct {
+		pattern, subject string
+		want             bool
+	}{
+		{"a.b", "a.b", true}, {"a.*", "a.b", true}, {"a.>", "a.b.c", true}, {"a.>", "a.>", true}, {"a.>", "a.*", true}, {">", "a", true}, {"*.b", "*.b", true},
+		{"a.b", "a.c", false}, {"a.*", "a.>", false}, {"a.*", "a.b.c", false}, {"a.>", "a", false}, {"a.b", "a.*", false}, {"a.b.c", "a.b", false}, {"a", ">", false},
+	} {
+		if got := covered([]string{"zzz", c.pattern}, c.subject); got != c.want {
+			t.Errorf("covered(%q, %q) = %v", c.pattern, c.subject, got)
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestRedact(t *testing.T) {
+	for text, want := range map[string]string{
+		"postgres://app:pw@db:5432/x":                         "postgres://app:xxxxx@db:5432/x",
+		"postgres://app:p/w?#,:@b@db/x":                       "postgres://app:xxxxx@db/x",
+		"postgres://app@db/x?sslmode=on&password=pw&a=b":      "postgres://app@db/x?sslmode=on&password=xxxxx&a=b",
+		"postgres://db/x?sslpassword=pw":                      "postgres://db/x?sslpassword=xxxxx",
+		"host=db password=pw dbname=x":                        "host=db password=xxxxx dbname=x",
+		"host=db password = 'p w\\' x' dbname=x":              "host=db password = xxxxx dbname=x",
+		"nats://token@h:4222":                                 "nats://xxxxx@h:4222",
+		"nats://u:pw@h1:4222,nats://u:pw@h2:4222":             "nats://u:xxxxx@h2:4222",
+		"redis://:pw@h:6379/0":                                "redis://:xxxxx@h:6379/0",
+		"redis-sentinel://u:pw@h1:1,h2:2/master/0":            "redis-sentinel://u:xxxxx@h1:1,h2:2/master/0",
+		`parse "nats://u:pw@h:bad": invalid port`:             `parse "nats://u:xxxxx@h:bad": invalid port`,
+		"api_token=abc client-secret=\"d e\" TOKEN=x":         "api_token=xxxxx client-secret=xxxxx TOKEN=xxxxx",
+		"postgres://127.0.0.1:5432/x":                         "postgres://127.0.0.1:5432/x",
+		"nats://127.0.0.1:4222":                               "nats://127.0.0.1:4222",
+		"unexpected token in line 3; see password settings":   "unexpected token in line 3; see password settings",
+		"failed to connect to `user=app database=x`: refused": "failed to connect to `user=app database=x`: refused",
+	} {
+		if got := redact(text); got != want {
+			t.Errorf("redact(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+func FuzzRedact(f *testing.F) {
+	f.Add("a/b?c#d:e@f,g")
+	f.Fuzz(func(t *testing.T, password string) {
+		if strings.ContainsAny(password, " \t\n\v\f\r\u0085\u00a0") || len(password) < 6 || strings.Contains("postgres://user:xxxxx@host/x", password) {
+			return // white space ends a URL
+		}
+		if got := redact("postgres://user:" + password + "@host/x"); strings.Contains(got, password) {
+			t.Errorf("%q shows the password", got)
+		}
+	})
+}

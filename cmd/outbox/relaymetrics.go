@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/relay"
+)
+
+// backlogEvery is how old the numbers of the backlog may be: they cost a query.
+const backlogEvery = 15 * time.Second
+
+var relayMeasures = []measure[relay.Stats]{
+	{"outbox_relay_published_total", "Events acknowledged by the stream.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Published) }},
+	{"outbox_relay_parked_total", "Events parked because the stream refuses them for ever.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Parked) }},
+	{"outbox_relay_batches_total", "Batches planned.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Batches) }},
+	{"outbox_relay_resumes_total", "Times the end of the stream was read to go on.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Resumes) }},
+	{"outbox_relay_rebases_total", "Times the place of positions in the stream moved.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Rebases) }},
+	{"outbox_relay_foreign_messages_total", "Messages found in the stream that no relay published.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Foreign) }},
+	{"outbox_relay_lost_messages_total", "Acknowledged messages that the stream lost, published again.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Lost) }},
+	{"outbox_relay_wakes_total", "Times a writer woke the relay.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Wakes) }},
+	{"outbox_relay_errors_total", "Times the relay had to resume or to connect again.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.LastErrors) }},
+	{"outbox_relay_in_flight", "Events published and not acknowledged.", prometheus.GaugeValue, func(s relay.Stats) float64 { return float64(s.InFlight) }},
+	{"outbox_relay_leader", "1 if this relay leads.", prometheus.GaugeValue, func(s relay.Stats) float64 { return oneIf(s.Leads) }},
+	{"outbox_relay_asleep", "1 if this relay leads and waits for a writer to wake it.", prometheus.GaugeValue, func(s relay.Stats) float64 { return oneIf(s.Asleep) }},
+	{"outbox_relay_last_success_timestamp_seconds", "When the stream last acknowledged an event, 0 before the first.", prometheus.GaugeValue, func(s relay.Stats) float64 { return seconds(s.LastAck) }},
+}
+
+// relayMetrics tells what a relay did, and how far the whole outbox is behind, whoever leads.
+func relayMetrics(r *relay.Relay, table *outbox.Table, pool *pgxpool.Pool, stream string) []prometheus.Collector {
+	b := &backlog{read: func(ctx context.Context) (outbox.Status, error) { return table.Status(ctx, pool, stream) }}
+	return []prometheus.Collector{newMeasures(relayMeasures, r.Stats), b}
+}
+
+var (
+	pendingRows = prometheus.NewDesc("outbox_relay_pending_rows", "Committed events that are not acknowledged, at most 15 s ago. Absent when the database does not say.", nil, nil)
+	lagSeconds  = prometheus.NewDesc("outbox_relay_lag_seconds", "Age of the oldest of them, 0 when there is none. Absent when the database does not say.", nil, nil)
+)
+
+// A backlog is how far the outbox is behind. It asks the database when somebody wants to know and the last answer
+// is too old.
+type backlog struct {
+	read func(context.Context) (outbox.Status, error)
+
+	mu    sync.Mutex // held while the database is asked: scrapes that come together share the answer
+	last  outbox.Status
+	known bool
+	asked time.Time
+}
+
+func (b *backlog) Describe(ch chan<- *prometheus.Desc) {
+	ch <- pendingRows
+	ch <- lagSeconds
+}
+
+func (b *backlog) Collect(ch chan<- prometheus.Metric) {
+	if s, known := b.status(); known {
+		ch <- prometheus.MustNewConstMetric(pendingRows, prometheus.GaugeValue, float64(s.Pending))
+		ch <- prometheus.MustNewConstMetric(lagSeconds, prometheus.GaugeValue, s.Lag.Seconds())
+	}
+}
+
+func (b *backlog) status() (outbox.Status, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if time.Since(b.asked) < backlogEvery {
+		return b.last, b.known
+	}
+	ctx, cancel := within(context.Background())
+	defer cancel()
+	status, err := b.read(ctx)
+	b.last, b.known, b.asked = status, err == nil, time.Now()
+	return b.last, b.known
+}

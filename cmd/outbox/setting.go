@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// A setting can come from a flag, from the environment and from a file. All of them are in this table; what only
+// makes sense on a command line (--dry-run, --table, -o) is a plain flag of its command.
+type setting struct {
+	section string   // of the file; empty for those that all commands share
+	name    string   // of the flag; with _ for - it is the key in the file
+	value   string   // default
+	usage   string   // one line
+	check   checker  // of a value that is not empty; nil allows every text
+	env     []string // variables after its own, OUTBOX_[SECTION_]NAME
+	switch_ bool     // the flag takes no value
+	secret  bool     // the value may hold a password: errors do not quote it
+}
+
+// A checker says what is wanted in place of a value that will not do.
+type checker func(value string) error
+
+var settingTable = []*setting{
+	{name: "database-url", usage: "`URL` of PostgreSQL, direct and not through a transaction pooler; empty means the PG* variables", env: []string{"DATABASE_URL"}, secret: true},
+	{name: "nats-url", value: "nats://127.0.0.1:4222", usage: "`URL` of NATS, several joined by commas", env: []string{"NATS_URL"}, secret: true},
+	{name: "nats-creds", usage: "credentials `FILE` for NATS"},
+	{name: "redis-url", value: "redis://127.0.0.1:6379", usage: "`URL` of Redis: redis://, rediss://, redis-cluster://h1:p,h2:p, redis-sentinel://h1:p,h2:p/master/db", env: []string{"REDIS_URL"}, secret: true},
+	{name: "stream", value: "OUTBOX", usage: "`NAME` of the JetStream stream"},
+	{name: "schema", value: "outbox", usage: "`NAME` of the PostgreSQL schema"},
+	{name: "log-format", value: "auto", usage: "auto, text or json; auto is text on a terminal", check: oneOf("auto", "text", "json")},
+	{name: "log-level", value: "info", usage: "debug, info, warn or error", check: oneOf("debug", "info", "warn", "error")},
+
+	{section: "relay", name: "subjects", usage: "`SUBJECTS` that the stream covers, joined by commas; needed where it has to be made"},
+	{section: "relay", name: "name", usage: "`NAME` of this relay in status and logs (default: host name and pid)"},
+	{section: "relay", name: "chain", value: "on", usage: "on: sole writer, each event exactly once; off: a stream that others write to as well", check: oneOf("on", "off")},
+	{section: "relay", name: "no-create", value: "false", usage: "refuse to make a missing stream", check: boolean, switch_: true},
+	{section: "relay", name: "replicas", value: "1", usage: "`N` replicas of the stream when it is made, 1 to 5", check: number(1, 5)},
+	{section: "relay", name: "max-age", value: "0s", usage: "`AGE` at which a stream that is made drops messages; 0s: never", check: duration},
+	{section: "relay", name: "on-recreate", value: "republish", usage: "when the stream was made anew: republish what the table has, or halt", check: oneOf("republish", "halt")},
+	{section: "relay", name: "on-refuse", value: "park", usage: "when the stream refuses an event for ever: park it, or halt", check: oneOf("park", "halt")},
+	{section: "relay", name: "batch", value: "4096", usage: "`N` events planned at once, at most", check: number(1, 100_000)},
+	{section: "relay", name: "window", value: "8192", usage: "`N` events published and not acknowledged, at most", check: number(1, 10_000)},
+	{section: "relay", name: "grace", value: "10s", usage: "`TIME` to finish what is in flight on SIGTERM", check: positive},
+	{section: "relay", name: "listen", usage: "`ADDRESS` for /livez /readyz /metrics, off when empty; :9464 means 127.0.0.1:9464", check: address},
+
+	{section: "invalidate", name: "rules", usage: "`FILE` of rules (YAML)"},
+	{section: "invalidate", name: "durable", value: "invalidate-now", usage: "`NAME` of the consumer; one per cache, shared by its invalidators"},
+	{section: "invalidate", name: "dead-stream", usage: "`NAME` of the stream that takes poison events (default: the stream's with _DEAD)"},
+	{section: "invalidate", name: "batch", value: "256", usage: "`N` events per pipeline, at most", check: number(1, 10_000)},
+	{section: "invalidate", name: "replicas", value: "1", usage: "`N` replicas of the dead-letter stream when it is made, 1 to 5", check: number(1, 5)},
+	{section: "invalidate", name: "grace", value: "10s", usage: "`TIME` to finish what is in hand on SIGTERM", check: positive},
+	{section: "invalidate", name: "listen", usage: "`ADDRESS` for /livez /readyz /metrics, off when empty; :9465 means 127.0.0.1:9465", check: address},
+}
+
+// key is the path of the setting in the file: stream, relay.max_age.
+func (s *setting) key() string {
+	key := strings.ReplaceAll(s.name, "-", "_")
+	if s.section != "" {
+		key = s.section + "." + key
+	}
+	return key
+}
+
+// variables are the environment variables that can set it, the first one that is set and not empty wins.
+func (s *setting) variables() []string {
+	own := "OUTBOX_" + strings.ToUpper(strings.NewReplacer(".", "_").Replace(s.key()))
+	return append([]string{own}, s.env...)
+}
+
+// flag is the flag of the setting. The library does not read the environment, since it cannot say that it did.
+func (s *setting) flag() cli.Flag {
+	usage := s.usage + " [$" + strings.Join(s.variables(), ", $") + "]"
+	category := "Settings that all commands share"
+	if s.section != "" {
+		category = ""
+	}
+	if s.switch_ {
+		return &cli.BoolFlag{Name: s.name, Usage: usage, Category: category}
+	}
+	return &cli.StringFlag{Name: s.name, Usage: usage, Value: s.value, Category: category}
+}
+
+// refuse is the error for a value, quoting it unless it may hold a secret.
+func (s *setting) refuse(origin, value string, err error) error {
+	if s.secret {
+		return usagef(nil, "%s: %w", origin, err)
+	}
+	return usagef(nil, "%s %q: %w", origin, value, err)
+}
+
+func oneOf(choices ...string) checker {
+	return func(value string) error {
+		for _, c := range choices {
+			if value == c {
+				return nil
+			}
+		}
+		return fmt.Errorf("want %s%s", strings.Join(choices, " or "), suggest(value, choices))
+	}
+}
+
+func number(least, most int) checker {
+	return func(value string) error {
+		if n, err := strconv.Atoi(value); err != nil || n < least || n > most {
+			return fmt.Errorf("want a whole number from %d to %d", least, most)
+		}
+		return nil
+	}
+}
+
+func duration(value string) error {
+	if d, err := time.ParseDuration(value); err != nil || d < 0 {
+		return fmt.Errorf("want a time such as 500ms, 10s or 72h")
+	}
+	return nil
+}
+
+func positive(value string) error {
+	if d, err := time.ParseDuration(value); err != nil || d <= 0 {
+		return fmt.Errorf("want a time above 0 such as 500ms or 10s")
+	}
+	return nil
+}
+
+func boolean(value string) error {
+	if value != "true" && value != "false" {
+		return fmt.Errorf("want true or false")
+	}
+	return nil
+}
+
+func address(value string) error {
+	_, port, err := net.SplitHostPort(value)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("want host:port, or :port for 127.0.0.1")
+	}
+	return nil
+}

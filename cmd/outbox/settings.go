@@ -1,0 +1,140 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// settings are the values of one run, by key, each with where it came from.
+type settings map[string]origin
+
+// An origin is a value and where it came from: flag --stream, env OUTBOX_STREAM, file /etc/outbox.yaml:3, default.
+type origin struct {
+	setting *setting
+	value   string
+	from    string
+}
+
+const configVariable = "OUTBOX_CONFIG"
+
+// settingFlags are the flags of the settings that all commands share, and of those of one section: all of them,
+// or the named ones.
+func settingFlags(section string, only ...string) []cli.Flag {
+	flags := []cli.Flag{&cli.StringFlag{
+		Name: "config", Usage: "YAML `FILE` of settings [$" + configVariable + "]", Category: "Settings that all commands share",
+	}}
+	for _, s := range settingTable {
+		if s.section == "" || s.section == section && (len(only) == 0 || slices.Contains(only, s.name)) {
+			flags = append(flags, s.flag())
+		}
+	}
+	return flags
+}
+
+// loadSettings reads every setting: its flag if the command has it, else the environment, else the file, else the
+// default. section is the one whose flags the command has. Every value is checked, of other commands too.
+func loadSettings(c *cli.Context, section string) (settings, error) {
+	path := c.String("config")
+	if path == "" {
+		path = os.Getenv(configVariable)
+	}
+	file, err := readConfigFile(path, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	out := make(settings, len(settingTable))
+	for _, s := range settingTable {
+		o := origin{setting: s, value: s.value, from: "default"}
+		if found, ok := file[s.key()]; ok {
+			o = found
+		}
+		for _, name := range s.variables() {
+			if value := os.Getenv(name); value != "" {
+				o = origin{setting: s, value: value, from: "env " + name}
+				break
+			}
+		}
+		if (s.section == "" || s.section == section) && c.IsSet(s.name) {
+			o = origin{setting: s, value: c.String(s.name), from: "flag --" + s.name}
+			if s.switch_ {
+				o.value = strconv.FormatBool(c.Bool(s.name))
+			}
+		}
+		if s.check != nil && o.value != "" {
+			if err := s.check(o.value); err != nil {
+				return nil, s.refuse(o.from, o.value, err)
+			}
+		}
+		out[s.key()] = o
+	}
+	return out, nil
+}
+
+func (s settings) text(key string) string { return s.origin(key).value }
+
+func (s settings) on(key string) bool { v := s.text(key); return v == "on" || v == "true" }
+
+// number and duration were checked when they were loaded; empty is 0.
+func (s settings) number(key string) int {
+	n, _ := strconv.Atoi(s.text(key)) //nolint:errcheck // checked
+	return n
+}
+
+func (s settings) duration(key string) time.Duration {
+	d, _ := time.ParseDuration(s.text(key)) //nolint:errcheck // checked
+	return d
+}
+
+func (s settings) list(key string) []string { return split(s.text(key)) }
+
+func (s settings) origin(key string) origin {
+	o, ok := s[key]
+	if !ok {
+		panic("no setting " + key) // a typo that any test of the command shows
+	}
+	return o
+}
+
+// split takes a list apart at its commas; blanks around an item and empty items do not count.
+func split(list string) []string {
+	var out []string
+	for item := range strings.SplitSeq(list, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+// A verb is what a command does once its settings are known.
+type verb func(c *cli.Context, s settings) error
+
+// withSettings makes the action of a command whose settings are those of a section.
+func withSettings(section string, do verb) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		s, err := loadSettings(c, section)
+		if err != nil {
+			return err
+		}
+		return do(c, s)
+	}
+}
+
+// required refuses a command line on which one of these flags has no value.
+func required(c *cli.Context, flags ...string) error {
+	var missing []string
+	for _, name := range flags {
+		if c.String(name) == "" {
+			missing = append(missing, "--"+name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return usagef(c, "%s missing", strings.Join(missing, " and "))
+}

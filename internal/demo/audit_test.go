@@ -1,0 +1,178 @@
+package demo
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// testStage is a stage on the servers of the tests, with nine committed events of three accounts and a stream.
+func testStage(t *testing.T) (*stage, []outbox.Event) {
+	t.Helper()
+	conn := devtest.Conn(t)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stage{
+		pool: devtest.Pool(t), conn: conn, js: js, rdb: devtest.RedisClient(t),
+		schema: devtest.Schema(t), home: devtest.Schema(t), stream: devtest.Stream(t), prefix: devtest.Prefix(t),
+	}
+	s.subject = strings.ToLower(s.stream) + ".accounts"
+	if s.table, err = outbox.In(s.schema); err != nil {
+		t.Fatal(err)
+	}
+	for _, sql := range []string{
+		"CREATE SCHEMA " + s.home,
+		"CREATE TABLE " + s.accounts() + " (aid int PRIMARY KEY, abalance int)",
+		"INSERT INTO " + s.accounts() + " SELECT n, 0 FROM generate_series(1, 3) AS n",
+	} {
+		if _, err := s.pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.attach(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 9 {
+		if _, err := s.pool.Exec(t.Context(), "UPDATE "+s.accounts()+" SET abalance = abalance + 1 WHERE aid = $1", 1+n%3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: s.stream, Subjects: []string{s.subject + ".>"}}); err != nil {
+		t.Fatal(err)
+	}
+	return s, events(t, s)
+}
+
+// events are those of the table as a relay would publish them.
+func events(t *testing.T, s *stage) []outbox.Event {
+	t.Helper()
+	rows, err := s.pool.Query(t.Context(), s.table.SQL("SELECT event_id, key, created_at FROM outbox.event ORDER BY id"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []outbox.Event
+	for rows.Next() {
+		e := outbox.Event{Position: int64(len(out) + 1)}
+		if err := rows.Scan(&e.ID, &e.Key, &e.CreatedAt); err != nil {
+			t.Fatal(err)
+		}
+		e.Subject = fmt.Sprintf("%s.%s.updated", s.subject, e.Key)
+		out = append(out, e)
+	}
+	if err := rows.Err(); err != nil || len(out) != 9 {
+		t.Fatalf("%d events, %v", len(out), err)
+	}
+	return out
+}
+
+// store puts an event into the stream, past its deduplication.
+func store(t *testing.T, s *stage, e outbox.Event, headers ...string) {
+	t.Helper()
+	msg := nats.NewMsg(e.Subject)
+	e.SetHeaders(msg.Header)
+	msg.Header.Set(outbox.HeaderEventID, e.ID.String())
+	msg.Header.Set(outbox.HeaderMsgID, uuid.NewString())
+	for _, name := range headers {
+		msg.Header.Set(name, "x")
+	}
+	if _, err := s.js.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAuditCountsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	swap := func(events []outbox.Event, i, j int) []outbox.Event {
+		events[i], events[j] = events[j], events[i]
+		return events
+	}
+	for name, c := range map[string]struct {
+		change func([]outbox.Event) []outbox.Event
+		want   verdict
+	}{
+		"nothing":            {func(e []outbox.Event) []outbox.Event { return e }, verdict{committed: 9, published: 9}},
+		"lost":               {func(e []outbox.Event) []outbox.Event { return append(e[:4], e[5:]...) }, verdict{committed: 9, published: 8, lost: 1}},
+		"duplicate":          {func(e []outbox.Event) []outbox.Event { return append(e, e[2]) }, verdict{committed: 9, published: 9, duplicates: 1}},
+		"behind a position":  {func(e []outbox.Event) []outbox.Event { return swap(e, 3, 4) }, verdict{committed: 9, published: 9, reordered: 1}},
+		"behind its own key": {reversePositions, verdict{committed: 9, published: 9, reordered: 1}},
+		"never committed": {func(e []outbox.Event) []outbox.Event {
+			return append(e, outbox.Event{ID: uuid.New(), Subject: e[0].Subject, Key: "1", Position: 10})
+		}, verdict{committed: 9, published: 9, foreign: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, events := testStage(t)
+			for _, e := range c.change(events) {
+				store(t, s, e)
+			}
+			got, err := s.auditStream(t.Context(), nil)
+			if err != nil || got != c.want {
+				t.Errorf("%+v, %v; want %+v", got, err, c.want)
+			}
+			report := Report{Committed: got.committed, Invalidated: got.committed, Lost: got.lost, Duplicates: got.duplicates, Reordered: got.reordered, Foreign: got.foreign}
+			if broken := report.Broken(); (len(broken) > 0) != (name != "nothing") {
+				t.Errorf("broken: %q", broken)
+			}
+		})
+	}
+}
+
+// reversePositions publishes the second event of an account before the first, in order of their positions.
+func reversePositions(e []outbox.Event) []outbox.Event {
+	e[0], e[3] = e[3], e[0]
+	e[0].Position, e[3].Position = 1, 4
+	return e
+}
+
+// A parked event leaves a marker with its ids: the event itself is not there.
+func TestAuditTakesNoMarkerForTheEvent(t *testing.T) {
+	t.Parallel()
+	s, events := testStage(t)
+	for i, e := range events {
+		if i == 4 {
+			store(t, s, e, outbox.HeaderParked)
+			continue
+		}
+		store(t, s, e)
+	}
+	got, err := s.auditStream(t.Context(), nil)
+	if want := (verdict{committed: 9, published: 8, lost: 1}); err != nil || got != want {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+}
+
+func TestAuditFindsStaleKeys(t *testing.T) {
+	t.Parallel()
+	s, _ := testStage(t)
+	set := func(aid string, value any) {
+		t.Helper()
+		if err := s.rdb.Set(t.Context(), s.key(aid), value, redis.KeepTTL).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := func(wantCached, wantStale int64) {
+		t.Helper()
+		cached, stale, err := s.auditCache(t.Context())
+		if err != nil || cached != wantCached || stale != wantStale {
+			t.Errorf("%d cached, %d stale, %v; want %d, %d", cached, stale, err, wantCached, wantStale)
+		}
+	}
+	look(0, 0)
+	set("1", 3)
+	set("2", 3)
+	look(2, 0)
+	set("2", 2) // what it was before the last change
+	look(2, 1)
+	set("4", 0) // of no row
+	look(3, 2)
+}

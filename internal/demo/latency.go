@@ -1,0 +1,82 @@
+package demo
+
+import (
+	"math/bits"
+	"sync"
+	"time"
+)
+
+// A histogram counts durations in buckets of 3 % width from a microsecond to hours: as much memory for a million of
+// them as for one. Its methods are safe for concurrent use.
+type histogram struct {
+	mu     sync.Mutex
+	counts [histogramBuckets]uint64
+	total  uint64
+}
+
+const (
+	histogramBuckets = 1024
+	subBuckets       = 32 // of each power of two
+)
+
+// observe counts one duration; one below zero, of clocks that disagree, counts as zero.
+func (h *histogram) observe(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.counts[bucketOf(d)]++
+	h.total++
+}
+
+func bucketOf(d time.Duration) int {
+	us := uint64(max(d.Microseconds(), 0))
+	shift := max(bits.Len64(us)-6, 0)
+	return min(shift*subBuckets+int(us>>shift), histogramBuckets-1)
+}
+
+// middle is the duration in the middle of a bucket.
+func middle(bucket int) time.Duration {
+	shift := max(bucket/subBuckets-1, 0)
+	low := uint64(bucket-shift*subBuckets) << shift
+	return time.Duration(low)*time.Microsecond + time.Duration(uint64(1)<<shift>>1)*time.Microsecond
+}
+
+// quantile returns the duration that a part q, above 0 to 1, of all does not exceed; 0 if there is none.
+func (h *histogram) quantile(q float64) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.total == 0 {
+		return 0
+	}
+	rank := max(uint64(q*float64(h.total)+0.5), 1)
+	var seen uint64
+	for bucket, n := range h.counts {
+		if seen += n; seen >= rank {
+			return middle(bucket)
+		}
+	}
+	return middle(histogramBuckets - 1)
+}
+
+// A delay is how late something came, for all events and for those that were committed while nothing was broken.
+type delay struct{ all, calm histogram }
+
+func (d *delay) observe(late time.Duration, disturbed bool) {
+	d.all.observe(late)
+	if !disturbed {
+		d.calm.observe(late)
+	}
+}
+
+// Quantiles are of durations, in milliseconds.
+type Quantiles struct {
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+}
+
+func (h *histogram) quantiles() Quantiles {
+	return Quantiles{P50: milliseconds(h.quantile(0.50)), P99: milliseconds(h.quantile(0.99))}
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond).Microseconds()) / 1000
+}

@@ -1,0 +1,23 @@
+package invalidate_test
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childStream) != "" {
+		runChild() // see crash_test.go; it never returns
+	}
+	redis.SetLogger(silent{}) // it tells of every dial that fails while a test has Redis stopped
+	devtest.Main(m)
+}
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}

@@ -1,0 +1,222 @@
+package invalidate_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// oneRule makes rules of one rule with these keys.
+func oneRule(t testing.TB, subject string, keys ...string) *invalidate.Rules {
+	t.Helper()
+	quoted := make([]string, len(keys))
+	for i, key := range keys {
+		quoted[i] = "'" + strings.ReplaceAll(key, "'", "''") + "'"
+	}
+	return parse(t, fmt.Sprintf("rules: [{subject: '%s', keys: [%s]}]", subject, strings.Join(quoted, ", ")))
+}
+
+func names(list []invalidate.Deletion) []string {
+	keys := []string{}
+	for _, d := range list {
+		keys = append(keys, d.Key)
+	}
+	return keys
+}
+
+func TestResolveOneKey(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		pattern, key, subject, payload string
+		want                           string // keys joined by a space, or ! and a part of the reason
+	}{
+		// tokens
+		{"users.*.updated", "user:$1:profile", "users.42.updated", "", "user:42:profile"},
+		{"*.*.*", "$3-$2-$1", "a.b.c", "", "c-b-a"},
+		{"*.*.*", "${3}0", "a.b.c", "", "c0"},
+		{"users.>", "user:$1", "users.1.2.3", "", "user:1.2.3"},
+		{"users.>", "user:$1", "users.a%2Eb.c", "", "user:a.b.c"},
+		{"users.*", "user:$1", "users." + outbox.Token("a:b c"), "", "user:a%3Ab%20c"},
+		{"users.*", "user:$1", "users.a:b", "", "user:a%3Ab"},
+		{"users.*", "user:$1:x", "users.%", "", "user::x"},
+		{"users.*", "user:$1", "users.%N", "", "user:%25N"},
+		{"users.*", "user:${1|raw}", "users." + outbox.Token("a:b c"), "", "user:a:b c"},
+		{"users.*", "${1|raw}", "users." + outbox.Token("a:b"), "", "a:b"},
+		{"users.*", "${1|raw}", "users.%", "", "!the key is empty"},
+		{"users.*", "user:${1|raw}", "users." + outbox.Token("a\nb"), "", "!control character"},
+		{"users.*", "user:$1", "users." + outbox.Token("a\nb{}*?[]%é\u2028\xff"), "", "user:a%0Ab%7B%7D%2A%3F%5B%5D%25é%E2%80%A8%FF"},
+		// literal text
+		{"users.*", "{user:$1}:$$:{}", "users.1", "", "{user:1}:$:{}"},
+		{"users.*", "a b", "users.1", "", "a b"},
+		// the rest of the event
+		{"a", "k:${subject}", "a", "", "k:a"},
+		{"a.*", "k:${subject}", "a.b%20c", "", "k:a.b%2520c"},
+		{"a", "k:${key}", "a", "", "k:k 1"},
+		{"a", "k:${header.X-Tenant}", "a", "", "k:t%3A1"},
+		{"a", "k:${header.x-tenant}", "a", "", `!no header "x-tenant"`},
+		{"a", "k:${header.Outbox-Op}", "a", "", "k:update"},
+		// payload
+		{"a", "k:${payload.id}", "a", `{"id": 12345678901234567890}`, "k:12345678901234567890"},
+		{"a", "k:${payload.id}", "a", `{"id":1.50e+3}`, "k:1.50e+3"},
+		{"a", "k:${payload.id}", "a", ` { "x" : [1, {"id": 9}, "]}"] , "id" : true } `, "k:true"},
+		{"a", "k:${payload.id}", "a", `{"id": "a:b"}`, "k:a%3Ab"},
+		{"a", "k:${payload.id|raw}", "a", `{"id": "a:b"}`, "k:a:b"},
+		{"a", "k:${payload.id|raw}", "a", `{"id": "a\u0000b"}`, "!control character"},
+		{"a", "k:${payload.id}", "a", `{"id": "\u00e9\"\\\ud83d\ude00"}`, `k:é"\😀`},
+		{"a", "k:${payload.id}", "a", `{"id": ""}`, "k:"},
+		{"a", "k:${payload.id}", "a", `{"id": 1, "id": 2}`, "k:2"},
+		{"a", "k:${payload.id}", "a", `{"\u0069d": 1}`, "k:1"},
+		{"a", "k:${payload.a.b.c}", "a", `{"a": {"c": 0, "b": {"c": 7}}}`, "k:7"},
+		{"a", "k:${payload.é-1}", "a", `{"é-1": 7}`, "k:7"},
+		// arrays
+		{"a", "k:${payload.ids}", "a", `{"ids": [1, "b", true]}`, "k:1 k:b k:true"},
+		{"a", "k:${payload.ids}", "a", `{"ids": [1, 1, 1.0]}`, "k:1 k:1.0"},
+		{"a", "k:${payload.ids}", "a", `{"ids": [ ]}`, ""},
+		{"a", "k:${payload.x}:${payload.y}", "a", `{"x": [1, 2], "y": ["a", "b"]}`, "k:1:a k:1:b k:2:a k:2:b"},
+		{"a", "k:${payload.x}:${payload.y}", "a", `{"x": [1, 2], "y": []}`, ""},
+		// poison
+		{"a", "k:${payload.id}", "a", ``, "!payload is not JSON"},
+		{"a", "k:${payload.id}", "a", `{"id": 1} x`, "!payload is not JSON"},
+		{"a", "k:${payload.id}", "a", `{}`, `!payload has no "payload.id"`},
+		{"a", "k:${payload.a.b}", "a", `{"a": {}}`, `!payload has no "payload.a.b"`},
+		{"a", "k:${payload.a.b}", "a", `{"a": 5}`, `!payload has a number where "payload.a" has to have the field "b"`},
+		{"a", "k:${payload.a.b}", "a", `[]`, `!payload has an array where "payload"`},
+		{"a", "k:${payload.id}", "a", `{"id": null}`, "!payload has null where"},
+		{"a", "k:${payload.id}", "a", `{"id": {}}`, "!payload has an object where"},
+		{"a", "k:${payload.ids}", "a", `{"ids": [[1]]}`, "!payload has an array where"},
+		{"a", "k:${payload.ids}", "a", `{"ids": [null]}`, "!payload has null where"},
+		{"a", "k:${payload.id}", "a", `{"id": "` + strings.Repeat("x", 1023) + `"}`, "!the key has 1025 bytes, the limit is 1024"},
+	} {
+		t.Run(c.key+" "+c.subject+" "+c.payload[:min(20, len(c.payload))], func(t *testing.T) {
+			t.Parallel()
+			list, err := oneRule(t, c.pattern, c.key).Resolve(&outbox.Event{
+				Subject: c.subject, Key: "k 1", Payload: []byte(c.payload),
+				Headers: map[string]string{"X-Tenant": "t:1", outbox.HeaderOp: "update"},
+			})
+			if reason, ok := strings.CutPrefix(c.want, "!"); ok {
+				var rule *invalidate.RuleError
+				if !errors.Is(err, invalidate.ErrPoison) || !errors.As(err, &rule) {
+					t.Fatalf("keys %q, error %v, want poison", names(list), err)
+				}
+				contains(t, "reason", rule.Reason, reason)
+				return
+			}
+			fatal(t, err)
+			want := strings.Split(c.want, " ")
+			if strings.Contains(c.want, "b c") || c.key == "a b" {
+				want = []string{c.want}
+			}
+			if c.want == "" {
+				want = []string{}
+			}
+			if c.key == "k:${key}" {
+				want = []string{"k:k%201"}
+			}
+			same(t, "keys", names(list), want)
+		})
+	}
+}
+
+func TestResolveEventWithoutKey(t *testing.T) {
+	t.Parallel()
+	_, err := oneRule(t, "a", "k:${key}").Resolve(&outbox.Event{Subject: "a"})
+	if !errors.Is(err, invalidate.ErrPoison) {
+		t.Errorf("error %v, want poison", err)
+	}
+}
+
+func TestResolveSeveralRules(t *testing.T) {
+	t.Parallel()
+	rules := parse(t, `
+rules:
+  - {subject: users.*.updated, keys: ["user:$1", "users:all"], prefix: ["", "MyApp:"]}
+  - {subject: ">", keys: ["all", "user:42"]}
+  - {subject: users.42.*, keys: ["the:answer"], on: [update, delete]}
+  - {subject: "*.*.updated", keys: ["payload:${payload.id}", "$1:seen"]}
+`)
+	event := outbox.Event{Subject: "users.42.updated", Payload: []byte(`{}`)}
+	list, err := rules.Resolve(&event)
+	same(t, "keys", list, "[{user:42 0} {MyApp:user:42 0} {users:all 0} {MyApp:users:all 0} {all 1} {users:seen 3}]")
+	var rule *invalidate.RuleError
+	if !errors.As(err, &rule) || rule.Rule != 3 {
+		t.Errorf("error %v", err)
+	}
+	same(t, "error", err, `rules[3] (*.*.updated), key "payload:${payload.id}": payload has no "payload.id"`)
+
+	event.Headers = map[string]string{outbox.HeaderOp: "delete"}
+	event.Payload = []byte(`{"id": 1}`)
+	list, err = rules.Resolve(&event)
+	fatal(t, err)
+	same(t, "keys", names(list)[5:], "[the:answer payload:1 users:seen]")
+
+	event.Headers[outbox.HeaderOp] = "insert"
+	list, _ = rules.Resolve(&event)
+	same(t, "keys", names(list)[5:], "[payload:1 users:seen]")
+
+	list, err = oneRule(t, "a.*", "k").Resolve(&outbox.Event{Subject: "a.b.c"})
+	if len(list) != 0 || err != nil {
+		t.Errorf("no rule matches, but %v, %v", list, err)
+	}
+}
+
+func TestResolveLimits(t *testing.T) {
+	t.Parallel()
+	array := func(n int, element func(i int) string) string {
+		list := make([]string, n)
+		for i := range list {
+			list[i] = element(i)
+		}
+		return "[" + strings.Join(list, ",") + "]"
+	}
+	number := func(i int) string { return fmt.Sprint(i) }
+	rules := oneRule(t, "a", "k:${payload.x}:${payload.y}", "last")
+	for _, c := range []struct {
+		name, x, y string
+		keys       int
+		reason     string
+	}{
+		{"as many as allowed", array(999, number), "1", 1000, ""},
+		{"one more", array(1001, number), "1", 1000, "more than 1000 keys"},
+		{"combinations", array(100, number), array(100, number), 1000, "more than 1000 keys"},
+		{"the same again and again", array(300, func(int) string { return "1" }), array(300, func(int) string { return "1" }), 1, "more than 16000 keys"},
+		{"nothing many times", array(100000, number), "[]", 1, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			list, err := rules.Resolve(&outbox.Event{Subject: "a", Payload: []byte(`{"x": ` + c.x + `, "y": ` + c.y + `}`)})
+			same(t, "keys", len(list), c.keys)
+			seen := make(map[string]bool)
+			for _, d := range list {
+				if seen[d.Key] {
+					t.Errorf("key %s twice", d.Key)
+				}
+				seen[d.Key] = true
+			}
+			if c.reason == "" {
+				fatal(t, err)
+			} else if !errors.Is(err, invalidate.ErrPoison) {
+				t.Errorf("error %v, want poison", err)
+			} else {
+				contains(t, "error", err.Error(), c.reason)
+			}
+		})
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	rules := parse(t, `
+rules:
+  - {subject: users.*.updated, keys: ["user:$1", "users:all"]}
+  - {subject: orders.>, keys: ["orders"]}
+  - {subject: users.>, keys: ["users:all", "cart:${payload.cart}"]}
+`)
+	same(t, "explanation", rules.Explain(&outbox.Event{Subject: "users.42.updated", Payload: []byte(`{}`)}),
+		`{users.42.updated [{0 users.*.updated [user:42 users:all] } {2 users.> [] rules[2] (users.>), `+
+			`key "cart:${payload.cart}": payload has no "payload.cart"}] 3 2 true}`)
+	same(t, "explanation", rules.Explain(&outbox.Event{Subject: "x"}), "{x [] 3 0 false}")
+}

@@ -1,0 +1,117 @@
+package invalidate_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-6eff6314/outbox-relay/invalidate"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// Each rule file named bad_… is refused with the text in the file beside it; the others are not refused.
+func TestRuleFiles(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../testdata/rules/*.yaml")
+	fatal(t, err)
+	if len(files) < 30 {
+		t.Fatalf("only %d files", len(files))
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			fatal(t, err)
+			_, err = invalidate.ParseRules(filepath.Base(file), data)
+			if !strings.HasPrefix(filepath.Base(file), "bad_") {
+				fatal(t, err)
+				return
+			}
+			if err == nil {
+				t.Fatal("the file is not refused")
+			}
+			golden(t, strings.TrimSuffix(file, ".yaml")+".err", err.Error()+"\n")
+		})
+	}
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		fatal(t, os.WriteFile(file, []byte(got), 0o644))
+		return
+	}
+	want, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("%s is missing, run with -update; got:\n%s", file, got)
+	}
+	fatal(t, err)
+	if got != string(want) {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// What would be too long for a golden file.
+func TestRuleFileLimits(t *testing.T) {
+	t.Parallel()
+	rule := "  - {subject: users.*.updated, keys: [\"user:$1\"]}\n"
+	for _, c := range []struct{ name, text, want string }{
+		{"most rules", "rules:\n" + strings.Repeat(rule, invalidate.MaxRules), ""},
+		{"too many rules", "rules:\n" + strings.Repeat(rule, invalidate.MaxRules+1), "f: the file has 1001 rules, the limit is 1000"},
+		{"too large", "#" + strings.Repeat("x", invalidate.MaxRuleFile), "f: the file has 1048577 bytes, the limit is 1048576"},
+		{"not UTF-8", "rules: \xff", "f: the file is not UTF-8"},
+		{"deep flow", strings.Repeat("[", invalidate.MaxRuleFile), "nests too deeply"},
+		{"deep map", strings.Repeat("{a: ", invalidate.MaxRuleFile/4), "nests too deeply"},
+		{"deep block", strings.Repeat("- ", invalidate.MaxRuleFile/2), "nests too deeply"},
+		{"deep keys", strings.Repeat("? ", invalidate.MaxRuleFile/2), "nests too deeply"},
+		{"longest key", "rules: [{subject: a, keys: [" + strings.Repeat("k", invalidate.MaxKey) + "]}]", ""},
+		{"too long key", "rules: [{subject: a, keys: [" + strings.Repeat("k", invalidate.MaxKey+1) + "]}]", "key has 1025 bytes"},
+		{"too long subject", "rules: [{subject: " + strings.Repeat("a", 1025) + ", keys: [k]}]", "subject has 1025 bytes"},
+		{"too many prefixes", "rules: [{subject: a, keys: [k], prefix: [" + strings.Repeat("p,", 101) + "]}]", "101 prefixes"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := invalidate.ParseRules("f", []byte(c.text))
+			if c.want == "" {
+				fatal(t, err)
+			} else if err == nil {
+				t.Error("no error")
+			} else {
+				contains(t, "error", err.Error(), c.want)
+			}
+		})
+	}
+}
+
+func TestSubjects(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ rules, want string }{
+		{"users.*.updated", "[users.*.updated]"},
+		{"users.*.updated users.*.updated", "[users.*.updated]"},
+		{"users.*.updated orders.>", "[users.*.updated orders.>]"},
+		{"users.*.updated users.>", "[users.>]"},
+		{"users.> users.*.updated orders.*", "[users.> orders.*]"},
+		{"users.42.updated users.*.updated users.*.*", "[users.*.*]"},
+		{"a.> a", "[a.> a]"},
+		{"a.> a.*.>", "[a.>]"},
+		{"a.*.> a.>", "[a.>]"},
+		{"> users.*", "[>]"},
+		{"*.updated users.*", "[]"}, // users.updated is in both, and neither covers the other
+		{"users.*.updated users.42.>", "[]"},
+		{"*.* *", "[*.* *]"},
+		{"*.> a", "[*.> a]"},
+		{"*.> >", "[>]"},
+	} {
+		var text strings.Builder
+		text.WriteString("rules:\n")
+		for subject := range strings.FieldsSeq(c.rules) {
+			fmt.Fprintf(&text, "  - {subject: %q, keys: [k]}\n", subject)
+		}
+		same(t, c.rules, parse(t, text.String()).Subjects(), c.want)
+	}
+}

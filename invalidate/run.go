@@ -1,0 +1,210 @@
+package invalidate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Run consumes until ctx ends, then finishes what it has in hand within Config.Grace and returns nil. It
+// waits out every outage of NATS and Redis; it returns an error only if it cannot go on: the server refuses
+// the consumer at the start, or the connection to NATS was closed for good.
+func (v *Invalidator) Run(ctx context.Context) error {
+	graceful, cancel := withGrace(ctx, v.cfg.Grace)
+	defer cancel()
+	retry := newBackoff(longestPause)
+	for ctx.Err() == nil {
+		cons, err := v.ensure(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("run invalidator: %w", err)
+		}
+		worked, err := v.consume(ctx, graceful, cons)
+		if ctx.Err() != nil {
+			break
+		}
+		if worked {
+			retry.Reset()
+		}
+		if err != nil {
+			v.log.Warn("lost the consumer, opening it again", "err", err)
+			_ = wait(ctx, retry.NextBackOff()) // the loop looks at ctx itself
+		}
+	}
+	return nil
+}
+
+// withGrace returns a context that ends grace after ctx does.
+func withGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	graceful, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		_ = wait(graceful, grace)
+		cancel()
+	})
+	return graceful, func() { stop(); cancel() }
+}
+
+// consume works off what the consumer delivers until ctx ends, the server stops delivering, or fetching was
+// stopped for an outage of Redis that is over now; only the second is an error. It says whether it worked
+// off anything.
+func (v *Invalidator) consume(ctx, graceful context.Context, cons jetstream.Consumer) (worked bool, err error) {
+	window := min(16*v.cfg.Batch, v.cfg.MaxAckPending/2)
+	f, err := openFeed(cons, v.cfg.Batch, window)
+	if err != nil {
+		return false, err
+	}
+	var msgs []jetstream.Msg
+	for !f.held() && err == nil && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-f.lost:
+		case <-f.wake:
+			msgs = f.take(msgs, v.cfg.Batch)
+			if len(msgs) == 0 {
+				continue
+			}
+			worked = true
+			if v.work(graceful, msgs, f) != nil {
+				break // graceful has ended, and so has ctx
+			}
+		}
+	}
+	// Take no more, and finish what was delivered: the server would let it lie for AckWait.
+	if err == nil && v.js.Conn().IsConnected() {
+		f.settle(graceful)
+	} else {
+		f.hold() // nothing more will come
+	}
+	for graceful.Err() == nil {
+		if msgs = f.take(msgs, v.cfg.Batch); len(msgs) == 0 {
+			break
+		}
+		if v.work(graceful, msgs, f) != nil {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		v.flush(graceful)
+	}
+	return worked, err
+}
+
+// flush waits until the acks have left, if there is a server to take them.
+func (v *Invalidator) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if conn := v.js.Conn(); conn.IsConnected() {
+		if err := conn.FlushWithContext(ctx); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			v.log.Warn("acks may not have arrived, their events will be delivered again", "err", err)
+		}
+	}
+}
+
+// work does what has to be done for the messages in hand, in the order that makes it safe: resolve, unlink,
+// and only when Redis has said yes to every key, acknowledge. Then poison goes to the dead letters. An error
+// means that ctx ended before; nothing was acknowledged then.
+func (v *Invalidator) work(ctx context.Context, msgs []jetstream.Msg, f *feed) error {
+	began := time.Now()
+	b := &v.batch
+	b.reset()
+	for _, msg := range msgs {
+		b.add(&v.resolver, msg)
+	}
+	stop := v.keepAlive(msgs, f)
+	deleted, err := v.unlink(ctx, b.keys)
+	stop()
+	if err != nil {
+		return err
+	}
+	unlinked := time.Now()
+	v.hook("unlinked")
+	failed := 0
+	for _, msg := range b.good {
+		if msg.Ack() != nil {
+			failed++ // it will be delivered again, and that does no harm
+		}
+	}
+	dead, deadErrors := v.dead.bury(ctx, b.poison)
+	v.stats.update(func(s *Stats) {
+		s.Events += int64(len(b.events))
+		s.Unmatched += int64(b.unmatched)
+		s.Keys += int64(len(b.keys))
+		s.Deleted += int64(deleted)
+		s.Dead += int64(dead)
+		s.DeadErrors += int64(deadErrors)
+		s.Redelivered += int64(b.redelivered)
+		s.AckErrors += int64(failed)
+		s.LastProgress = time.Now()
+		if !b.oldest.IsZero() {
+			s.Lag = unlinked.Sub(b.oldest)
+		}
+	})
+	if v.cfg.Observe != nil {
+		v.cfg.Observe(Done{Events: b.events, Keys: len(b.keys), Deleted: deleted, Unlinked: unlinked, Took: time.Since(began)})
+	}
+	return nil
+}
+
+// unlink deletes the keys, waiting out every outage of Redis. Meanwhile the feed fills up and fetches no more,
+// and nothing is given back to the server. It fails only when ctx ends before Redis answers.
+func (v *Invalidator) unlink(ctx context.Context, keys []string) (deleted int, err error) {
+	retry := newBackoff(longestPause)
+	var paused time.Time
+	for {
+		done, n, err := unlink(ctx, v.rdb, keys)
+		keys, deleted = keys[done:], deleted+n
+		if err == nil {
+			if !paused.IsZero() {
+				v.stats.update(func(s *Stats) { s.Paused = false })
+				v.log.Info("redis answers again, going on", "wait", time.Since(paused))
+			}
+			return deleted, nil
+		}
+		v.stats.update(func(s *Stats) { s.RedisErrors++; s.Paused = true })
+		if paused.IsZero() && ctx.Err() == nil {
+			paused = time.Now()
+			v.log.Warn("redis does not answer, pausing", "err", err)
+		}
+		if wait(ctx, retry.NextBackOff()) != nil {
+			return deleted, err
+		}
+	}
+}
+
+// keepAlive tells the server, three times in each AckWait, that the messages in hand and those in the feed
+// are still wanted, until stop is called. A batch that takes this long also stops the feed from fetching.
+func (v *Invalidator) keepAlive(msgs []jetstream.Msg, f *feed) (stop func()) {
+	var mu sync.Mutex
+	var timer *time.Timer
+	stopped := false
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(v.cfg.AckWait/3, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if stopped {
+			return
+		}
+		for _, msg := range msgs {
+			_ = msg.InProgress() // the server gives it to us again if this does not arrive
+		}
+		if f != nil {
+			f.hold()
+			f.touch()
+		}
+		timer.Reset(v.cfg.AckWait / 3)
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		timer.Stop()
+	}
+}

@@ -1,0 +1,225 @@
+package invalidate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+func TestRunDeletesTheKeysOfEveryEvent(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	r := newRig(t)
+	var mu sync.Mutex
+	events, keys, deleted := 0, 0, 0
+	cfg := r.config()
+	cfg.Observe = func(d invalidate.Done) {
+		mu.Lock()
+		defer mu.Unlock()
+		events, keys, deleted = events+len(d.Events), keys+d.Keys, deleted+d.Deleted
+		for i := range d.Events {
+			if e := &d.Events[i]; e.CreatedAt.IsZero() || d.Unlinked.Before(e.CreatedAt) {
+				t.Errorf("event %d: created %s, unlinked %s", e.Position, e.CreatedAt, d.Unlinked)
+			}
+		}
+	}
+	r.fill(0, n)
+	r.publish(0, n/2) // a backlog
+	v := r.invalidator(cfg)
+	stop := r.run(v)
+	r.publish(n/2, n) // and live
+	r.settled()
+	if err := stop(); err != nil {
+		t.Fatalf("Run: %v", err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	same(t, "observed events, keys, deleted", []int{events, keys, deleted}, []int{n, 2 * n, 2 * n})
+	s := v.Stats()
+	same(t, "counted events, keys, deleted", []int64{s.Events, s.Keys, s.Deleted}, []int{n, 2 * n, 2 * n})
+	same(t, "redelivered, errors", []int64{s.Redelivered, s.RedisErrors, s.AckErrors}, []int{0, 0, 0})
+	if s.Lag <= 0 || s.Paused || time.Since(s.LastProgress) > patience {
+		t.Errorf("stats are %+v", s)
+	}
+	r.noLetters()
+}
+
+func TestRunHandlesASingleEventAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	done := make(chan invalidate.Done, 1)
+	cfg := r.config()
+	cfg.Observe = func(d invalidate.Done) { done <- d }
+	r.run(r.invalidator(cfg))
+	best := time.Hour
+	for i := range 20 {
+		r.fill(i, i+1)
+		r.publish(i, i+1)
+		select {
+		case d := <-done:
+			same(t, "deleted", d.Deleted, 2)
+			best = min(best, d.Unlinked.Sub(d.Events[0].CreatedAt))
+		case <-time.After(patience):
+			t.Fatal("the event was not handled")
+		}
+	}
+	if best > time.Second {
+		t.Errorf("the quickest of 20 single events took %s", best)
+	}
+}
+
+func TestEqualKeysAreAskedForOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.fill(7, 8)
+	for range 5 {
+		r.publish(7, 8)
+	}
+	v := r.invalidator(r.config())
+	n, err := v.Step(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "messages, keys, deleted", []int64{int64(n), v.Stats().Keys, v.Stats().Deleted}, []int{5, 2, 2})
+	if n, err := v.Step(t.Context()); n != 0 || err != nil {
+		t.Errorf("second step: %d, %v", n, err)
+	}
+	r.settled()
+}
+
+// Markers are neither events nor poison; what a foreign publisher sends is an event like any other.
+func TestMarkersAndForeignMessages(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.rules = parse(t, `rules: [{subject: ">", prefix: ["`+r.prefix+`"], keys: ["user:${subject}:profile", "user:3:orders"]}]`)
+	r.fill(3, 4)
+	r.rdb.Set(t.Context(), r.prefix+"user:"+r.stream+".foreign:profile", "old", 0)
+	r.rdb.Del(t.Context(), r.prefix+"user:3:profile")
+	marker := nats.NewMsg(outbox.ParkedPrefix + r.stream)
+	marker.Header.Set(outbox.HeaderParked, "too large")
+	r.publishMsg(marker)
+	r.publishMsg(&nats.Msg{Subject: r.stream + ".foreign"})
+	r.published()
+	v := r.invalidator(r.config())
+	r.run(v)
+	r.settled()
+	r.until(v, "one event", func(s invalidate.Stats) bool { return s.Events == 1 && s.Keys == 2 && s.Lag > 0 })
+	r.noLetters()
+}
+
+func TestTwoInvalidatorsShareOneDurable(t *testing.T) {
+	t.Parallel()
+	const n = 4000
+	r := newRig(t)
+	cfg := r.config()
+	cfg.Batch = 16
+	cfg.MaxAckPending = 256
+	a, b := r.invalidator(cfg), r.invalidator(cfg)
+	r.run(a)
+	r.run(b)
+	r.fill(0, n)
+	r.publish(0, n)
+	r.settled()
+	devtest.Eventually(t, patience, "all events counted", func() error {
+		if sum := a.Stats().Events + b.Stats().Events; sum != n {
+			return fmt.Errorf("%d events", sum)
+		}
+		return nil
+	})
+	if a.Stats().Events == 0 || b.Stats().Events == 0 {
+		t.Errorf("one did nothing: %d and %d events", a.Stats().Events, b.Stats().Events)
+	}
+	same(t, "redelivered", a.Stats().Redelivered+b.Stats().Redelivered, 0)
+}
+
+func TestConsumerIsWhatTheConfigurationSays(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	// One that exists keeps where it began; the rest is set right.
+	_, err := r.js.CreateConsumer(t.Context(), r.stream, jetstream.ConsumerConfig{
+		Durable: durable, DeliverPolicy: jetstream.DeliverNewPolicy, AckPolicy: jetstream.AckExplicitPolicy,
+		MaxDeliver: 3, BackOff: []time.Duration{time.Second, time.Minute}, FilterSubject: r.stream + ".other",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.invalidator(r.config()).Step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := r.consumer(durable).Config
+	same(t, "consumer", []any{c.DeliverPolicy, c.AckPolicy, c.MaxDeliver, len(c.BackOff), c.AckWait, c.MaxAckPending},
+		[]any{jetstream.DeliverNewPolicy, jetstream.AckExplicitPolicy, -1, 0, 30 * time.Second, 8192})
+	slices.Sort(c.FilterSubjects)
+	same(t, "filter", c.FilterSubjects, []string{r.stream + ".bought.*", r.stream + ".users.*.updated"})
+}
+
+// While a new version with more rules is rolled out, an old one that connects again must not take the filter
+// back: what it does not cover would be skipped for good.
+func TestReconnectLeavesTheFilterOfNewerRules(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	older := r.invalidator(r.config())
+	step := func(v *invalidate.Invalidator) {
+		t.Helper()
+		_, err := v.Step(t.Context())
+		fatal(t, err)
+	}
+	step(older)
+	cfg := r.config()
+	cfg.Rules = oneRule(t, r.stream+".>", "k")
+	step(r.invalidator(cfg))
+	step(older)
+	same(t, "filter", r.consumer(durable).Config.FilterSubjects, []string{r.stream + ".>"})
+}
+
+func TestRunReturnsWhenTheServerRefusesTheConsumer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	_, err := r.js.CreateOrUpdatePushConsumer(t.Context(), r.stream, jetstream.ConsumerConfig{
+		Durable: durable, DeliverSubject: r.stream + "_push", AckPolicy: jetstream.AckExplicitPolicy,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.invalidator(r.config()).Run(t.Context()); err == nil {
+		t.Error("Run returned nil with a push consumer in its place")
+	}
+}
+
+func TestRunReturnsWhenTheConnectionIsClosed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	conn, err := nats.Connect(devtest.NATS(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := invalidate.New(jetStream(t, conn), r.rdb, r.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- v.Run(context.Background()) }()
+	r.fill(0, 1)
+	r.publish(0, 1)
+	r.settled()
+	conn.Close()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, nats.ErrConnectionClosed) {
+			t.Errorf("Run: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("Run does not return")
+	}
+}

@@ -1,0 +1,85 @@
+package invalidate_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/invalidate"
+)
+
+// More keys than one pipeline carries, of every type, hash tags among them.
+func TestUnlinkManyKeys(t *testing.T) {
+	t.Parallel()
+	const n = 2500
+	r := newRig(t)
+	r.rdb = redisClient(t, devtest.OwnRedis(t).URL())
+	r.rules = parse(t, fmt.Sprintf(`rules: [{subject: %s.x.*, prefix: [%q], keys: ["{$1}:${payload.ids}"]}]`, r.stream, r.prefix))
+	pipe := r.rdb.Pipeline()
+	for i := range n {
+		key := fmt.Sprintf("%s{%d}:%d", r.prefix, i%5, i)
+		switch i % 3 {
+		case 0:
+			pipe.Set(t.Context(), key, "x", time.Hour)
+		case 1:
+			pipe.HSet(t.Context(), key, "data", "x")
+		case 2:
+			pipe.SAdd(t.Context(), key, "x")
+		}
+	}
+	_, err := pipe.Exec(t.Context())
+	fatal(t, err)
+	for user := range 5 {
+		var ids []string
+		for i := user; i < n; i += 5 {
+			ids = append(ids, fmt.Sprint(i))
+		}
+		e := r.bought(user, `{"ids": [`+strings.Join(ids, ", ")+`]}`)
+		e.Subject = fmt.Sprintf("%s.x.%d", r.stream, user)
+		r.publishEvent(e)
+	}
+	r.published()
+	v := r.invalidator(r.config())
+	_, err = v.Step(t.Context())
+	fatal(t, err)
+	same(t, "keys, deleted", []int64{v.Stats().Keys, v.Stats().Deleted}, []int{n, n})
+	same(t, "left", r.left(), 0)
+	info, err := r.rdb.Info(t.Context(), "commandstats").Result()
+	fatal(t, err)
+	contains(t, "commands", info, fmt.Sprintf("cmdstat_unlink:calls=%d,", n))
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for want, change := range map[string]func(*invalidate.Config){
+		"":                            func(*invalidate.Config) {},
+		"Stream":                      func(c *invalidate.Config) { c.Stream = "" },
+		"Stream \"a.b\"":              func(c *invalidate.Config) { c.Stream = "a.b" },
+		"Durable":                     func(c *invalidate.Config) { c.Durable = "a b" },
+		"Rules are required":          func(c *invalidate.Config) { c.Rules = nil },
+		"Batch is -1":                 func(c *invalidate.Config) { c.Batch = -1 },
+		"Batch is 10001":              func(c *invalidate.Config) { c.Batch = 10001 },
+		"AckWait is 1ms":              func(c *invalidate.Config) { c.AckWait = time.Millisecond },
+		"MaxAckPending is 1023":       func(c *invalidate.Config) { c.MaxAckPending = 1023 },
+		"DeadStream is \"" + r.stream: func(c *invalidate.Config) { c.DeadStream = c.Stream },
+		"Replicas is 6":               func(c *invalidate.Config) { c.Replicas = 6 },
+		"Grace is -1s":                func(c *invalidate.Config) { c.Grace = -time.Second },
+	} {
+		cfg := r.config()
+		change(&cfg)
+		_, err := invalidate.New(r.js, r.rdb, cfg)
+		if want == "" {
+			fatal(t, err)
+		} else if err == nil {
+			t.Errorf("%s: no error", want)
+		} else {
+			contains(t, "error", err.Error(), want)
+		}
+	}
+	if _, err := invalidate.New(nil, r.rdb, r.config()); err == nil {
+		t.Error("no JetStream: no error")
+	}
+}
