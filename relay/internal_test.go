@@ -98,15 +98,14 @@ func TestReadAck(t *testing.T) {
 
 func TestCovered(t *testing.T) {
 	for _, c := range []struct {
-		patterns []string
-		subject  string
-		want     bool
+		pattern, subject string
+		want             bool
 	}{
-		{[]string{"a.>"}, "a.b.c", true}, {[]string{"a.>"}, "a", false}, {[]string{"a.*"}, "a.b", true}, {[]string{"a.*"}, "a.b.c", false},
-		{[]string{"x", "a.b"}, "a.b", true}, {[]string{"a.*.c"}, "a.*.c", true}, {[]string{"a.b.c"}, "a.*.c", false}, {[]string{"a.*"}, "a.>", false}, {[]string{">"}, "a.>", true},
+		{"a.b", "a.b", true}, {"a.*", "a.b", true}, {"a.>", "a.b.c", true}, {"a.>", "a.>", true}, {"a.>", "a.*", true}, {">", "a", true}, {"*.b", "*.b", true}, {"a.*.c", "a.*.c", true},
+		{"a.b", "a.c", false}, {"a.*", "a.>", false}, {"a.*", "a.b.c", false}, {"a.>", "a", false}, {"a.b", "a.*", false}, {"a.b.c", "a.b", false}, {"a", ">", false}, {"a.b.c", "a.*.c", false},
 	} {
-		if got := covered(c.patterns, c.subject); got != c.want {
-			t.Errorf("%v covers %s: %v", c.patterns, c.subject, got)
+		if got := Covered([]string{"zzz", c.pattern}, c.subject); got != c.want {
+			t.Errorf("%s covers %s: %v", c.pattern, c.subject, got)
 		}
 	}
 }

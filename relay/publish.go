@@ -177,7 +177,7 @@ func (p *publisher) fits(e *outbox.Planned) (reason string, err error) {
 	if err := outbox.ValidateSubject(e.Subject); err != nil {
 		return reasonBadSubject, err
 	}
-	if !covered(p.at.subjects, e.Subject) {
+	if !Covered(p.at.subjects, e.Subject) {
 		return reasonNoStream, fmt.Errorf("stream %s does not cover subject %s", p.r.cfg.Stream, e.Subject)
 	}
 	if err := e.ValidateHeaders(); err != nil {

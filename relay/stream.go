@@ -98,7 +98,7 @@ func orLong(d time.Duration) time.Duration {
 // checkStream names what is wrong and the command that mends it.
 func (r *Relay) checkStream(c *jetstream.StreamConfig) error {
 	for _, want := range r.wantedSubjects() {
-		if !covered(c.Subjects, want) {
+		if !Covered(c.Subjects, want) {
 			all := strings.Join(append(append([]string(nil), c.Subjects...), missing(c.Subjects, r.wantedSubjects())...), ",")
 			return fmt.Errorf("%w: stream %s does not cover subject %q; run: nats stream edit %s --subjects '%s'", ErrStream, c.Name, want, c.Name, all)
 		}
@@ -118,15 +118,15 @@ func (r *Relay) checkStream(c *jetstream.StreamConfig) error {
 
 func missing(have, want []string) (out []string) {
 	for _, w := range want {
-		if !covered(have, w) {
+		if !Covered(have, w) {
 			out = append(out, w)
 		}
 	}
 	return out
 }
 
-// covered says whether one of the stream's subjects takes in everything that a subject or pattern matches.
-func covered(patterns []string, subject string) bool {
+// Covered says whether one of the stream's subjects takes in everything that a subject or pattern matches.
+func Covered(patterns []string, subject string) bool {
 	for _, p := range patterns {
 		if covers(strings.Split(p, "."), strings.Split(subject, ".")) {
 			return true

@@ -72,6 +72,9 @@ func runDemo(c *cli.Context) error {
 		Duration: c.Duration("duration"), Clients: c.Int("clients"), Rate: c.Int("rate"), Scale: c.Int("scale"),
 		Readers: c.Int("readers"), TTL: c.Duration("ttl"), Progress: c.App.ErrWriter, NoColor: os.Getenv("NO_COLOR") != "",
 	}
+	if err := config.Check(); err != nil {
+		return usagef(c, "%w", err)
+	}
 	if c.Bool("keep") {
 		config.Keep = func(ctx context.Context, r *demo.Report, a demo.Addresses) error {
 			err := printDemo(c.App.Writer, asJSON, r)

@@ -70,17 +70,3 @@ func TestJudges(t *testing.T) {
 		}
 	}
 }
-
-func TestCovers(t *testing.T) {
-	for _, c := range []struct {
-		pattern, subject string
-		want             bool
-	}{
-		{"a.b", "a.b", true}, {"a.*", "a.b", true}, {"a.>", "a.b.c", true}, {"a.>", "a.>", true}, {"a.>", "a.*", true}, {">", "a", true}, {"*.b", "*.b", true},
-		{"a.b", "a.c", false}, {"a.*", "a.>", false}, {"a.*", "a.b.c", false}, {"a.>", "a", false}, {"a.b", "a.*", false}, {"a.b.c", "a.b", false}, {"a", ">", false},
-	} {
-		if got := covered([]string{"zzz", c.pattern}, c.subject); got != c.want {
-			t.Errorf("covered(%q, %q) = %v", c.pattern, c.subject, got)
-		}
-	}
-}

@@ -77,7 +77,7 @@ func judgeSubjects(u *checkup, c *jetstream.StreamConfig, s settings) {
 	}
 	var missing []string
 	for _, subject := range want {
-		if !covered(c.Subjects, subject) {
+		if !relay.Covered(c.Subjects, subject) {
 			missing = append(missing, subject)
 		}
 	}
@@ -173,28 +173,4 @@ func judgeReplicas(u *checkup, info *jetstream.StreamInfo, nc *nats.Conn) {
 	default:
 		u.ok("replicas", "%d, leader %s", replicas, info.Cluster.Leader)
 	}
-}
-
-// covered says whether one pattern takes in everything that subject, which may be a pattern too, matches.
-func covered(patterns []string, subject string) bool {
-	for _, pattern := range patterns {
-		if covers(strings.Split(pattern, "."), strings.Split(subject, ".")) {
-			return true
-		}
-	}
-	return false
-}
-
-func covers(pattern, subject []string) bool {
-	for i, token := range pattern {
-		switch {
-		case i >= len(subject):
-			return false
-		case token == ">":
-			return true
-		case subject[i] == ">" || token != "*" && token != subject[i]:
-			return false
-		}
-	}
-	return len(pattern) == len(subject)
 }

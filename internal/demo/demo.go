@@ -77,6 +77,9 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	return report, nil
 }
 
+// Check says what is wrong with a configuration, before anything is started. Run checks as well.
+func (c Config) Check() error { return c.setDefaults() }
+
 func (c *Config) setDefaults() error {
 	def(&c.Duration, 30*time.Second)
 	def(&c.Clients, 4)
