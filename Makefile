@@ -9,6 +9,9 @@ help: ## this text
 demo: deps ## the whole way on real servers, with faults, in half a minute
 	go run ./cmd/outbox demo $(DEMO)
 
+servers: deps ## real PostgreSQL, NATS and Redis to play with, until Ctrl-C; URLs in .servers.env
+	go run ./internal/devstack/servers
+
 build: ## bin/outbox
 	CGO_ENABLED=0 go build -trimpath -o bin/outbox ./cmd/outbox
 
@@ -36,4 +39,4 @@ vuln: ## known vulnerabilities in what we depend on
 deps: ## PostgreSQL and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
-.PHONY: help demo build test test/short test/race bench lint vuln deps
+.PHONY: help demo servers build test test/short test/race bench lint vuln deps

@@ -98,6 +98,27 @@ func TestEqualKeysAreAskedForOnce(t *testing.T) {
 	r.settled()
 }
 
+// What was delivered when the context ends is worked off, not left to lie until AckWait is over.
+func TestEndFinishesWhatIsInHand(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.publish(0, 20_000)
+	v := r.invalidator(r.config())
+	stop := r.run(v)
+	r.until(v, "at work", func(s invalidate.Stats) bool { return s.Events > 0 })
+	fatal(t, stop())
+	devtest.Eventually(t, 10*time.Second, "nothing waits for AckWait", func() error { // the server is still reading
+		info := r.consumer(durable)
+		if info.NumPending == 0 {
+			t.Error("nothing was left to do")
+		}
+		if info.NumAckPending > 0 {
+			return fmt.Errorf("%d not acknowledged", info.NumAckPending)
+		}
+		return nil
+	})
+}
+
 // Markers are neither events nor poison; what a foreign publisher sends is an event like any other.
 func TestMarkersAndForeignMessages(t *testing.T) {
 	t.Parallel()

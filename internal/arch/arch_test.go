@@ -24,6 +24,7 @@ var rooms = map[string]struct{ may, not []string }{
 	"invalidate":                {may: []string{"outbox"}, not: []string{"github.com/jackc/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
 	"internal/devstack":         {not: []string{"github.com/urfave/"}},
 	"internal/devstack/devtest": {may: []string{"internal/devstack"}},
+	"internal/devstack/servers": {may: []string{"internal/devstack"}},
 	"internal/demo":             {may: []string{"outbox", "relay", "invalidate", "internal/devstack"}, not: []string{"github.com/urfave/", "os/signal"}},
 	"cmd/outbox":                {may: []string{"outbox", "relay", "invalidate", "internal/demo"}},
 	"internal/arch":             {},

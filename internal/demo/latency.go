@@ -77,6 +77,11 @@ func (h *histogram) quantiles() Quantiles {
 	return Quantiles{P50: milliseconds(h.quantile(0.50)), P99: milliseconds(h.quantile(0.99))}
 }
 
+// milliseconds has as many digits as the buckets are worth.
 func milliseconds(d time.Duration) float64 {
-	return float64(d.Round(10*time.Microsecond).Microseconds()) / 1000
+	digits := 10 * time.Microsecond
+	for d >= 1000*digits {
+		digits *= 10
+	}
+	return float64(d.Round(digits).Microseconds()) / 1000
 }

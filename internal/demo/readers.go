@@ -16,7 +16,7 @@ import (
 
 const (
 	// readsPerReader is how many reads a second one reader does at most; together they leave the machine air.
-	readsPerReader = 500
+	readsPerReader = 300
 	// skew makes some accounts hotter than others: the hottest 1 % get 100^(-1/skew) of the reads, here two fifths.
 	skew = 5
 	// scanPage is how many keys are looked at in one go.
