@@ -48,7 +48,7 @@ func (t *Table) insert(ctx context.Context, db any, events []Event) ([]uuid.UUID
 		err = fmt.Errorf("%T can neither Exec like pgx nor ExecContext like database/sql", db)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("insert events: %w", err)
+		return nil, fmt.Errorf("insert events: %w", t.migrated(err))
 	}
 	return c.ids, nil
 }

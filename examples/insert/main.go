@@ -7,6 +7,7 @@ import (
 	"log"
 	"os"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/seed-6eff6314/outbox-relay/outbox"
@@ -19,6 +20,7 @@ func main() {
 		log.Fatal(err)
 	}
 	defer conn.Close(ctx)
+	var ids []uuid.UUID
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "CREATE TABLE IF NOT EXISTS users (id int PRIMARY KEY, name text)"); err != nil {
 			return err
@@ -26,11 +28,12 @@ func main() {
 		if _, err := tx.Exec(ctx, "INSERT INTO users VALUES (42, 'Ada') ON CONFLICT (id) DO UPDATE SET name = 'Ada'"); err != nil {
 			return err
 		}
-		ids, err := outbox.Insert(ctx, tx, outbox.Event{Subject: "users.42.updated", Key: "42", Payload: []byte(`{"id": 42, "name": "Ada"}`)})
-		fmt.Println("inserted", ids)
+		var err error
+		ids, err = outbox.Insert(ctx, tx, outbox.Event{Subject: "users.42.updated", Key: "42", Payload: []byte(`{"id": 42, "name": "Ada"}`)})
 		return err
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
+	fmt.Println("inserted", ids)
 }
