@@ -50,7 +50,7 @@ func (a *app) init(ctx context.Context) error {
 // Run runs the load for Config.Duration.
 func (a *app) Run(ctx context.Context) error {
 	out, err := a.pgbench(ctx, a.progress, "-n", "-b", "tpcb-like", "-c", strconv.Itoa(a.cfg.Clients),
-		"-T", strconv.Itoa(int(math.Ceil(a.cfg.Duration.Seconds()))), "-R", strconv.Itoa(a.cfg.Rate), "-P", "1")
+		"-T", strconv.Itoa(int(a.cfg.Duration.Seconds())), "-R", strconv.Itoa(a.cfg.Rate), "-P", "1")
 	if err != nil {
 		return fmt.Errorf("run pgbench: %w", err)
 	}

@@ -13,13 +13,13 @@ const catchUpTimeout = 30 * time.Second
 // A board is where the actors write what they do, for the panel and for each other. Safe for concurrent use.
 type board struct {
 	duration time.Duration
+	over     chan struct{} // closed when there is nothing more to show
 
-	mu       sync.Mutex
-	began    time.Time // of the load; zero before
-	phase    string
-	broken   bool     // something is broken on purpose
-	lines    []string // said and not shown yet
-	finished bool
+	mu     sync.Mutex
+	began  time.Time // of the load; zero before
+	phase  string
+	broken bool     // something is broken on purpose
+	lines  []string // said and not shown yet
 
 	committed, published, evicted int64
 	lag                           time.Duration // age of the oldest event that is not published, about
@@ -27,7 +27,9 @@ type board struct {
 	maxPending                    int64
 }
 
-func newBoard(d time.Duration) *board { return &board{duration: d, phase: "starting"} }
+func newBoard(d time.Duration) *board {
+	return &board{duration: d, over: make(chan struct{}), phase: "starting"}
+}
 
 func (b *board) begin() {
 	b.mu.Lock()
@@ -61,12 +63,6 @@ func (b *board) said() []string {
 	lines := b.lines
 	b.lines = nil
 	return lines
-}
-
-func (b *board) finish() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.finished = true
 }
 
 // elapsed is the time since the load began; 0 before.

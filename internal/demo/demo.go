@@ -28,7 +28,7 @@ type Config struct {
 	// URLs of running servers to use instead of starting them. Empty ones are started.
 	PostgresURL, NATSURL, RedisURL string
 
-	Duration time.Duration // of the load. Defaults to 30 s, 6 s to 1 h
+	Duration time.Duration // of the load, rounded up to seconds. Defaults to 30 s, 6 s to 1 h
 	Clients  int           // of pgbench. Defaults to 4, at most 100
 	Rate     int           // transactions a second that pgbench aims at. Defaults to 400
 	Scale    int           // of pgbench, 100,000 accounts each. Defaults to 1, at most 100
@@ -53,12 +53,16 @@ type Addresses struct{ PostgresURL, NATSURL, RedisURL, Schema, Table, Stream str
 const settleTimeout = 30 * time.Second
 
 // Run runs the demo and returns what it counted; a promise that was broken is in the report, not an error. When ctx
-// ends, everything is stopped and removed, and the error is that of ctx. See [Unavailable].
+// ends, everything is stopped and removed, and the error is that of ctx, joined with what could not be removed. See
+// [Unavailable].
 func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("run demo: %w", err)
 	}
 	s, err := openStage(ctx, &cfg)
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("run demo: %w", err)
 	}
@@ -68,10 +72,16 @@ func Run(ctx context.Context, cfg Config) (report *Report, err error) {
 		}
 	}()
 	d := newShow(&cfg, s)
-	if err := d.prepare(ctx); err != nil {
+	if err := d.prepare(ctx); err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	} else if err != nil {
 		return nil, fmt.Errorf("run demo: %w", err)
 	}
-	if report, err = d.run(ctx); err != nil {
+	report, err = d.run(ctx)
+	switch {
+	case report == nil && ctx.Err() != nil:
+		return nil, context.Cause(ctx) // whatever failed, that is why
+	case err != nil:
 		return nil, fmt.Errorf("run demo: %w", err)
 	}
 	return report, nil
@@ -82,6 +92,7 @@ func (c Config) Check() error { return c.setDefaults() }
 
 func (c *Config) setDefaults() error {
 	def(&c.Duration, 30*time.Second)
+	c.Duration = (c.Duration + time.Second - 1).Truncate(time.Second)
 	def(&c.Clients, 4)
 	def(&c.Rate, 400)
 	def(&c.Scale, 1)
@@ -156,13 +167,15 @@ func (d *show) run(ctx context.Context) (report *Report, err error) {
 	background, work := errgroup.WithContext(ctx)
 	background.Go(func() error { return d.relay.Run(work) })
 	background.Go(func() error { return d.consume(work) })
-	background.Go(func() error { return newPanel(d).Run(work) })
+	shown := make(chan struct{})
+	go func() { defer close(shown); newPanel(d).Run(work) }()
 
 	err = d.play(work)
 	if err == nil {
 		report, err = d.judge(work)
 	}
-	d.board.finish()
+	close(d.board.over)
+	<-shown
 	if err == nil && d.cfg.Keep != nil {
 		err = d.cfg.Keep(work, report, d.stage.addresses())
 	}
@@ -207,7 +220,7 @@ func (d *show) play(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	d.board.enter("pgbench has ended; what is left is published and consumed")
+	d.board.enter("load ended: the rest is published and consumed")
 	return d.settle(ctx)
 }
 

@@ -60,7 +60,7 @@ func (f *faults) Run(ctx context.Context, relay *relayChild, broker *devstack.NA
 
 func (f *faults) kill(ctx context.Context, relay *relayChild) error {
 	end := f.open()
-	f.board.break_("relay killed (kill -9): commits go on, nothing is published")
+	f.board.break_("relay killed (kill -9): commits go on")
 	pid := relay.pid.Load()
 	f.board.say("kill -9 of the relay, process %d", pid)
 	if err := relay.Kill(ctx); err != nil {
@@ -68,7 +68,7 @@ func (f *faults) kill(ctx context.Context, relay *relayChild) error {
 	}
 	f.kills++
 	began := time.Now()
-	f.board.enter("relay started again: it reads where the stream ends, and goes on")
+	f.board.enter("relay started again: it reads the stream's end")
 	if f.board.awaitCaughtUp(ctx, began, false) {
 		f.board.say("relay started again as process %d; nothing pending after %s", relay.pid.Load(), short(time.Since(began)))
 	}

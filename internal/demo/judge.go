@@ -35,7 +35,7 @@ func (d *show) settle(ctx context.Context) error {
 // judge counts what the promises are worth.
 func (d *show) judge(ctx context.Context) (*Report, error) {
 	took := d.board.elapsed()
-	d.board.enter("audit: the stream against the table, each cached key against its row")
+	d.board.enter("audit: stream against table, cache against rows")
 	r := &Report{DurationS: seconds(d.cfg.Duration), TookS: seconds(took), Transactions: d.app.committed}
 	var toStream, toEvicted delay
 	v, err := d.stage.auditStream(ctx, func(event *outbox.Event, committed, stored time.Time) {

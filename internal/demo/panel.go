@@ -38,7 +38,7 @@ func newPanel(d *show) *panel {
 
 // Run shows until ctx ends or the show is over, and clears the panel. Nobody waits for who looks: what cannot be
 // written is left out.
-func (p *panel) Run(ctx context.Context) error {
+func (p *panel) Run(ctx context.Context) {
 	every := lineEvery
 	if p.terminal >= 0 {
 		every = redrawEvery
@@ -53,19 +53,19 @@ func (p *panel) Run(ctx context.Context) error {
 		p.backlog = p.backlog[max(0, len(p.backlog)-graphWidth):]
 		lines := p.show.board.said()
 		body := ""
-		if due := time.Since(last) >= every-redrawEvery/2; due && !now.finished && !now.began.IsZero() {
+		if due := time.Since(last) >= every-redrawEvery/2; due && !now.began.IsZero() {
 			body, last = p.body(now), time.Now()
 		}
 		if len(lines) > 0 || body != "" {
 			p.print(body, lines...)
 		}
-		if now.finished {
-			return nil
-		}
 		select {
 		case <-tick.C:
+		case <-p.show.board.over:
+			p.print("", p.show.board.said()...)
+			return
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }
@@ -132,7 +132,7 @@ type snapshot struct {
 	began, at                           time.Time
 	elapsed, duration                   time.Duration
 	phase                               string
-	broken, finished                    bool
+	broken                              bool
 	committed, published, pending       int64
 	lag                                 time.Duration
 	tps                                 float64
@@ -145,7 +145,7 @@ func (d *show) now() snapshot {
 	elapsed := b.elapsed()
 	b.mu.Lock()
 	s := snapshot{
-		began: b.began, at: time.Now(), elapsed: elapsed, duration: b.duration, phase: b.phase, broken: b.broken, finished: b.finished,
+		began: b.began, at: time.Now(), elapsed: elapsed, duration: b.duration, phase: b.phase, broken: b.broken,
 		committed: b.committed, published: b.published, pending: max(b.committed-b.published, 0), lag: b.lag,
 	}
 	b.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
 	"strings"
 	"time"
 
@@ -18,9 +17,6 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
-
-// closeTimeout bounds the removal of what is left on servers that were given.
-const closeTimeout = 20 * time.Second
 
 // A stage is the three servers, a client of each, and the names of all that the demo makes on them.
 type stage struct {
@@ -76,7 +72,36 @@ func openStage(ctx context.Context, cfg *Config) (_ *stage, err error) {
 	return s, nil
 }
 
-func (s *stage) start(ctx context.Context, cfg *Config) (err error) {
+// start takes what was given first: one that does not answer is said before anything is started.
+func (s *stage) start(ctx context.Context, cfg *Config) error {
+	steps := []struct {
+		url   string
+		start func() error
+	}{
+		{cfg.PostgresURL, func() error { return s.startPostgres(ctx, cfg) }},
+		{cfg.NATSURL, func() (err error) {
+			s.nats, err = devstack.StartNATS(devstack.NATSConfig{URL: cfg.NATSURL, Log: cfg.Progress})
+			return err
+		}},
+		{cfg.RedisURL, func() (err error) {
+			s.redis, err = devstack.StartRedis(ctx, devstack.RedisConfig{URL: cfg.RedisURL, Log: cfg.Progress})
+			return err
+		}},
+	}
+	for _, given := range []bool{true, false} {
+		for _, step := range steps {
+			if given != (step.url != "") {
+				continue
+			}
+			if err := step.start(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *stage) startPostgres(ctx context.Context, cfg *Config) (err error) {
 	s.postgres, err = devstack.StartPostgres(ctx, devstack.PostgresConfig{
 		URL: cfg.PostgresURL, Fsync: true, Log: cfg.Progress,
 		Settings: map[string]string{"track_commit_timestamp": "on"}, // for the delays in the report
@@ -84,13 +109,7 @@ func (s *stage) start(ctx context.Context, cfg *Config) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := s.postgres.Bin("pgbench"); err != nil {
-		return err
-	}
-	if s.nats, err = devstack.StartNATS(devstack.NATSConfig{URL: cfg.NATSURL, Log: cfg.Progress}); err != nil {
-		return err
-	}
-	s.redis, err = devstack.StartRedis(ctx, devstack.RedisConfig{URL: cfg.RedisURL, Log: cfg.Progress})
+	_, err = s.postgres.Bin("pgbench")
 	return err
 }
 
@@ -195,84 +214,4 @@ func (s *stage) versions(ctx context.Context) (Versions, error) {
 	_, rest, _ := strings.Cut(info, "redis_version:")
 	v.Redis, _, _ = strings.Cut(rest, "\r\n")
 	return v, nil
-}
-
-// close removes what is left on given servers, and stops and removes our own.
-func (s *stage) close() error {
-	var err error
-	if s.given {
-		err = s.remove()
-	}
-	return errors.Join(err, s.closeServers())
-}
-
-func (s *stage) remove() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	var errs []error
-	for _, stream := range []string{s.stream, s.stream + "_DEAD"} {
-		if err := s.js.DeleteStream(ctx, stream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-			errs = append(errs, fmt.Errorf("delete stream %s: %w", stream, err))
-		}
-	}
-	for _, schema := range []string{s.home, s.schema} {
-		_, err := s.pool.Exec(ctx, "SET client_min_messages = warning; DROP SCHEMA IF EXISTS "+pgx.Identifier{schema}.Sanitize()+" CASCADE", pgx.QueryExecModeSimpleProtocol)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("drop schema %s: %w", schema, err))
-		}
-	}
-	err := s.eachKey(ctx, func(keys []string) error {
-		return s.rdb.Unlink(ctx, keys...).Err()
-	})
-	if err != nil {
-		errs = append(errs, fmt.Errorf("remove keys %s*: %w", s.prefix, err))
-	}
-	return errors.Join(errs...)
-}
-
-// closeServers may be called at any stage of openStage.
-func (s *stage) closeServers() error {
-	var errs []error
-	if s.conn != nil {
-		s.conn.Close()
-	}
-	if s.rdb != nil {
-		errs = append(errs, s.rdb.Close())
-	}
-	if s.pool != nil {
-		s.pool.Close()
-	}
-	if s.redis != nil {
-		errs = append(errs, s.redis.Close())
-	}
-	if s.nats != nil {
-		errs = append(errs, s.nats.Close())
-	}
-	if s.postgres != nil {
-		errs = append(errs, s.postgres.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// libpqEnv is a connection as pgbench reads it from its environment, so that no password is in its arguments.
-func libpqEnv(connection, schema string) ([]string, error) {
-	u, err := url.Parse(connection)
-	if err != nil {
-		return nil, errors.New("read the URL of postgres: want postgres://user@host:port/database") // its text may hold the password
-	}
-	config, err := pgx.ParseConfig(connection)
-	if err != nil {
-		return nil, errors.New("read the URL of postgres: want postgres://user@host:port/database")
-	}
-	env := []string{
-		"PGHOST=" + config.Host, fmt.Sprintf("PGPORT=%d", config.Port), "PGUSER=" + config.User,
-		"PGPASSWORD=" + config.Password, "PGDATABASE=" + config.Database, "PGAPPNAME=pgbench",
-		"PGOPTIONS=-c search_path=" + schema, "LC_ALL=C",
-	}
-	for _, name := range []string{"sslmode", "sslrootcert", "sslcert", "sslkey"} {
-		if value := u.Query().Get(name); value != "" {
-			env = append(env, "PG"+strings.ToUpper(name)+"="+value)
-		}
-	}
-	return env, nil
 }
