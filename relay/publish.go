@@ -197,6 +197,8 @@ func (p *publisher) fits(e *outbox.Planned) (reason string, err error) {
 func (p *publisher) unsent(e *outbox.Planned, err error) error {
 	d := &doubt{class: unavailable, position: e.Position, err: err}
 	switch {
+	case !p.r.nc.IsConnected():
+		d.err = errLost // the client speaks of its buffer, which has no room for a server that is away
 	case errors.Is(err, nats.ErrMaxPayload):
 		d.class, d.reason = refused, reasonTooLarge
 	case errors.Is(err, nats.ErrBadHeaderMsg):

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
 
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
@@ -127,14 +128,30 @@ func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
 		if last != nil && last.class != unavailable && r.stats.position.Load() != before {
 			wait = 0 // reading the end of the stream is all that it needs
 		}
+		if errors.Is(err, errLost) && r.nc.IsConnected() {
+			wait = 0 // it is back already
+		}
 		r.stats.failed(err)
 		r.log.Warn("publishing paused", "wait", wait.Round(time.Millisecond), "err", err)
-		sleep(ctx, wait)
+		r.wait(ctx, wait)
 		if err := r.ping(ctx, s); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// wait waits before the next try, but not longer than until a lost connection to the broker is back.
+func (r *Relay) wait(ctx context.Context, d time.Duration) {
+	connected := r.nc.StatusChanged(nats.CONNECTED)
+	defer r.nc.RemoveStatusListener(connected)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-connected:
+	case <-ctx.Done():
+	}
 }
 
 // graceful is a context that outlives ctx by Config.Grace.
