@@ -59,8 +59,8 @@ func (t *Table) Load(ctx context.Context, db DB, from int64, page Page) ([]Plann
 	return events, nil
 }
 
-// scanPlanned reads the columns that plan.sql and load.sql share; load.sql adds the parking reason. What it scans into is
-// made once, and what no row has costs nothing.
+// scanPlanned reads the columns that plan.sql and load.sql share; load.sql adds the parking reason, and says each
+// position where plan.sql says the first. What it scans into is made once, and what no row has costs nothing.
 func scanPlanned(rows pgx.Rows, parked bool) ([]Planned, error) {
 	defer rows.Close()
 	var (
@@ -85,6 +85,9 @@ func scanPlanned(rows pgx.Rows, parked bool) ([]Planned, error) {
 			if err := json.Unmarshal(headers, &p.Headers); err != nil {
 				return nil, fmt.Errorf("decode headers of event %s: %w", p.ID, err)
 			}
+		}
+		if !parked {
+			p.Position += int64(len(out))
 		}
 		if p.ContentType == DefaultContentType {
 			p.ContentType = DefaultContentType // one string for all of them
