@@ -2,6 +2,7 @@ package invalidate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -10,63 +11,89 @@ import (
 )
 
 const (
-	pullBytes     = 16 << 20         // of one pull request; nats.go drops messages beyond 64 MiB
-	pullExpiry    = 30 * time.Second // of one pull request
-	pullHeartbeat = 5 * time.Second  // two of these without a sign and the consumer counts as lost
-
-	linger = 100 * time.Millisecond // in which the server fills the requests that are open
+	pullBytes     = 16 << 20        // of one pull request, at least
+	pullHeartbeat = 2 * time.Second // two of these without a sign and the consumer counts as lost
+	linger        = 100 * time.Millisecond
 )
 
-// A feed receives the messages of a consumer: the client library keeps pull requests open, so that one
-// message comes at once and a backlog comes in a stream. What was received and not taken waits in the feed,
-// at most a batch; then it takes no more from the library, which in turn asks the server for no more.
+// A feed receives the messages of a consumer by one pull request after the other, each for up to a window of
+// messages: one that comes alone comes at once, a backlog in a stream. What was received and not taken waits
+// in the feed. The next request is made when that is less than a batch, so the feed never holds more than a
+// batch and a window, and nothing is fetched while nobody takes.
 //
-// It ends in two steps. First it takes no more: the server fills the requests that are open, at most a window
-// of messages. Then it unsubscribes, and what came into the library comes into the feed. At once would be
-// too early: what the server has on its way to a subscription that is gone gets lost until AckWait is over.
+// A request, once made, is left to be filled. Who takes it back too early loses what the server has sent on
+// it until AckWait is over; that is why this does not use Consume, which cannot be stopped otherwise.
 type feed struct {
-	consuming jetstream.ConsumeContext
-	wake      chan struct{} // capacity one: look into msgs
-	lost      chan error    // capacity one: why the server does not deliver any more
+	cons   jetstream.Consumer
+	batch  int
+	window int
+	bytes  int
+	wake   chan struct{}      // capacity one: look into msgs
+	lost   chan error         // capacity one: why the server does not deliver any more
+	cancel context.CancelFunc // takes the open request back
+	done   chan struct{}      // closed when nothing will be received any more
 
-	mu    sync.Mutex
-	room  sync.Cond // msgs became shorter, or limit was lifted
-	msgs  []jetstream.Msg
-	limit int  // of msgs; none once the feed is held
-	stall bool // take no more, whatever the limit
-	ended bool // held
+	mu       sync.Mutex
+	room     sync.Cond // msgs became shorter, or ended
+	msgs     []jetstream.Msg
+	received int
+	ended    bool // make no more requests
 }
 
-// openFeed begins to receive. The caller must hold the feed in the end.
-func openFeed(cons jetstream.Consumer, batch, window int) (*feed, error) {
-	f := &feed{wake: make(chan struct{}, 1), lost: make(chan error, 1), limit: batch}
-	f.room.L = &f.mu
-	var err error
-	f.consuming, err = cons.Consume(f.put,
-		jetstream.PullMaxMessagesWithBytesLimit(window, pullBytes),
-		jetstream.PullExpiry(pullExpiry),
-		jetstream.PullHeartbeat(pullHeartbeat),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			select {
-			case f.lost <- err:
-			default: // one reason is enough
-			}
-		}))
-	if err != nil {
-		return nil, fmt.Errorf("consume: %w", err)
+// openFeed begins to receive. The caller must finish the feed. The largest message the server may have is
+// payload bytes.
+func openFeed(cons jetstream.Consumer, batch, window int, payload int64) *feed {
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &feed{
+		cons: cons, batch: batch, window: window, bytes: max(pullBytes, 2*int(payload)),
+		wake: make(chan struct{}, 1), lost: make(chan error, 1), cancel: cancel, done: make(chan struct{}),
 	}
-	return f, nil
+	f.room.L = &f.mu
+	go func() {
+		defer close(f.done)
+		f.receive(ctx)
+	}()
+	return f
 }
 
-// put is called by the client library for each message, in its goroutine.
-func (f *feed) put(msg jetstream.Msg) {
+// receive makes requests until the feed ends or the server does not answer them.
+func (f *feed) receive(ctx context.Context) {
+	for f.waitForRoom() {
+		if err := f.pull(ctx); err != nil {
+			f.lost <- err
+			return
+		}
+	}
+}
+
+// pull makes one request and takes in what it brings.
+func (f *feed) pull(ctx context.Context) error {
+	got, err := f.cons.Fetch(f.window,
+		jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(pullHeartbeat), jetstream.FetchMaxBytes(f.bytes))
+	if err != nil {
+		return fmt.Errorf("fetch: %w", err)
+	}
+	for msg := range got.Messages() {
+		f.mu.Lock()
+		f.msgs = append(f.msgs, msg)
+		f.received++
+		f.mu.Unlock()
+		f.ring()
+	}
+	if err := got.Error(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("fetch: %w", err)
+	}
+	return nil
+}
+
+// waitForRoom returns when less than a batch is waiting, and false when the feed ends.
+func (f *feed) waitForRoom() bool {
 	f.mu.Lock()
-	for !f.ended && (f.stall || len(f.msgs) >= f.limit) {
+	defer f.mu.Unlock()
+	for !f.ended && len(f.msgs) >= f.batch {
 		f.room.Wait()
 	}
-	f.msgs = append(f.msgs, msg)
-	f.mu.Unlock()
-	f.ring()
+	return !f.ended
 }
 
 func (f *feed) ring() {
@@ -76,53 +103,48 @@ func (f *feed) ring() {
 	}
 }
 
-// take moves up to limit waiting messages into the buffer, without waiting for any.
-func (f *feed) take(buffer []jetstream.Msg, limit int) []jetstream.Msg {
+// take moves up to a batch of waiting messages into the buffer, without waiting for any.
+func (f *feed) take(buffer []jetstream.Msg) []jetstream.Msg {
 	f.mu.Lock()
-	n := min(limit, len(f.msgs))
+	n := min(f.batch, len(f.msgs))
 	buffer = append(buffer[:0], f.msgs[:n]...)
 	rest := copy(f.msgs, f.msgs[n:])
 	clear(f.msgs[rest:])
 	f.msgs = f.msgs[:rest]
 	f.mu.Unlock()
-	f.room.Broadcast()
+	f.room.Signal()
 	if rest > 0 {
 		f.ring()
 	}
 	return buffer
 }
 
-// hold unsubscribes. What was delivered can still be taken. It does not wait, and may be called again and
-// from any goroutine.
-func (f *feed) hold() {
+// finish makes no more requests and waits for the open one: until it is filled, has brought nothing for a
+// while, or ctx ends. What was received can be taken then.
+func (f *feed) finish(ctx context.Context) {
 	f.mu.Lock()
 	f.ended = true
 	f.mu.Unlock()
-	f.room.Broadcast()
-	f.consuming.Drain()
+	f.room.Signal()
+	for quiet := false; !quiet; {
+		before := f.count()
+		select {
+		case <-f.done:
+			return
+		case <-ctx.Done():
+			quiet = true
+		case <-time.After(linger):
+			quiet = f.count() == before
+		}
+	}
+	f.cancel()
+	<-f.done
 }
 
-// held says whether hold was called.
-func (f *feed) held() bool {
+func (f *feed) count() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.ended
-}
-
-// settle ends the feed and waits until it has received the last message, or ctx ends.
-func (f *feed) settle(ctx context.Context) {
-	f.mu.Lock()
-	f.stall = true
-	f.mu.Unlock()
-	if !f.held() && wait(ctx, linger) != nil {
-		f.hold()
-		return
-	}
-	f.hold()
-	select {
-	case <-f.consuming.Closed():
-	case <-ctx.Done():
-	}
+	return f.received
 }
 
 // touch tells the server that the waiting messages are still wanted.

@@ -33,10 +33,8 @@ func (v *Invalidator) Run(ctx context.Context) error {
 		if worked {
 			retry.Reset()
 		}
-		if err != nil {
-			v.log.Warn("lost the consumer, opening it again", "err", err)
-			_ = wait(ctx, retry.NextBackOff()) // the loop looks at ctx itself
-		}
+		v.log.Warn("lost the consumer, opening it again", "err", err)
+		_ = wait(ctx, retry.NextBackOff()) // the loop looks at ctx itself
 	}
 	return nil
 }
@@ -51,44 +49,30 @@ func withGrace(ctx context.Context, grace time.Duration) (context.Context, conte
 	return graceful, func() { stop(); cancel() }
 }
 
-// consume works off what the consumer delivers until ctx ends, the server stops delivering, or fetching was
-// stopped for an outage of Redis that is over now; only the second is an error. It says whether it worked
-// off anything.
+// consume works off what the consumer delivers until ctx ends, or until the server stops delivering, which is
+// the error. It says whether it worked off anything.
 func (v *Invalidator) consume(ctx, graceful context.Context, cons jetstream.Consumer) (worked bool, err error) {
 	window := min(16*v.cfg.Batch, v.cfg.MaxAckPending/2)
-	f, err := openFeed(cons, v.cfg.Batch, window)
-	if err != nil {
-		return false, err
-	}
+	f := openFeed(cons, v.cfg.Batch, window, v.js.Conn().MaxPayload())
 	var msgs []jetstream.Msg
-	for !f.held() && err == nil && ctx.Err() == nil {
+	for err == nil && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case err = <-f.lost:
 		case <-f.wake:
-			msgs = f.take(msgs, v.cfg.Batch)
-			if len(msgs) == 0 {
-				continue
-			}
-			worked = true
-			if v.work(graceful, msgs, f) != nil {
-				break // graceful has ended, and so has ctx
+			if msgs = f.take(msgs); len(msgs) > 0 {
+				worked = true
+				_ = v.work(graceful, msgs, f) // fails only when graceful has ended, and so has ctx
 			}
 		}
 	}
 	// Take no more, and finish what was delivered: the server would let it lie for AckWait.
-	if err == nil && v.js.Conn().IsConnected() {
-		f.settle(graceful)
-	} else {
-		f.hold() // nothing more will come
-	}
+	f.finish(graceful)
 	for graceful.Err() == nil {
-		if msgs = f.take(msgs, v.cfg.Batch); len(msgs) == 0 {
+		if msgs = f.take(msgs); len(msgs) == 0 {
 			break
 		}
-		if v.work(graceful, msgs, f) != nil {
-			break
-		}
+		_ = v.work(graceful, msgs, f)
 	}
 	if ctx.Err() != nil {
 		v.flush(graceful)
@@ -152,8 +136,8 @@ func (v *Invalidator) work(ctx context.Context, msgs []jetstream.Msg, f *feed) e
 	return nil
 }
 
-// unlink deletes the keys, waiting out every outage of Redis. Meanwhile the feed fills up and fetches no more,
-// and nothing is given back to the server. It fails only when ctx ends before Redis answers.
+// unlink deletes the keys, waiting out every outage of Redis. Meanwhile the feed fills up and makes no more
+// requests, and nothing is given back to the server. It fails only when ctx ends before Redis answers.
 func (v *Invalidator) unlink(ctx context.Context, keys []string) (deleted int, err error) {
 	retry := newBackoff(longestPause)
 	var paused time.Time
@@ -179,7 +163,7 @@ func (v *Invalidator) unlink(ctx context.Context, keys []string) (deleted int, e
 }
 
 // keepAlive tells the server, three times in each AckWait, that the messages in hand and those in the feed
-// are still wanted, until stop is called. A batch that takes this long also stops the feed from fetching.
+// are still wanted, until stop is called.
 func (v *Invalidator) keepAlive(msgs []jetstream.Msg, f *feed) (stop func()) {
 	var mu sync.Mutex
 	var timer *time.Timer
@@ -196,7 +180,6 @@ func (v *Invalidator) keepAlive(msgs []jetstream.Msg, f *feed) (stop func()) {
 			_ = msg.InProgress() // the server gives it to us again if this does not arrive
 		}
 		if f != nil {
-			f.hold()
 			f.touch()
 		}
 		timer.Reset(v.cfg.AckWait / 3)
