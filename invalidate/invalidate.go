@@ -125,19 +125,19 @@ func (c *Config) check() error {
 	}
 	switch {
 	case c.Rules == nil:
-		return errors.New("Rules are required, see ParseRules")
+		return errors.New("no Rules: they are required, see ParseRules")
 	case c.Batch < 1 || c.Batch > 10_000:
-		return fmt.Errorf("Batch is %d, it has to be 1 to 10000", c.Batch)
+		return fmt.Errorf("the Batch is %d, it has to be 1 to 10000", c.Batch)
 	case c.AckWait < time.Second:
-		return fmt.Errorf("AckWait is %s, it has to be at least 1s", c.AckWait)
+		return fmt.Errorf("the AckWait is %s, it has to be at least 1s", c.AckWait)
 	case c.MaxAckPending < 4*c.Batch:
-		return fmt.Errorf("MaxAckPending is %d, it has to be at least four batches of %d", c.MaxAckPending, c.Batch)
+		return fmt.Errorf("the MaxAckPending is %d, it has to be at least four batches of %d", c.MaxAckPending, c.Batch)
 	case c.DeadStream == c.Stream:
-		return fmt.Errorf("DeadStream is %q, the stream itself", c.DeadStream)
+		return fmt.Errorf("the DeadStream is %q, the stream itself", c.DeadStream)
 	case c.Replicas < 1 || c.Replicas > 5:
-		return fmt.Errorf("Replicas is %d, it has to be 1 to 5", c.Replicas)
+		return fmt.Errorf("the number of Replicas is %d, it has to be 1 to 5", c.Replicas)
 	case c.Grace < 0:
-		return fmt.Errorf("Grace is %s, it cannot be negative", c.Grace)
+		return fmt.Errorf("the Grace is %s, it cannot be negative", c.Grace)
 	}
 	return nil
 }

@@ -98,9 +98,9 @@ func TestRedisReadOnlyForAWhile(t *testing.T) {
 	outage(t, r,
 		func() {
 			r.fill(100, 1500)
-			fatal(t, r.rdb.SlaveOf(t.Context(), "127.0.0.1", "1").Err())
+			fatal(t, r.rdb.ReplicaOf(t.Context(), "127.0.0.1", "1").Err())
 		},
-		func() { fatal(t, r.rdb.SlaveOf(t.Context(), "NO", "ONE").Err()) })
+		func() { fatal(t, r.rdb.ReplicaOf(t.Context(), "NO", "ONE").Err()) })
 }
 
 // In an outage the server is told that the events are still wanted, those in hand and those behind them:
@@ -112,7 +112,7 @@ func TestOutageKeepsWhatIsInHand(t *testing.T) {
 	r.rdb = redisClient(t, devtest.OwnRedis(t).URL())
 	r.fill(0, n)
 	r.publish(0, n)
-	fatal(t, r.rdb.SlaveOf(t.Context(), "127.0.0.1", "1").Err())
+	fatal(t, r.rdb.ReplicaOf(t.Context(), "127.0.0.1", "1").Err())
 	cfg := r.config()
 	cfg.AckWait = 3 * time.Second
 	cfg.Batch = 10
@@ -130,7 +130,7 @@ func TestOutageKeepsWhatIsInHand(t *testing.T) {
 	for msg := range other.Messages() {
 		t.Errorf("another one got %s", msg.Subject())
 	}
-	fatal(t, r.rdb.SlaveOf(t.Context(), "NO", "ONE").Err())
+	fatal(t, r.rdb.ReplicaOf(t.Context(), "NO", "ONE").Err())
 	r.settled()
 	same(t, "redelivered", v.Stats().Redelivered, 0)
 }
@@ -157,7 +157,7 @@ func TestGraceEndsAnOutage(t *testing.T) {
 	r := newRig(t)
 	r.rdb = redisClient(t, devtest.OwnRedis(t).URL())
 	r.fill(0, 10)
-	fatal(t, r.rdb.SlaveOf(t.Context(), "127.0.0.1", "1").Err())
+	fatal(t, r.rdb.ReplicaOf(t.Context(), "127.0.0.1", "1").Err())
 	r.publish(0, 10)
 	cfg := r.config()
 	cfg.AckWait = time.Second
@@ -174,7 +174,7 @@ func TestGraceEndsAnOutage(t *testing.T) {
 	}
 	same(t, "ack floor", r.consumer(durable).AckFloor.Stream, 0)
 
-	fatal(t, r.rdb.SlaveOf(t.Context(), "NO", "ONE").Err())
+	fatal(t, r.rdb.ReplicaOf(t.Context(), "NO", "ONE").Err())
 	r.run(r.invalidator(cfg))
 	r.settled()
 }

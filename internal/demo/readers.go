@@ -78,7 +78,7 @@ func (c *cache) read(ctx context.Context, aid int) error {
 	if err := c.stage.pool.QueryRow(ctx, c.balance, aid).Scan(&balance); err != nil {
 		return err
 	}
-	return c.stage.rdb.SetEx(ctx, key, balance, c.cfg.TTL).Err()
+	return c.stage.rdb.Set(ctx, key, balance, c.cfg.TTL).Err()
 }
 
 // key is where the balance of an account is cached.

@@ -73,7 +73,8 @@ func TestStreamIsDeleted(t *testing.T) {
 
 func TestOneServerPerBinary(t *testing.T) {
 	t.Parallel()
-	if devtest.Postgres(t) != devtest.Postgres(t) || devtest.NATS(t) != devtest.NATS(t) || devtest.Redis(t) != devtest.Redis(t) {
+	postgres, broker, cache := devtest.Postgres(t), devtest.NATS(t), devtest.Redis(t)
+	if postgres != devtest.Postgres(t) || broker != devtest.NATS(t) || cache != devtest.Redis(t) {
 		t.Error("a second server was started")
 	}
 	if err := devtest.RedisClient(t).Set(t.Context(), devtest.Prefix(t)+"k", "v", 0).Err(); err != nil {
