@@ -1,9 +1,11 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -60,7 +62,7 @@ func (t *Table) Load(ctx context.Context, db DB, from int64, page Page) ([]Plann
 }
 
 // scanPlanned reads the columns that plan.sql and load.sql share; load.sql adds the parking reason, and says each
-// position where plan.sql says the first. What it scans into is made once, and what no row has costs nothing.
+// position where plan.sql says the first (see number). What it scans into is made once, and what no row has costs nothing.
 func scanPlanned(rows pgx.Rows, parked bool) ([]Planned, error) {
 	defer rows.Close()
 	var (
@@ -86,9 +88,6 @@ func scanPlanned(rows pgx.Rows, parked bool) ([]Planned, error) {
 				return nil, fmt.Errorf("decode headers of event %s: %w", p.ID, err)
 			}
 		}
-		if !parked {
-			p.Position += int64(len(out))
-		}
 		if p.ContentType == DefaultContentType {
 			p.ContentType = DefaultContentType // one string for all of them
 		}
@@ -97,6 +96,18 @@ func scanPlanned(rows pgx.Rows, parked bool) ([]Planned, error) {
 	// Closed first: a deferred error of the commit comes after the last row.
 	rows.Close()
 	return out, rows.Err()
+}
+
+// number gives the events of a plan their positions, in id order from the first on.
+func number(events []Planned) []Planned {
+	byID := func(a, b Planned) int { return cmp.Compare(a.RowID, b.RowID) }
+	if !slices.IsSortedFunc(events, byID) {
+		slices.SortFunc(events, byID)
+	}
+	for i := range events {
+		events[i].Position += int64(i)
+	}
+	return events
 }
 
 func (t *Table) migrated(err error) error {

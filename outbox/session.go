@@ -84,7 +84,7 @@ func (s *Session) Plan(ctx context.Context, page Page) ([]Planned, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	return events, nil
+	return number(events), nil
 }
 
 // Sleep tries to take the lock that makes writers notify, and says whether it did. It fails while a writer that

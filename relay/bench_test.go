@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ func BenchmarkDrain(b *testing.B) {
 	g := &rig{t: b, natsURL: devtest.NATS(b).URL(), nc: devtest.Conn(b), stream: devtest.Stream(b)}
 	g.openTableOn(devtest.OwnPostgres(b, devstack.PostgresConfig{Fsync: true}))
 	var floor, ours float64
+	var floorCPU, oursCPU time.Duration // of this process: broker and client, or broker and relay
 	for b.Loop() {
 		_, err := g.pool.Exec(b.Context(), g.table.SQL(`INSERT INTO outbox.event (subject, key, payload)
 			SELECT $1 || '.' || (g % 1000), (g % 1000)::text, convert_to(repeat('x', $3::int), 'UTF8') FROM generate_series(1, $2::int) g`), g.stream, events, size)
@@ -34,7 +36,10 @@ func BenchmarkDrain(b *testing.B) {
 		if _, err := g.pool.Exec(b.Context(), "CHECKPOINT"); err != nil {
 			b.Fatal(err)
 		}
+		cpu := processCPU()
 		before := g.publishAsync(events, size)
+		floorCPU += processCPU() - cpu
+		cpu = processCPU()
 		start := time.Now()
 		cfg := g.config()
 		cfg.Logger = nil
@@ -44,6 +49,7 @@ func BenchmarkDrain(b *testing.B) {
 			return ok(run.Stats().Published == want)
 		})
 		ours += float64(events) / time.Since(start).Seconds()
+		oursCPU += processCPU() - cpu
 		if err := run.stop(); err != nil {
 			b.Fatal(err)
 		}
@@ -53,6 +59,8 @@ func BenchmarkDrain(b *testing.B) {
 	b.ReportMetric(floor/n, "floor-events/s")
 	b.ReportMetric(ours/n, "drain-events/s")
 	b.ReportMetric(ours/floor, "drain/floor")
+	b.ReportMetric(float64(floorCPU.Nanoseconds())/n/events, "floor-cpu-ns/event")
+	b.ReportMetric(float64(oursCPU.Nanoseconds())/n/events, "drain-cpu-ns/event")
 	b.ReportMetric(0, "ns/op")
 }
 
@@ -90,4 +98,13 @@ func (g *rig) publishAsync(n, size int) float64 {
 		g.t.Fatal(err)
 	}
 	return rate
+}
+
+// processCPU is what the process has used up of the processors, in user and kernel mode.
+func processCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err) // it has no error but a bad argument
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
