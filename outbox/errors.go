@@ -34,5 +34,4 @@ const (
 	undefinedTable     = "42P01"
 	invalidSchemaName  = "3F000"
 	undefinedFunction  = "42883"
-	duplicateSchemaErr = "42P06"
 )
