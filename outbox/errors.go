@@ -30,8 +30,8 @@ func hasCode(err error, code string) bool {
 }
 
 const (
-	uniqueViolation    = "23505"
-	undefinedTable     = "42P01"
-	invalidSchemaName  = "3F000"
-	undefinedFunction  = "42883"
+	uniqueViolation   = "23505"
+	undefinedTable    = "42P01"
+	invalidSchemaName = "3F000"
+	undefinedFunction = "42883"
 )

@@ -28,6 +28,6 @@
 // those whose places they take come later than their order says. On a stream that is shared by design Config.Shared
 // leaves the chain out.
 //
-// Sources: JetStream's optimistic concurrency (Nats-Expected-Last-Sequence, ADR-31 and server code); the cursor of
+// Sources: the optimistic concurrency of JetStream (Nats-Expected-Last-Sequence, as nats-server checks it); the cursor of
 // head and snapshot is described in sql/queries/plan.sql.
 package relay
