@@ -135,7 +135,7 @@ func (c *Config) check() error {
 	case c.DeadStream == c.Stream:
 		return fmt.Errorf("the DeadStream is %q, the stream itself", c.DeadStream)
 	case c.Replicas < 1 || c.Replicas > 5:
-		return fmt.Errorf("the number of Replicas is %d, it has to be 1 to 5", c.Replicas)
+		return fmt.Errorf("the value of Replicas is %d, it has to be 1 to 5", c.Replicas)
 	case c.Grace < 0:
 		return fmt.Errorf("the Grace is %s, it cannot be negative", c.Grace)
 	}

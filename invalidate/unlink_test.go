@@ -59,7 +59,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"Stream":                      func(c *invalidate.Config) { c.Stream = "" },
 		"Stream \"a.b\"":              func(c *invalidate.Config) { c.Stream = "a.b" },
 		"Durable":                     func(c *invalidate.Config) { c.Durable = "a b" },
-		"Rules are required":          func(c *invalidate.Config) { c.Rules = nil },
+		"no Rules":                    func(c *invalidate.Config) { c.Rules = nil },
 		"Batch is -1":                 func(c *invalidate.Config) { c.Batch = -1 },
 		"Batch is 10001":              func(c *invalidate.Config) { c.Batch = 10001 },
 		"AckWait is 1ms":              func(c *invalidate.Config) { c.AckWait = time.Millisecond },
