@@ -15,14 +15,14 @@ servers: deps ## real PostgreSQL, NATS and Redis to play with, until Ctrl-C; URL
 build: ## bin/outbox
 	CGO_ENABLED=0 go build -trimpath -o bin/outbox ./cmd/outbox
 
-test: deps ## every test, on real servers (about 4 minutes on 2 cores)
-	go test -timeout 15m ./...
+test: deps ## every test, on real servers (one to three minutes on 2 cores)
+	go test -count=1 -timeout 15m ./...
 
 test/short: ## what needs no server
 	go test -short -run 'Arrows|Fuzz|Wire|Parse|Rules|Resolve|Schema' ./sql ./outbox ./invalidate ./internal/arch
 
 test/race: deps ## every test under the race detector
-	go test -race -timeout 30m ./...
+	go test -race -count=1 -timeout 30m ./...
 
 bench: deps ## drain of a backlog beside the raw floor
 	go test -run NONE -bench . -benchtime $(BENCHTIME) -timeout 60m ./relay ./invalidate

@@ -16,7 +16,7 @@ import (
 const module = "github.com/seed-6eff6314/outbox-relay"
 
 // rooms: each folder with Go files, what of the module it may import, and what it must not import of the world.
-// Tests may also use internal/devstack and what they test.
+// Tests may also use internal/devstack, internal/faultnet and what they test.
 var rooms = map[string]struct{ may, not []string }{
 	"sql":                       {not: []string{"github.com/"}},
 	"outbox":                    {may: []string{"sql"}, not: []string{"github.com/nats-io/", "github.com/redis/", "github.com/urfave/", "os/signal"}},
@@ -27,6 +27,7 @@ var rooms = map[string]struct{ may, not []string }{
 	"internal/devstack/servers": {may: []string{"internal/devstack"}},
 	"internal/demo":             {may: []string{"outbox", "relay", "invalidate", "internal/devstack"}, not: []string{"github.com/urfave/", "os/signal"}},
 	"cmd/outbox":                {may: []string{"outbox", "relay", "invalidate", "internal/demo"}},
+	"internal/faultnet":         {},
 	"internal/arch":             {},
 }
 
@@ -80,7 +81,7 @@ func check(t *testing.T, file, folder, name string, may, not []string, isTest bo
 	if own, ok := strings.CutPrefix(name, module+"/"); ok {
 		switch {
 		case slices.Contains(may, own):
-		case isTest && (own == folder || strings.HasPrefix(own, "internal/devstack")):
+		case isTest && (own == folder || strings.HasPrefix(own, "internal/devstack") || own == "internal/faultnet"):
 		default:
 			t.Errorf("%s imports %s, which %s must not", file, own, folder)
 		}
