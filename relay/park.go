@@ -14,6 +14,8 @@ func (r *Relay) park(ctx context.Context, e *outbox.Planned, reason string, why 
 		return fmt.Errorf("%w: event %s at position %d, subject %s: %s: %w; mend the stream, or run outbox relay with --on-refuse park",
 			ErrRefused, e.ID, e.Position, e.Subject, reason, why)
 	}
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
 	if err := r.table.Park(ctx, r.pool, e, reason, why.Error(), r.cfg.Name); err != nil {
 		return err
 	}
@@ -28,7 +30,7 @@ func (r *Relay) mend(ctx context.Context, d *doubt, at *place) (freshID int64, e
 	if d == nil || d.position != at.next || d.class != refused && d.class != duplicate {
 		return 0, nil
 	}
-	events, err := r.table.Load(ctx, r.pool, at.next, outbox.Page{Events: 1, Bytes: 1})
+	events, err := r.load(ctx, at.next, outbox.Page{Events: 1, Bytes: 1})
 	if err != nil {
 		return 0, err
 	}

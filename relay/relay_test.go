@@ -88,7 +88,12 @@ func (l testLog) Write(p []byte) (int, error) {
 // connect is a connection as a relay should have it.
 func (g *rig) connect() *nats.Conn {
 	g.t.Helper()
-	nc, err := nats.Connect(g.natsURL, nats.ReconnectBufSize(-1), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.RetryOnFailedConnect(true))
+	return g.connectTo(g.natsURL)
+}
+
+func (g *rig) connectTo(url string) *nats.Conn {
+	g.t.Helper()
+	nc, err := nats.Connect(url, nats.ReconnectBufSize(-1), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.RetryOnFailedConnect(true))
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -104,7 +109,13 @@ type running struct {
 
 func (g *rig) start(cfg relay.Config) *running {
 	g.t.Helper()
-	r, err := relay.New(g.table, g.pool, g.connect(), cfg)
+	return g.startOn(g.pool, g.connect(), cfg)
+}
+
+// startOn starts a relay whose connections are not the test's own.
+func (g *rig) startOn(pool *pgxpool.Pool, nc *nats.Conn, cfg relay.Config) *running {
+	g.t.Helper()
+	r, err := relay.New(g.table, pool, nc, cfg)
 	if err != nil {
 		g.t.Fatal(err)
 	}

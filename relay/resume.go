@@ -12,8 +12,9 @@ import (
 // place is where to go on: position next, at sequence next + base when chained.
 type place struct {
 	*target
-	next int64
-	base int64
+	next     int64
+	base     int64
+	receipts int64 // position of the last receipt
 }
 
 // resume reads where the stream ends, and from that what comes next.
@@ -29,16 +30,12 @@ func (r *Relay) resume(ctx context.Context) (*place, error) {
 		return nil, err
 	}
 	r.stats.resumes.Add(1)
-	receipt, err := r.table.LastReceipt(ctx, r.pool, r.cfg.Stream)
+	receipt, all, err := r.evidence(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if r.cfg.Shared {
 		return r.resumeShared(t, receipt)
-	}
-	all, err := r.table.Bases(ctx, r.pool)
-	if err != nil {
-		return nil, err
 	}
 	log := baseLog{stream: t.stream, all: all}
 	if !log.started() {
@@ -60,7 +57,26 @@ func (r *Relay) resume(ctx context.Context) (*place, error) {
 	if err := r.replan(ctx, found); err != nil {
 		return nil, err
 	}
-	return r.settle(ctx, t, log, found.last+1, "foreign messages")
+	at, err := r.settle(ctx, t, log, found.last+1, "foreign messages")
+	if err != nil {
+		return nil, err
+	}
+	if same(receipt.Stream, t.stream) {
+		at.receipts = receipt.Position
+	}
+	return at, nil
+}
+
+// evidence is what the table says of the stream.
+func (r *Relay) evidence(ctx context.Context) (outbox.Receipt, []outbox.Base, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	receipt, err := r.table.LastReceipt(ctx, r.pool, r.cfg.Stream)
+	if err != nil {
+		return receipt, nil, err
+	}
+	all, err := r.table.Bases(ctx, r.pool)
+	return receipt, all, err
 }
 
 // begin starts a stream that has no base: a new one, or one that was made again.
@@ -89,6 +105,8 @@ func (r *Relay) settle(ctx context.Context, t *target, log baseLog, next int64, 
 		if n := len(log.all); n > 0 {
 			b.N = log.all[n-1].N + 1
 		}
+		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+		defer cancel()
 		if err := r.table.AppendBase(ctx, r.pool, b, reason, r.cfg.Name); err != nil {
 			return nil, err
 		}
@@ -106,7 +124,7 @@ func (r *Relay) resumeShared(t *target, receipt outbox.Receipt) (*place, error) 
 		}
 		return &place{target: t, next: 1}, nil
 	}
-	return &place{target: t, next: receipt.Position + 1}, nil
+	return &place{target: t, next: receipt.Position + 1, receipts: receipt.Position}, nil
 }
 
 // baseLog is the log of bases, read for one stream.

@@ -106,6 +106,7 @@ func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
 
 	pause := newPause()
 	var last *doubt
+	r.stats.position.Store(0) // of this term; others may have led in between
 	for ctx.Err() == nil {
 		before := r.stats.position.Load()
 		err := r.window(ctx, work, s, last)
@@ -190,7 +191,11 @@ func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt
 	planned := make(chan error, 1)
 	go func() { planned <- src.run(work, stop) }()
 
-	rec := &recorder{r: r, latest: outbox.Receipt{Stream: at.stream}}
+	r.credit(at)
+	rec := &recorder{r: r, wrote: at.receipts, latest: outbox.Receipt{Stream: at.stream, Position: at.receipts}}
+	if found := at.next - 1; found > at.receipts { // acknowledged, and the receipt got lost
+		rec.note(found, uint64(found+at.base))
+	}
 	stopRecording := make(chan struct{})
 	recorded := make(chan struct{})
 	go func() { defer close(recorded); rec.run(work, stopRecording) }()
@@ -205,6 +210,16 @@ func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt
 	close(stopRecording)
 	<-recorded
 	return err
+}
+
+// credit counts what was acknowledged in this term and whose acks got lost: the stream has it.
+func (r *Relay) credit(at *place) {
+	found := at.next - 1
+	if before := r.stats.position.Load(); before > 0 && found > before {
+		r.stats.published.Add(uint64(found - before))
+	}
+	r.stats.position.Store(found)
+	r.stats.sequence.Store(uint64(max(found+at.base, 0)))
 }
 
 func (r *Relay) ping(ctx context.Context, s *outbox.Session) error {

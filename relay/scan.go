@@ -63,7 +63,7 @@ func (r *Relay) compare(ctx context.Context, log baseLog, page []stored, f *foun
 	last, _ := log.positionAt(page[len(page)-1].sequence)
 	plan := make(map[int64]outbox.Planned, last-first+1)
 	for p := max(first, 1); p <= last; {
-		events, err := r.table.Load(ctx, r.pool, p, outbox.Page{Events: int(last - p + 1), Bytes: r.cfg.BatchBytes})
+		events, err := r.load(ctx, p, outbox.Page{Events: int(last - p + 1), Bytes: r.cfg.BatchBytes})
 		if err != nil {
 			return 0, err
 		}
@@ -93,6 +93,13 @@ func (r *Relay) compare(ctx context.Context, log baseLog, page []stored, f *foun
 	return next, nil
 }
 
+// load is outbox.Table.Load with a deadline.
+func (r *Relay) load(ctx context.Context, from int64, page outbox.Page) ([]outbox.Planned, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	return r.table.Load(ctx, r.pool, from, page)
+}
+
 // replan gives the events before the last good message that have something else in their place a new position.
 func (r *Relay) replan(ctx context.Context, f *found) error {
 	var displaced []outbox.Planned
@@ -100,7 +107,7 @@ func (r *Relay) replan(ctx context.Context, f *found) error {
 		if position > f.last {
 			break
 		}
-		at, err := r.table.Load(ctx, r.pool, position, outbox.Page{Events: 1, Bytes: 1})
+		at, err := r.load(ctx, position, outbox.Page{Events: 1, Bytes: 1})
 		if err != nil {
 			return err
 		}
@@ -112,6 +119,8 @@ func (r *Relay) replan(ctx context.Context, f *found) error {
 		return nil
 	}
 	r.log.Warn("foreign messages stand where events belong: those are published at the end", "stream", r.cfg.Stream, "n", len(displaced))
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
 	return r.table.Replan(ctx, r.pool, displaced, r.cfg.Name)
 }
 
@@ -127,6 +136,8 @@ func (r *Relay) scanner(ctx context.Context, from uint64) (*scanner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open jetstream: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout) // of its own: an answer can get lost with its connection
+	defer cancel()
 	c, err := js.CreateConsumer(ctx, r.cfg.Stream, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
 		AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true, MemoryStorage: true, InactiveThreshold: time.Minute,

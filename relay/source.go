@@ -62,7 +62,7 @@ func (s *source) run(ctx, stop context.Context) error {
 // replay hands out what was planned and not published.
 func (s *source) replay(ctx, stop context.Context) error {
 	for stop.Err() == nil {
-		events, err := s.r.table.Load(ctx, s.r.pool, s.next, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
+		events, err := s.r.load(ctx, s.next, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
 		if err != nil || len(events) == 0 {
 			return err
 		}

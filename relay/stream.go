@@ -14,8 +14,12 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// requestTimeout bounds one question to the stream's leader.
-const requestTimeout = 5 * time.Second
+// requestTimeout bounds one question to a server. An answer that got lost with its connection is waited for in vain, so
+// this is also what such a loss costs.
+const requestTimeout = 2 * time.Second
+
+// queryTimeout bounds one statement on the pool.
+const queryTimeout = 30 * time.Second
 
 // target is the stream as a window needs it.
 type target struct {
