@@ -47,8 +47,12 @@ func (r *Relay) mend(ctx context.Context, d *doubt, at *place) (freshID int64, e
 	if err != nil {
 		return 0, err
 	}
-	if m != nil && m.ours && !m.marker && m.event.ID == e.ID && m.event.Position != e.Position {
+	switch there := m != nil && m.ours && !m.marker && m.event.ID == e.ID; {
+	case !there:
+		return e.Position, nil
+	case m.event.Position == e.Position: // it is published, elsewhere: a marker takes its place here
+		return 0, r.park(ctx, e, outbox.Displaced, fmt.Errorf("published at sequence %d", d.sequence))
+	default:
 		return 0, r.park(ctx, e, reasonDuplicateID, fmt.Errorf("position %d has the same event id", m.event.Position))
 	}
-	return e.Position, nil
 }

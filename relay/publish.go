@@ -34,7 +34,7 @@ var errLost = errors.New("connection to the broker lost")
 
 // publish runs a window from place at until batches is closed and all is acknowledged (nil), until there is a doubt
 // (*doubt), or until ctx ends.
-func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.Planned, rec *recorder, freshID int64) error {
+func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.Planned, rec *recorder, freshID int64, lost <-chan nats.Status) error {
 	p := &publisher{
 		r: r, at: at, rec: rec, freshID: freshID, progress: time.Now(),
 		win:       newWindow(r.cfg.WindowEvents, r.cfg.WindowBytes, at.next),
@@ -43,8 +43,6 @@ func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.
 		expected:  []string{r.cfg.Stream},
 		ackPrefix: fmt.Appendf(nil, `{"stream":%q,"seq":`, r.cfg.Stream),
 	}
-	lost := r.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
-	defer r.nc.RemoveStatusListener(lost)
 	sub, err := r.nc.ChanSubscribe(p.inbox+"*", p.acks)
 	if err != nil {
 		return p.doubtAt(at.next, unavailable, fmt.Errorf("subscribe to acks: %w", err))

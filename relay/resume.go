@@ -57,7 +57,7 @@ func (r *Relay) resume(ctx context.Context) (*place, error) {
 	if err := r.replan(ctx, found); err != nil {
 		return nil, err
 	}
-	at, err := r.settle(ctx, t, log, found.last+1, "foreign messages")
+	at, err := r.settle(ctx, t, log, found, "foreign messages")
 	if err != nil {
 		return nil, err
 	}
@@ -82,13 +82,13 @@ func (r *Relay) evidence(ctx context.Context) (outbox.Receipt, []outbox.Base, er
 // begin starts a stream that has no base: a new one, or one that was made again.
 func (r *Relay) begin(ctx context.Context, t *target, log baseLog) (*place, error) {
 	if !slices.ContainsFunc(log.all, func(b outbox.Base) bool { return b.Stream.Name == t.stream.Name }) {
-		return r.settle(ctx, t, log, 1, "first")
+		return r.settle(ctx, t, log, &found{}, "first")
 	}
 	if r.cfg.OnRecreate == Halt {
 		return nil, r.recreated(t)
 	}
 	r.log.Warn("stream was recreated: publishing again what the table has", "stream", r.cfg.Stream)
-	return r.settle(ctx, t, log, 1, "recreated stream")
+	return r.settle(ctx, t, log, &found{}, "recreated stream")
 }
 
 func (r *Relay) recreated(t *target) error {
@@ -96,12 +96,15 @@ func (r *Relay) recreated(t *target) error {
 		ErrRecreated, r.cfg.Stream, t.stream.Created.Format("2006-01-02 15:04:05"))
 }
 
-// settle makes next the position that goes to the stream's next sequence, and appends that to the log of bases
-// unless it says so already.
-func (r *Relay) settle(ctx context.Context, t *target, log baseLog, next int64, reason string) (*place, error) {
-	base := int64(t.last) + 1 - next
-	if have, ok := log.baseOf(next); !ok || have != base {
-		b := outbox.Base{N: 1, Stream: t.stream, From: next, Base: base}
+// settle makes the position after the last one found the one that goes to the stream's next sequence, and appends that
+// to the log of bases unless its newest row says so already.
+func (r *Relay) settle(ctx context.Context, t *target, log baseLog, f *found, reason string) (*place, error) {
+	next := f.last + 1
+	b := outbox.Base{N: 1, Stream: t.stream, From: next, Base: int64(t.last) + 1 - next}
+	if f.base == b.Base && f.from > 0 {
+		b.From = min(f.from, next)
+	}
+	if newest, ok := log.newest(); !ok || newest.From > next || newest.Base != b.Base {
 		if n := len(log.all); n > 0 {
 			b.N = log.all[n-1].N + 1
 		}
@@ -111,9 +114,9 @@ func (r *Relay) settle(ctx context.Context, t *target, log baseLog, next int64, 
 			return nil, err
 		}
 		r.stats.rebases.Add(1)
-		r.log.Info("base set", "stream", r.cfg.Stream, "position", next, "sequence", next+base, "reason", reason)
+		r.log.Info("base set", "stream", r.cfg.Stream, "position", b.From, "sequence", b.From+b.Base, "reason", reason)
 	}
-	return &place{target: t, next: next, base: base}, nil
+	return &place{target: t, next: next, base: b.Base}, nil
 }
 
 // resumeShared goes on after the last receipt: others write too, so the end of the stream says nothing.
@@ -147,11 +150,16 @@ func (l baseLog) rows(yield func(outbox.Base) bool) {
 	}
 }
 
-func (l baseLog) started() bool {
-	for range l.rows {
-		return true
+func (l baseLog) newest() (outbox.Base, bool) {
+	for b := range l.rows {
+		return b, true
 	}
-	return false
+	return outbox.Base{}, false
+}
+
+func (l baseLog) started() bool {
+	_, ok := l.newest()
+	return ok
 }
 
 // first is the lowest position that was ever meant for the stream.

@@ -174,6 +174,9 @@ func (e *sessionError) Unwrap() error { return e.err }
 // window reads where the stream ends, does what the last doubt asks for, and publishes until the next one. Two
 // goroutines beside it, the source and the recorder, end with it.
 func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt) error {
+	// Before the end is read: what happens to the connection afterwards is a doubt about it.
+	lost := r.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
+	defer r.nc.RemoveStatusListener(lost)
 	at, err := r.resume(work)
 	if err != nil {
 		return err
@@ -200,7 +203,7 @@ func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt
 	recorded := make(chan struct{})
 	go func() { defer close(recorded); rec.run(work, stopRecording) }()
 
-	err = r.publish(work, at, batches, rec, freshID)
+	err = r.publish(work, at, batches, rec, freshID, lost)
 	cancel()
 	for range batches { // what the source hands out after the last look is planned, and found again
 	}

@@ -15,82 +15,111 @@ const scanPage = 2048
 
 // found is what a scan of the end of a stream says.
 type found struct {
-	last    int64   // position of the last message that is what the plan has there
-	foreign []int64 // positions that have something else in their place
+	low     int64          // up to here every position has its event there, wherever it stands; gone counts as there
+	have    map[int64]bool // and these beyond
+	last    int64          // the highest of them
+	foreign int            // messages that are no event of the plan
+	from    int64          // from here to last, all stand at the same distance …
+	base    int64          // … from their positions
+	end     uint64         // sequence that the scan came to
 }
 
-// scan holds the messages behind a known position against the plan. A message that is gone (expired, purged) is taken
+// scan holds the messages behind a known position against the plan. A message says itself which position it has: what
+// was in flight when the base moved stands where an older base said. A message that is gone (expired, purged) is taken
 // for what belonged there.
 func (r *Relay) scan(ctx context.Context, t *target, log baseLog, known int64) (*found, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	f := &found{last: known}
 	base, _ := log.baseOf(known + 1)
-	from := max(uint64(max(known+base, 0))+1, t.first, 1)
-	if from > t.last { // nothing there, or nothing left
-		if p, _ := log.positionAt(t.last); p > f.last {
-			f.last = p
-		}
-		return f, nil
-	}
-	consumer, err := r.scanner(ctx, from)
-	if err != nil {
-		return nil, err
-	}
-	defer consumer.close()
-	for next := from; next <= t.last; {
-		page, err := consumer.fetch(ctx)
+	from := max(uint64(max(known+base, 0))+1, 1)
+	f := &found{low: known, have: make(map[int64]bool), last: known, from: known + 1, base: base, end: from - 1}
+	if from <= t.last && t.first <= t.last {
+		consumer, err := r.scanner(ctx, from)
 		if err != nil {
 			return nil, err
 		}
-		if len(page) == 0 {
-			break
-		}
-		if next, err = r.compare(ctx, log, page, f); err != nil {
-			return nil, err
+		defer consumer.close()
+		for f.end < t.last {
+			page, err := consumer.fetch(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if len(page) == 0 {
+				break
+			}
+			if err := r.compare(ctx, log, page, f); err != nil {
+				return nil, err
+			}
 		}
 	}
-	if foreign := len(f.foreign); foreign > 0 {
-		r.stats.foreign.Add(uint64(foreign))
-		r.log.Warn("stream holds messages that are not ours, or not what the plan has", "stream", r.cfg.Stream, "n", foreign)
+	if f.end < t.last { // the rest is gone, unless the stream went back meanwhile
+		now, err := r.ensureStream(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if now.last < t.last || !same(now.stream, t.stream) {
+			return nil, fmt.Errorf("scan stream %s: it changed meanwhile", r.cfg.Stream)
+		}
+		f.gone(log, t.last+1)
+	}
+	if f.foreign > 0 {
+		r.stats.foreign.Add(uint64(f.foreign))
+		r.log.Warn("stream holds messages that are not ours, or not what the plan has", "stream", r.cfg.Stream, "n", f.foreign)
 	}
 	return f, nil
 }
 
-// compare holds a page of messages against the plan, and says which sequence comes next.
-func (r *Relay) compare(ctx context.Context, log baseLog, page []stored, f *found) (next uint64, err error) {
-	first, _ := log.positionAt(page[0].sequence)
-	last, _ := log.positionAt(page[len(page)-1].sequence)
-	plan := make(map[int64]outbox.Planned, last-first+1)
-	for p := max(first, 1); p <= last; {
-		events, err := r.load(ctx, p, outbox.Page{Events: int(last - p + 1), Bytes: r.cfg.BatchBytes})
-		if err != nil {
-			return 0, err
+// gone takes what is missing before a sequence for what belonged there.
+func (f *found) gone(log baseLog, before uint64) {
+	for f.end+1 < before {
+		f.end++
+		if position, belongs := log.positionAt(f.end); belongs {
+			f.see(position, f.end)
 		}
-		if len(events) == 0 {
-			break
-		}
-		for _, e := range events {
-			e.Payload = nil
-			plan[e.Position] = e
-			p = e.Position + 1
+	}
+}
+
+// see notes that the event of a position stands at a sequence.
+func (f *found) see(position int64, sequence uint64) {
+	if position > f.low {
+		f.have[position] = true
+	}
+	for f.have[f.low+1] {
+		delete(f.have, f.low+1)
+		f.low++
+	}
+	if base := int64(sequence) - position; base != f.base {
+		f.from, f.base = position, base
+	}
+	f.last = max(f.last, position)
+}
+
+// compare holds a page of messages against the plan.
+func (r *Relay) compare(ctx context.Context, log baseLog, page []stored, f *found) error {
+	plan := make(map[int64]outbox.Planned, len(page))
+	for i := range page { // most pages are one run of positions: a load or two
+		if p := page[i].event.Position; page[i].ours && plan[p].Position == 0 {
+			events, err := r.load(ctx, p, outbox.Page{Events: len(page) - i, Bytes: r.cfg.BatchBytes})
+			if err != nil {
+				return err
+			}
+			for _, e := range events {
+				e.Payload = nil
+				plan[e.Position] = e
+			}
 		}
 	}
 	for i := range page {
 		m := &page[i]
-		next = m.sequence + 1
-		position, belongs := log.positionAt(m.sequence)
-		planned, ok := plan[position]
-		switch {
-		case !belongs: // a foreign message that the log knows of
-		case ok && m.ours && m.event.Position == position && m.event.ID == planned.ID,
-			ok && planned.Parked == outbox.Displaced:
-			f.last = position
-		default:
-			f.foreign = append(f.foreign, position)
+		f.gone(log, m.sequence)
+		f.end = m.sequence
+		if planned, ok := plan[m.event.Position]; ok && m.ours && m.event.ID == planned.ID {
+			f.see(m.event.Position, m.sequence)
+		} else if _, belongs := log.positionAt(m.sequence); belongs || !m.ours {
+			f.foreign++
 		}
 	}
-	return next, nil
+	return nil
 }
 
 // load is outbox.Table.Load with a deadline.
@@ -100,12 +129,12 @@ func (r *Relay) load(ctx context.Context, from int64, page outbox.Page) ([]outbo
 	return r.table.Load(ctx, r.pool, from, page)
 }
 
-// replan gives the events before the last good message that have something else in their place a new position.
+// replan gives the events before the last one found, whose own messages are not there, a new position at the end.
 func (r *Relay) replan(ctx context.Context, f *found) error {
 	var displaced []outbox.Planned
-	for _, position := range f.foreign {
-		if position > f.last {
-			break
+	for position := f.low + 1; position < f.last; position++ {
+		if f.have[position] {
+			continue
 		}
 		at, err := r.load(ctx, position, outbox.Page{Events: 1, Bytes: 1})
 		if err != nil {
