@@ -27,6 +27,9 @@ test/race: deps ## every test under the race detector
 bench: deps ## drain of a backlog beside the raw floor
 	go test -run NONE -bench . -benchtime $(BENCHTIME) -timeout 60m ./relay ./invalidate
 
+model: ## the three protocols, every interleaving (needs spin and gcc; about a minute)
+	@sh docs/model/check
+
 lint: ## gofmt, vet, staticcheck, tidy
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	go vet ./...
@@ -39,4 +42,4 @@ vuln: ## known vulnerabilities in what we depend on
 deps: ## PostgreSQL and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
-.PHONY: help demo servers build test test/short test/race bench lint vuln deps
+.PHONY: help demo servers build test test/short test/race bench model lint vuln deps

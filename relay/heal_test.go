@@ -144,3 +144,36 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 		t.Fatalf("acked %d by receipt, %d by count, stream ends at %d", s.Acked, published, g.lastSequence())
 	}
 }
+
+// A foreign message moved the base, and then the broker went back to before it: the old base holds again, also for the
+// relay that starts later.
+func TestStreamWentBackBehindAForeignMessage(t *testing.T) {
+	g, broker := newOwnRig(t)
+	run := g.start(g.config())
+	g.insertN(50)
+	g.drained()
+	must(t, broker.Stop())
+	copied := t.TempDir()
+	must(t, os.CopyFS(copied, os.DirFS(broker.StoreDir())))
+	must(t, broker.Start())
+	g.insertN(50)
+	g.drained()
+	g.foreign(1)
+	g.insertN(50)
+	g.drained()
+	must(t, broker.Stop())
+	must(t, os.RemoveAll(broker.StoreDir()))
+	must(t, os.CopyFS(broker.StoreDir(), os.DirFS(copied)))
+	must(t, broker.Start())
+	devtest.Eventually(t, 20*time.Second, "the lost messages are back", func() error { return ok(g.lastSequence() >= 150) })
+	g.insertN(50)
+	g.drained()
+	must(t, run.stop())
+	later := g.start(g.config())
+	g.insertN(10)
+	g.drained()
+	g.verify()
+	if s := later.Stats(); s.Lost+s.Foreign+s.Rebases > 0 {
+		t.Fatalf("the relay that starts later finds fault: %+v", s)
+	}
+}
