@@ -30,6 +30,21 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// copyStore keeps a copy of the broker's store; the function it returns puts it back. The broker is stopped for both.
+func copyStore(t *testing.T, broker *devstack.NATS) (goBack func()) {
+	t.Helper()
+	copied := t.TempDir()
+	must(t, broker.Stop())
+	must(t, os.CopyFS(copied, os.DirFS(broker.StoreDir())))
+	must(t, broker.Start())
+	return func() {
+		must(t, broker.Stop())
+		must(t, os.RemoveAll(broker.StoreDir()))
+		must(t, os.CopyFS(broker.StoreDir(), os.DirFS(copied)))
+		must(t, broker.Start())
+	}
+}
+
 // The broker is away when the relay starts, and goes away again: nothing is lost, nobody is needed.
 func TestBrokerAway(t *testing.T) {
 	g, broker := newOwnRig(t)
@@ -52,16 +67,10 @@ func TestStreamWentBack(t *testing.T) {
 	run := g.start(g.config())
 	g.insertN(500)
 	g.drained()
-	must(t, broker.Stop())
-	copied := t.TempDir()
-	must(t, os.CopyFS(copied, os.DirFS(broker.StoreDir())))
-	must(t, broker.Start())
+	goBack := copyStore(t, broker)
 	g.insertN(3000)
 	g.drained()
-	must(t, broker.Stop())
-	must(t, os.RemoveAll(broker.StoreDir()))
-	must(t, os.CopyFS(broker.StoreDir(), os.DirFS(copied)))
-	must(t, broker.Start())
+	goBack()
 	devtest.Eventually(t, 20*time.Second, "the lost messages are back", func() error { return ok(g.lastSequence() >= 3500) })
 	g.verify()
 	if s := run.Stats(); s.Lost != 3000 {
@@ -152,19 +161,13 @@ func TestStreamWentBackBehindAForeignMessage(t *testing.T) {
 	run := g.start(g.config())
 	g.insertN(50)
 	g.drained()
-	must(t, broker.Stop())
-	copied := t.TempDir()
-	must(t, os.CopyFS(copied, os.DirFS(broker.StoreDir())))
-	must(t, broker.Start())
+	goBack := copyStore(t, broker)
 	g.insertN(50)
 	g.drained()
 	g.foreign(1)
 	g.insertN(50)
 	g.drained()
-	must(t, broker.Stop())
-	must(t, os.RemoveAll(broker.StoreDir()))
-	must(t, os.CopyFS(broker.StoreDir(), os.DirFS(copied)))
-	must(t, broker.Start())
+	goBack()
 	devtest.Eventually(t, 20*time.Second, "the lost messages are back", func() error { return ok(g.lastSequence() >= 150) })
 	g.insertN(50)
 	g.drained()
