@@ -92,19 +92,19 @@ func plainAck(data, prefix []byte) (sequence uint64, ok bool) {
 
 // Error codes of nats-server, from its errors.json.
 const (
-	errMessageTooLarge     = 10054
-	errHeaderTooLarge      = 10097
-	errStreamMismatch      = 10060 // another stream took it: ours is gone, which reading its end will show
-	errWrongLastSequence   = 10071
-	errWrongLastConstant   = 10164
-	errDuplicateInProcess  = 10158
-	errRollupFailed        = 10111
-	errMessageTTLDisabled  = 10166
-	errMessageTTLInvalid   = 10165
-	errCountersDisabled    = 10168
-	errSchedulesDisabled   = 10188
-	errSchedulePattern     = 10189
-	errAtomicPublishUnused = 10174
+	errMessageTooLarge    = 10054
+	errHeaderTooLarge     = 10097
+	errStreamMismatch     = 10060 // another stream took it: ours is gone, which reading its end will show
+	errWrongLastSequence  = 10071
+	errWrongLastConstant  = 10164
+	errDuplicateInProcess = 10158
+	errRollupFailed       = 10111
+	errMessageTTLDisabled = 10166
+	errMessageTTLInvalid  = 10165
+	errCountersDisabled   = 10168
+	errSchedulesDisabled  = 10188
+	errSchedulePattern    = 10189
+	errAtomicDisabled     = 10174
 )
 
 // classify sorts an error of the server. What it does not know is unavailable: waiting loses nothing.
@@ -113,7 +113,7 @@ func classify(errCode int) class {
 	case errWrongLastSequence, errWrongLastConstant, errDuplicateInProcess, errStreamMismatch:
 		return unknown
 	case errMessageTooLarge, errHeaderTooLarge, errRollupFailed, errMessageTTLDisabled, errMessageTTLInvalid,
-		errCountersDisabled, errSchedulesDisabled, errSchedulePattern, errAtomicPublishUnused:
+		errCountersDisabled, errSchedulesDisabled, errSchedulePattern, errAtomicDisabled:
 		return refused
 	default:
 		return unavailable

@@ -1,7 +1,7 @@
 -- session: what the relay's session needs. The plan must be durable before anything is published, so its commits
 -- are synchronous even where the database's are not. JIT costs more than the statements (11 ms measured), and
--- the statements keep to their indexes on tables that were never analyzed only without these scans. A host that vanished
--- is found by the server within about 11 s, so that its locks end. $1 application name.
+-- the statements keep to their indexes on tables that were never analyzed only without these scans. The TCP
+-- settings let the server find a host that vanished within 11 s, so that its locks end. $1 application name.
 SELECT set_config('application_name', $1, false),
        set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'
                                              ELSE current_setting('synchronous_commit') END, false),
