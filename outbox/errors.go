@@ -19,6 +19,12 @@ var (
 	// ErrNewerSchema says that the schema was migrated by a newer version of this code.
 	ErrNewerSchema = errors.New("schema is newer than this program")
 
+	// ErrPooler says that the session passes a pooler in transaction mode.
+	ErrPooler = errors.New("a pooler in transaction mode stands between; give a direct URL of PostgreSQL, or one of a pooler in session mode")
+
+	// ErrMoved says that the outbox was planned in another cluster of PostgreSQL: it was restored here.
+	ErrMoved = errors.New("outbox was restored from another cluster")
+
 	// ErrPlanned says that another relay planned the next batch first: it leads, this one does not.
 	ErrPlanned = errors.New("another relay planned first")
 )

@@ -19,6 +19,7 @@ type Planned struct {
 	RowID     int64     // id of the row
 	PlannedAt time.Time // when its batch was planned, by the clock of the database
 	Parked    string    // reason, when the event was parked
+	Again     bool      // it has an earlier position too, so the stream may have seen its id
 }
 
 // Page bounds what one Plan or Load returns. Both are at least 1; one event comes however large it is.
@@ -29,18 +30,16 @@ type Page struct {
 
 // Cursor is how far the plan goes.
 type Cursor struct {
-	LastPosition     int64 // 0 before the first batch
-	Head             int64 // the highest row id that has a position
-	SystemIdentifier int64 // of the cluster that planned the last batch; 0 before the first
-	Timeline         int32
-	Relay            string // who planned it
-	PlannedAt        time.Time
+	LastPosition int64     // 0 before the first batch
+	Head         int64     // the highest row id that has a position
+	Relay        string    // who planned it
+	PlannedAt    time.Time // when
 }
 
 // Cursor reads the cursor.
 func (t *Table) Cursor(ctx context.Context, db DB) (Cursor, error) {
 	var c Cursor
-	err := db.QueryRow(ctx, t.q.Cursor).Scan(&c.LastPosition, &c.Head, &c.SystemIdentifier, &c.Timeline, &c.Relay, &c.PlannedAt)
+	err := db.QueryRow(ctx, t.q.Cursor).Scan(&c.LastPosition, &c.Head, &c.Relay, &c.PlannedAt)
 	if err != nil {
 		return Cursor{}, fmt.Errorf("read the cursor: %w", t.migrated(err))
 	}
@@ -61,8 +60,8 @@ func (t *Table) Load(ctx context.Context, db DB, from int64, page Page) ([]Plann
 	return events, nil
 }
 
-// scanPlanned reads the columns that plan.sql and load.sql share; load.sql adds the parking reason, and says each
-// position where plan.sql says the first (see number). What it scans into is made once, and what no row has costs nothing.
+// scanPlanned reads the columns that plan.sql and load.sql share; load.sql adds why it is parked and whether it comes
+// again, and says each position where plan.sql says the first (see number). What it scans into is made once, and what no row has costs nothing.
 func scanPlanned(rows pgx.Rows, parked bool) ([]Planned, error) {
 	defer rows.Close()
 	var (
@@ -73,9 +72,9 @@ func scanPlanned(rows pgx.Rows, parked bool) ([]Planned, error) {
 		original pgtype.UUID
 	)
 	into := []any{&p.Position, &p.RowID, (*[16]byte)(&p.ID), &p.Subject, &key, &p.Payload, &p.ContentType, &headers,
-		&original, &p.CreatedAt, &p.PlannedAt, &p.Parked}
+		&original, &p.CreatedAt, &p.PlannedAt, &p.Parked, &p.Again}
 	if !parked {
-		into = into[:len(into)-1]
+		into = into[:len(into)-2]
 	}
 	for rows.Next() {
 		p = Planned{}

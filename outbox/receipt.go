@@ -84,31 +84,3 @@ func (t *Table) LastReceipt(ctx context.Context, db DB, stream string) (Receipt,
 	r.Sequence = uint64(sequence)
 	return r, nil
 }
-
-// Park records that an event can never be published, and why: reason is one word, detail a sentence.
-func (t *Table) Park(ctx context.Context, db DB, p *Planned, reason, detail, relay string) error {
-	if _, err := db.Exec(ctx, t.q.Park, p.Position, p.RowID, p.ID.String(), p.Subject, reason, detail, relay); err != nil {
-		return fmt.Errorf("park event %s: %w", p.ID, err)
-	}
-	return nil
-}
-
-// Reason of a position whose event was given a later one.
-const Displaced = "displaced"
-
-// Replan gives planned events new positions at the end of the plan, since foreign messages stand in the stream where
-// the old ones belong, and marks the old ones as displaced: all or nothing. ErrPlanned means that another relay plans.
-func (t *Table) Replan(ctx context.Context, db DB, events []Planned, relay string) error {
-	positions, ids := make([]int64, len(events)), make([]int64, len(events))
-	for i := range events {
-		positions[i], ids[i] = events[i].Position, events[i].RowID
-	}
-	_, err := db.Exec(ctx, t.q.Replan, positions, ids, relay)
-	if hasCode(err, uniqueViolation) {
-		return fmt.Errorf("replan %d events: %w", len(events), ErrPlanned)
-	}
-	if err != nil {
-		return fmt.Errorf("replan %d events: %w", len(events), err)
-	}
-	return nil
-}

@@ -10,39 +10,60 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// SessionIdle is how long a session may do nothing before PostgreSQL ends it; sql/queries/session.sql says so.
+const SessionIdle = 10 * time.Second
+
 // Session is the relay's one direct connection to PostgreSQL. It carries the leader lock, LISTEN, the lock that
 // stands for sleeping, and the plan, so that all of them end together. It must not pass a transaction pooler. One
 // goroutine uses it at a time.
 type Session struct {
-	t        *Table
-	conn     *pgx.Conn
-	relay    string
-	system   int64
-	timeline int32
-	asleep   bool
+	t      *Table
+	conn   *pgx.Conn
+	relay  string
+	asleep bool
 }
 
-// OpenSession connects and prepares a session: settings, cluster identity, LISTEN. name is the relay's, shown as
-// application_name and written beside what it plans. The caller closes it.
+// OpenSession connects and prepares a session: settings and LISTEN. name is the relay's, shown as application_name
+// and written beside what it plans. ErrPooler means that a transaction pooler stands between. The caller closes it.
+//
+// PostgreSQL ends a session that does nothing for SessionIdle: the locks of a relay that is stopped, or whose host or
+// network vanished, end with it. So its owner has to use it more often.
 func (t *Table) OpenSession(ctx context.Context, config *pgx.ConnConfig, name string) (*Session, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("open session: %w", err)
 	}
 	s := &Session{t: t, conn: conn, relay: name}
-	if err := s.prepare(ctx); err != nil {
+	if err = s.refusePooler(ctx); err == nil {
+		err = s.prepare(ctx)
+	}
+	if err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open session: %w", err)
 	}
 	return s, nil
 }
 
+// refusePooler looks whether the backend is the one that greeted us. If not, a pooler stands between: then a round trip
+// tells whether it hands backends out by the transaction.
+func (s *Session) refusePooler(ctx context.Context) error {
+	var pid uint32
+	if err := s.conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeSimpleProtocol).Scan(&pid); err != nil {
+		return fmt.Errorf("identify the backend: %w", err)
+	}
+	if pid == s.conn.PgConn().PID() {
+		return nil
+	}
+	f, err := s.t.InspectSession(ctx, s.conn.Config(), 3*time.Second)
+	if err != nil || !f.SameBackend || !f.LockHeld || !f.Notified {
+		return errors.Join(ErrPooler, err)
+	}
+	return nil
+}
+
 func (s *Session) prepare(ctx context.Context) error {
 	if _, err := s.conn.Exec(ctx, s.t.q.Session, "outbox relay "+s.relay); err != nil {
 		return fmt.Errorf("prepare settings: %w", err)
-	}
-	if err := s.conn.QueryRow(ctx, s.t.q.Cluster).Scan(&s.system, &s.timeline); err != nil {
-		return fmt.Errorf("identify the cluster: %w", err)
 	}
 	if err := s.t.CheckMigrated(ctx, s.conn); err != nil {
 		return err
@@ -73,7 +94,7 @@ func (s *Session) Lead(ctx context.Context) (bool, error) {
 // Plan decides which events are next and returns them in position order: durable when it returns, none when
 // nothing waits. ErrPlanned means that another relay plans. See sql/queries/plan.sql for the protocol.
 func (s *Session) Plan(ctx context.Context, page Page) ([]Planned, error) {
-	rows, err := s.conn.Query(ctx, s.t.q.Plan, page.Events, page.Bytes, s.system, s.timeline, s.relay)
+	rows, err := s.conn.Query(ctx, s.t.q.Plan, page.Events, page.Bytes, s.relay)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}

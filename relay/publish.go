@@ -34,7 +34,7 @@ var errLost = errors.New("connection to the broker lost")
 
 // publish runs a window from place at until batches is closed and all is acknowledged (nil), until there is a doubt
 // (*doubt), or until ctx ends.
-func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.Planned, rec *recorder, freshID int64, lost <-chan nats.Status) error {
+func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.Planned, rec *recorder, freshID int64, lost <-chan nats.Status, changed <-chan error) error {
 	p := &publisher{
 		r: r, at: at, rec: rec, freshID: freshID, progress: time.Now(),
 		win:       newWindow(r.cfg.WindowEvents, r.cfg.WindowBytes, at.next),
@@ -51,10 +51,10 @@ func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.
 		_ = sub.Unsubscribe() // fails only on a closed connection
 		r.stats.inFlight.Store(0)
 	}()
-	return p.run(ctx, batches, lost)
+	return p.run(ctx, batches, lost, changed)
 }
 
-func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lost <-chan nats.Status) error {
+func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lost <-chan nats.Status, changed <-chan error) error {
 	check := time.NewTicker(p.r.cfg.AckWait / 4)
 	defer check.Stop()
 	in := batches
@@ -95,6 +95,9 @@ func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lo
 			}
 		case <-lost:
 			return p.doubtAt(p.win.first, unknown, errLost)
+		case err := <-changed:
+			p.quiesce(ctx, lost)
+			return p.doubtAt(p.win.first, unknown, err)
 		case <-ctx.Done():
 			return p.doubtAt(p.win.first, unknown, ctx.Err())
 		}
@@ -142,10 +145,18 @@ func (p *publisher) message(e *outbox.Planned) {
 	p.clear(e)
 	p.msg.Subject, p.msg.Data = e.Subject, e.Payload
 	e.SetHeaders(p.msg.Header)
-	if e.Position == p.freshID {
-		p.msg.Header[outbox.HeaderEventID] = p.msg.Header[outbox.HeaderMsgID]
-		p.msg.Header[outbox.HeaderMsgID] = []string{fmt.Sprintf("%s:%d", e.ID, e.Position+p.at.base)}
+	switch {
+	case e.Position == p.freshID:
+		p.freshen(fmt.Sprintf("%s:%d", e.ID, e.Position+p.at.base))
+	case e.Again:
+		p.freshen(fmt.Sprintf("%s:again:%d", e.ID, e.Position))
 	}
+}
+
+// freshen gives the message another id than its event's, which the stream may remember.
+func (p *publisher) freshen(id string) {
+	p.msg.Header[outbox.HeaderEventID] = p.msg.Header[outbox.HeaderMsgID]
+	p.msg.Header[outbox.HeaderMsgID] = []string{id}
 }
 
 // marker makes the message that stands at a parked event's position.

@@ -13,10 +13,11 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// What a relay does when its stream was deleted and made again.
+// What a relay does when its stream was deleted and made again, or when messages were removed from it.
 const (
 	Republish = "republish" // everything that the table still has
-	Halt      = "halt"      // stop with ErrRecreated
+	Accept    = "accept"    // leave it so; not when it was made again
+	Halt      = "halt"      // stop with ErrRecreated or ErrRemoved
 )
 
 // What a relay does with an event that the stream refuses for ever.
@@ -42,7 +43,10 @@ type Config struct {
 	NoCreate bool
 
 	OnRecreate string // Republish or Halt. Defaults to Republish
-	OnRefuse   string // Park or Halt. Defaults to Park
+	// OnRemoved is for messages that are gone though no limit of the stream explains it: purged, deleted, or damaged
+	// in the server's files. Republish, which gives them a place at the end, Accept or Halt. Defaults to Republish.
+	OnRemoved string
+	OnRefuse  string // Park or Halt. Defaults to Park
 
 	BatchEvents  int           // events per batch, at most. Defaults to 4096
 	BatchBytes   int           // bytes of payload per batch, about. Defaults to 8 MiB
@@ -54,6 +58,11 @@ type Config struct {
 	SleepPoll    time.Duration // between looks while asleep, a net below the wake-ups. Defaults to 2 s, jittered
 	StandbyPoll  time.Duration // between tries for the leader lock. Defaults to 300 ms, jittered
 	ReceiptEvery time.Duration // Defaults to 1 s
+	// ReconcileEvery is how often the stream's state is compared with what it acknowledged. Defaults to 5 s.
+	ReconcileEvery time.Duration
+	// VerifyEvents is how many of the last messages are read again, headers only and in the background, when the
+	// stream is served by another process than before. Defaults to 200,000; -1 for none.
+	VerifyEvents int
 	Grace        time.Duration // to finish what is in flight when ctx ends. Defaults to 10 s
 
 	Logger *slog.Logger // Defaults to one that discards
@@ -65,6 +74,8 @@ var (
 	ErrStream = errors.New("stream does not fit")
 	// ErrRecreated says that the stream was deleted and made again, and OnRecreate is Halt.
 	ErrRecreated = errors.New("stream was recreated")
+	// ErrRemoved says that messages were removed from the stream, and OnRemoved is Halt.
+	ErrRemoved = errors.New("messages were removed from the stream")
 	// ErrRefused says that the stream refuses an event for ever, and OnRefuse is Halt.
 	ErrRefused = errors.New("event refused")
 )
@@ -77,6 +88,11 @@ type Relay struct {
 	nc    *nats.Conn
 	log   *slog.Logger
 	stats counters
+
+	// Of the goroutine in Run, and of the reconciler that it waits for.
+	removed  removed // what the stream had lost when it was last healed
+	suspects []span  // sequences to look at when it is healed next
+	verified string  // by which server all could be read
 }
 
 // New checks the configuration; it connects nothing. pool must reach PostgreSQL itself, not a transaction pooler:
@@ -102,6 +118,7 @@ func (c *Config) setDefaults() error {
 	}
 	def(&c.Replicas, 1)
 	def(&c.OnRecreate, Republish)
+	def(&c.OnRemoved, Republish)
 	def(&c.OnRefuse, Park)
 	def(&c.BatchEvents, 4096)
 	def(&c.BatchBytes, 8<<20)
@@ -113,12 +130,16 @@ func (c *Config) setDefaults() error {
 	def(&c.SleepPoll, 2*time.Second)
 	def(&c.StandbyPoll, 300*time.Millisecond)
 	def(&c.ReceiptEvery, time.Second)
+	def(&c.ReconcileEvery, 5*time.Second)
+	def(&c.VerifyEvents, 200_000)
 	def(&c.Grace, 10*time.Second)
 	switch {
 	case !validStream(c.Stream):
 		return fmt.Errorf("stream name %q: want 1 to 255 characters without dots, wildcards, slashes or white space", c.Stream)
 	case c.OnRecreate != Republish && c.OnRecreate != Halt:
 		return fmt.Errorf("on recreate %q: want %s or %s", c.OnRecreate, Republish, Halt)
+	case c.OnRemoved != Republish && c.OnRemoved != Accept && c.OnRemoved != Halt:
+		return fmt.Errorf("on removed %q: want %s, %s or %s", c.OnRemoved, Republish, Accept, Halt)
 	case c.OnRefuse != Park && c.OnRefuse != Halt:
 		return fmt.Errorf("on refuse %q: want %s or %s", c.OnRefuse, Park, Halt)
 	case c.Replicas < 1 || c.Replicas > 5:
@@ -131,11 +152,16 @@ func (c *Config) setDefaults() error {
 		return fmt.Errorf("batch of %d and window of %d bytes: want at least 1", c.BatchBytes, c.WindowBytes)
 	case c.PollMin < 0 || c.PollMax < c.PollMin:
 		return fmt.Errorf("poll from %v to %v: want a range", c.PollMin, c.PollMax)
-	case c.MaxAge < 0 || c.AckWait < 0 || c.SleepPoll < 0 || c.StandbyPoll < 0 || c.ReceiptEvery < 0 || c.Grace < 0:
+	case c.SleepPoll > longestRest || c.StandbyPoll > longestRest:
+		return fmt.Errorf("sleep poll %v, standby poll %v: want at most %v, PostgreSQL ends sessions that do nothing for %v", c.SleepPoll, c.StandbyPoll, longestRest, outbox.SessionIdle)
+	case c.MaxAge < 0 || c.AckWait < 0 || c.SleepPoll < 0 || c.StandbyPoll < 0 || c.ReceiptEvery < 0 || c.ReconcileEvery < 0 || c.Grace < 0:
 		return errors.New("a duration is negative")
 	}
 	return nil
 }
+
+// longestRest is how long the session is left alone at most.
+const longestRest = outbox.SessionIdle / 2
 
 func def[T comparable](field *T, value T) {
 	var zero T

@@ -57,6 +57,10 @@ func (r *Relay) resume(ctx context.Context) (*place, error) {
 	if err := r.replan(ctx, found); err != nil {
 		return nil, err
 	}
+	if err := r.heal(ctx, t, log, r.suspects); err != nil {
+		return nil, err
+	}
+	r.suspects = nil
 	at, err := r.settle(ctx, t, log, found, "foreign messages")
 	if err != nil {
 		return nil, err
@@ -204,6 +208,7 @@ func (l baseLog) positionAt(sequence uint64) (position int64, belongs bool) {
 
 // fatal says that an error ends Run: no waiting mends it.
 func fatal(err error) bool {
-	return errors.Is(err, ErrStream) || errors.Is(err, ErrRecreated) || errors.Is(err, ErrRefused) ||
+	return errors.Is(err, ErrStream) || errors.Is(err, ErrRecreated) || errors.Is(err, ErrRemoved) || errors.Is(err, ErrRefused) ||
+		errors.Is(err, outbox.ErrMoved) || errors.Is(err, outbox.ErrPooler) ||
 		errors.Is(err, outbox.ErrNotMigrated) || errors.Is(err, outbox.ErrNewerSchema) || errors.Is(err, outbox.ErrMigrationGap)
 }

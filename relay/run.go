@@ -84,6 +84,15 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 			return false, nil
 		}
 	}
+	settle, cancel := context.WithTimeout(ctx, queryTimeout)
+	home, err := s.Settle(settle)
+	cancel()
+	if err != nil {
+		return false, err
+	}
+	if home.FailedOver() {
+		r.log.Warn("the database failed over since the last relay; what it lost, the stream may still have", "timeline", home.Now.Timeline, "before", home.Last.Timeline)
+	}
 	r.log.Info("leading", "stream", r.cfg.Stream, "schema", r.table.Schema())
 	r.stats.leads.Store(true)
 	defer func() {
@@ -171,17 +180,21 @@ type sessionError struct{ err error }
 func (e *sessionError) Error() string { return e.err.Error() }
 func (e *sessionError) Unwrap() error { return e.err }
 
-// window reads where the stream ends, does what the last doubt asks for, and publishes until the next one. Two
-// goroutines beside it, the source and the recorder, end with it.
+// window reads where the stream ends, does what the last doubt asks for, and publishes until the next one. Three
+// goroutines beside it, the source, the recorder and the reconciler, end with it.
 func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt) error {
 	// Before the end is read: what happens to the connection afterwards is a doubt about it.
 	lost := r.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
 	defer r.nc.RemoveStatusListener(lost)
-	at, err := r.resume(work)
-	if err != nil {
+	var at *place
+	var freshID int64
+	err := r.alive(work, s, func() (err error) {
+		if at, err = r.resume(work); err != nil {
+			return err
+		}
+		freshID, err = r.mend(work, last, at)
 		return err
-	}
-	freshID, err := r.mend(work, last, at)
+	})
 	if err != nil {
 		return err
 	}
@@ -203,8 +216,14 @@ func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt
 	recorded := make(chan struct{})
 	go func() { defer close(recorded); rec.run(work, stopRecording) }()
 
-	err = r.publish(work, at, batches, rec, freshID, lost)
+	watch := &reconciler{r: r, at: at, changed: make(chan error, 1)}
+	watched := make(chan struct{})
+	go func() { defer close(watched); watch.run(stop) }()
+
+	err = r.publish(work, at, batches, rec, freshID, lost, watch.changed)
 	cancel()
+	<-watched
+	r.suspects = watch.suspects
 	for range batches { // what the source hands out after the last look is planned, and found again
 	}
 	if planErr := <-planned; planErr != nil && (err == nil || !fatal(err)) {
@@ -212,6 +231,34 @@ func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt
 	}
 	close(stopRecording)
 	<-recorded
+	return err
+}
+
+// alive does something that leaves the session alone, and uses that meanwhile, so that PostgreSQL does not end it.
+func (r *Relay) alive(ctx context.Context, s *outbox.Session, do func() error) error {
+	done := make(chan struct{})
+	pinged := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(longestRest / 2)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				if err := r.ping(ctx, s); err != nil {
+					pinged <- err
+					return
+				}
+			case <-done:
+				pinged <- nil
+				return
+			}
+		}
+	}()
+	err := do()
+	close(done)
+	if lost := <-pinged; lost != nil {
+		return &sessionError{lost}
+	}
 	return err
 }
 

@@ -5,13 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
-
-// scanPage is how many messages are held against the plan at a time.
-const scanPage = 2048
 
 // found is what a scan of the end of a stream says.
 type found struct {
@@ -34,7 +29,7 @@ func (r *Relay) scan(ctx context.Context, t *target, log baseLog, known int64) (
 	from := max(uint64(max(known+base, 0))+1, 1)
 	f := &found{low: known, have: make(map[int64]bool), last: known, from: known + 1, base: base, end: from - 1}
 	if from <= t.last && t.first <= t.last {
-		consumer, err := r.scanner(ctx, from)
+		consumer, err := r.scanner(ctx, span{from, t.last})
 		if err != nil {
 			return nil, err
 		}
@@ -127,86 +122,4 @@ func (r *Relay) load(ctx context.Context, from int64, page outbox.Page) ([]outbo
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	return r.table.Load(ctx, r.pool, from, page)
-}
-
-// replan gives the events before the last one found, whose own messages are not there, a new position at the end.
-func (r *Relay) replan(ctx context.Context, f *found) error {
-	var displaced []outbox.Planned
-	for position := f.low + 1; position < f.last; position++ {
-		if f.have[position] {
-			continue
-		}
-		at, err := r.load(ctx, position, outbox.Page{Events: 1, Bytes: 1})
-		if err != nil {
-			return err
-		}
-		if len(at) == 1 && at[0].Position == position && at[0].Parked == "" {
-			displaced = append(displaced, at[0])
-		}
-	}
-	if len(displaced) == 0 {
-		return nil
-	}
-	r.log.Warn("foreign messages stand where events belong: those are published at the end", "stream", r.cfg.Stream, "n", len(displaced))
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	return r.table.Replan(ctx, r.pool, displaced, r.cfg.Name)
-}
-
-// scanner reads a stream's headers from a sequence on.
-type scanner struct {
-	js       jetstream.JetStream
-	consumer jetstream.Consumer
-	left     uint64
-}
-
-func (r *Relay) scanner(ctx context.Context, from uint64) (*scanner, error) {
-	js, err := jetstream.New(r.nc)
-	if err != nil {
-		return nil, fmt.Errorf("open jetstream: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout) // of its own: an answer can get lost with its connection
-	defer cancel()
-	c, err := js.CreateConsumer(ctx, r.cfg.Stream, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
-		AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true, MemoryStorage: true, InactiveThreshold: time.Minute,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("scan stream %s: %w", r.cfg.Stream, err)
-	}
-	return &scanner{js: js, consumer: c, left: c.CachedInfo().NumPending}, nil
-}
-
-func (s *scanner) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
-	defer cancel()
-	info := s.consumer.CachedInfo()
-	_ = s.js.DeleteConsumer(ctx, info.Stream, info.Name) // it ends by itself after InactiveThreshold
-}
-
-// fetch returns the next page, none at the end.
-func (s *scanner) fetch(ctx context.Context) ([]stored, error) {
-	if s.left == 0 {
-		return nil, nil
-	}
-	batch, err := s.consumer.Fetch(int(min(s.left, scanPage)), jetstream.FetchMaxWait(requestTimeout))
-	if err != nil {
-		return nil, fmt.Errorf("scan stream: %w", err)
-	}
-	var page []stored
-	for m := range batch.Messages() {
-		meta, err := m.Metadata()
-		if err != nil {
-			return nil, fmt.Errorf("scan stream: %w", err)
-		}
-		page = append(page, read(meta.Sequence.Stream, m.Subject(), m.Headers(), nil))
-	}
-	if err := batch.Error(); err != nil {
-		return nil, fmt.Errorf("scan stream: %w", err)
-	}
-	if len(page) == 0 {
-		return nil, fmt.Errorf("scan stream: %d messages did not come within %v", s.left, requestTimeout)
-	}
-	s.left -= uint64(len(page))
-	return page, nil
 }

@@ -42,7 +42,7 @@ func (s *source) run(ctx, stop context.Context) error {
 		if len(events) > 0 {
 			quiet = 0
 			s.r.stats.batches.Add(1)
-			if err := s.hand(stop, events); err != nil {
+			if err := s.hand(ctx, stop, events); err != nil {
 				return err
 			}
 			if err := s.awake(ctx); err != nil {
@@ -66,7 +66,7 @@ func (s *source) replay(ctx, stop context.Context) error {
 		if err != nil || len(events) == 0 {
 			return err
 		}
-		if err := s.hand(stop, events); err != nil {
+		if err := s.hand(ctx, stop, events); err != nil {
 			return err
 		}
 	}
@@ -79,16 +79,26 @@ func (s *source) plan(ctx context.Context) ([]outbox.Planned, error) {
 	return s.s.Plan(ctx, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
 }
 
-func (s *source) hand(stop context.Context, events []outbox.Planned) error {
+// hand gives a batch to the publisher, and keeps the session alive while that is busy.
+func (s *source) hand(ctx, stop context.Context, events []outbox.Planned) error {
 	if events[0].Position != s.next {
 		return fmt.Errorf("plan: position %d came where %d belongs: %w", events[0].Position, s.next, errGap)
 	}
-	select {
-	case s.out <- events:
-		s.next = events[len(events)-1].Position + 1
-	case <-stop.Done():
+	tick := time.NewTicker(longestRest / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case s.out <- events:
+			s.next = events[len(events)-1].Position + 1
+			return nil
+		case <-tick.C:
+			if err := s.r.ping(ctx, s.s); err != nil {
+				return err
+			}
+		case <-stop.Done():
+			return nil
+		}
 	}
-	return nil
 }
 
 // rest waits for the next look: a little longer each time while awake, then asleep until a wake or the poll. The

@@ -17,6 +17,7 @@ type Stats struct {
 	Rebases    uint64    // times the base moved: the first one, a foreign message, a recreated stream
 	Foreign    uint64    // messages in the stream that are not ours
 	Lost       uint64    // acknowledged messages that the stream lost, published again
+	Removed    uint64    // events whose messages were removed from the stream, published again or left so
 	Wakes      uint64    // wake-ups by NOTIFY
 	Polls      uint64    // looks that found nothing
 	Position   int64     // last position acknowledged
@@ -30,11 +31,11 @@ type Stats struct {
 
 // counters are written by the relay's goroutines and read by anyone.
 type counters struct {
-	leads, asleep, connected                                           atomic.Bool
-	published, parked, batches, resumes, rebases, foreign, lost, wakes atomic.Uint64
-	polls, errors, sequence                                            atomic.Uint64
-	position, lastAck, lastEvent, inFlight                             atomic.Int64
-	lastError                                                          atomic.Pointer[string]
+	leads, asleep, connected                                                    atomic.Bool
+	published, parked, batches, resumes, rebases, foreign, lost, removed, wakes atomic.Uint64
+	polls, errors, sequence                                                     atomic.Uint64
+	position, lastAck, lastEvent, inFlight                                      atomic.Int64
+	lastError                                                                   atomic.Pointer[string]
 }
 
 func (c *counters) failed(err error) {
@@ -49,7 +50,7 @@ func (r *Relay) Stats() Stats {
 	s := Stats{
 		Leads: c.leads.Load(), Asleep: c.asleep.Load(), Connected: c.connected.Load(),
 		Published: c.published.Load(), Parked: c.parked.Load(), Batches: c.batches.Load(),
-		Resumes: c.resumes.Load(), Rebases: c.rebases.Load(), Foreign: c.foreign.Load(), Lost: c.lost.Load(),
+		Resumes: c.resumes.Load(), Rebases: c.rebases.Load(), Foreign: c.foreign.Load(), Lost: c.lost.Load(), Removed: c.removed.Load(),
 		Wakes: c.wakes.Load(), Polls: c.polls.Load(), LastErrors: c.errors.Load(),
 		Position: c.position.Load(), Sequence: c.sequence.Load(), InFlight: int(c.inFlight.Load()),
 	}

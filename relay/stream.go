@@ -26,8 +26,15 @@ type target struct {
 	stream     outbox.Stream
 	last       uint64 // sequence of its last message
 	first      uint64
+	deleted    int       // messages missing between first and last
+	oldest     time.Time // when its first message was stored, or if it is empty, its last
+	leader     string    // server that leads it; empty outside a cluster
 	subjects   []string
 	maxMsgSize int // 0: no limit of its own
+
+	maxAge          time.Duration // 0: no limit
+	dropsOld        bool          // a limit of count or size makes it drop its first messages
+	dropsPerSubject bool          // a limit per subject makes it drop any
 }
 
 // ControlSubject is the subject of the markers that stand in for parked events; a chained stream must cover it.
@@ -40,6 +47,17 @@ func validStream(name string) bool {
 // ensureStream finds the stream or makes it, and refuses one that cannot serve. Asked again at every resume,
 // since a stream can be deleted and edited.
 func (r *Relay) ensureStream(ctx context.Context) (*target, error) {
+	return r.lookUp(ctx, r.makeStream)
+}
+
+// findStream finds the stream; jetstream.ErrStreamNotFound when there is none.
+func (r *Relay) findStream(ctx context.Context) (*target, error) {
+	return r.lookUp(ctx, func(context.Context, jetstream.JetStream) (jetstream.Stream, error) {
+		return nil, jetstream.ErrStreamNotFound
+	})
+}
+
+func (r *Relay) lookUp(ctx context.Context, missing func(context.Context, jetstream.JetStream) (jetstream.Stream, error)) (*target, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	js, err := jetstream.New(r.nc)
@@ -48,7 +66,7 @@ func (r *Relay) ensureStream(ctx context.Context) (*target, error) {
 	}
 	stream, err := js.Stream(ctx, r.cfg.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = r.makeStream(ctx, js)
+		stream, err = missing(ctx, js)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("find stream %s: %w", r.cfg.Stream, err)
@@ -57,11 +75,25 @@ func (r *Relay) ensureStream(ctx context.Context) (*target, error) {
 	if err := r.checkStream(&info.Config); err != nil {
 		return nil, err
 	}
-	return &target{
-		stream: outbox.Stream{Name: r.cfg.Stream, Created: info.Created},
-		last:   info.State.LastSeq, first: info.State.FirstSeq,
-		subjects: info.Config.Subjects, maxMsgSize: int(max(info.Config.MaxMsgSize, 0)),
-	}, nil
+	return newTarget(info), nil
+}
+
+func newTarget(info *jetstream.StreamInfo) *target {
+	c := &info.Config
+	t := &target{
+		stream: outbox.Stream{Name: c.Name, Created: info.Created},
+		last:   info.State.LastSeq, first: info.State.FirstSeq, deleted: info.State.NumDeleted, oldest: info.State.FirstTime,
+		subjects: c.Subjects, maxMsgSize: int(max(c.MaxMsgSize, 0)), maxAge: c.MaxAge,
+		dropsOld:        c.MaxMsgsPerSubject > 0 || c.Discard == jetstream.DiscardOld && (c.MaxMsgs > 0 || c.MaxBytes > 0),
+		dropsPerSubject: c.MaxMsgsPerSubject > 0,
+	}
+	if info.State.Msgs == 0 {
+		t.oldest = info.State.LastTime
+	}
+	if info.Cluster != nil {
+		t.leader = info.Cluster.Leader
+	}
+	return t
 }
 
 func (r *Relay) wantedSubjects() []string {

@@ -22,9 +22,11 @@ type Statements struct {
 	Schema  string
 	Channel string // of NOTIFY
 
-	Attach, Attached, Awake, BaseInsert, Bases, Cluster, Cursor, Detach, Extend, Insert   string
-	Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable, Park, Plan string
-	ReceiptInsert, ReceiptLast, Replan, Session, Sleep, Status                            string
+	Adopt, AdoptLock, Attach, Attached, Awake, BaseInsert, Bases, Cluster, ClusterInsert  string
+	Cursor, Detach, Extend, Insert                                                        string
+	Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable             string
+	Oldest, Park, Plan                                                                    string
+	ReceiptInsert, ReceiptLast, Replan, Session, Sleep, Status, Unparked                  string
 }
 
 // Migration is one numbered step of the schema.
@@ -49,12 +51,15 @@ func For(schema string) (Statements, error) {
 	return Statements{
 		Schema:          schema,
 		Channel:         In(schema, "outbox.wake"),
+		Adopt:           q("adopt"),
+		AdoptLock:       q("adopt_lock"),
 		Attach:          q("attach"),
 		Attached:        q("attached"),
 		Awake:           q("awake"),
 		BaseInsert:      q("base_insert"),
 		Bases:           q("bases"),
 		Cluster:         q("cluster"),
+		ClusterInsert:   q("cluster_insert"),
 		Cursor:          q("cursor"),
 		Detach:          q("detach"),
 		Extend:          q("extend"),
@@ -65,6 +70,7 @@ func For(schema string) (Statements, error) {
 		MigrationList:   q("migration_list"),
 		MigrationLock:   q("migration_lock"),
 		MigrationTable:  q("migration_table"),
+		Oldest:          q("oldest"),
 		Park:            q("park"),
 		Plan:            q("plan"),
 		ReceiptInsert:   q("receipt_insert"),
@@ -73,6 +79,7 @@ func For(schema string) (Statements, error) {
 		Session:         q("session"),
 		Sleep:           q("sleep"),
 		Status:          q("status"),
+		Unparked:        q("unparked"),
 	}, nil
 }
 

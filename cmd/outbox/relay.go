@@ -31,9 +31,18 @@ func relayConfig(s settings) relay.Config {
 	return relay.Config{
 		Stream: s.text("stream"), Subjects: s.list("relay.subjects"), Name: s.text("relay.name"),
 		Shared: !s.on("relay.chain"), Replicas: s.number("relay.replicas"), MaxAge: s.duration("relay.max_age"),
-		NoCreate: s.on("relay.no_create"), OnRecreate: s.text("relay.on_recreate"), OnRefuse: s.text("relay.on_refuse"),
-		BatchEvents: s.number("relay.batch"), WindowEvents: s.number("relay.window"), Grace: s.duration("relay.grace"),
+		NoCreate: s.on("relay.no_create"), OnRecreate: s.text("relay.on_recreate"), OnRemoved: s.text("relay.on_removed"), OnRefuse: s.text("relay.on_refuse"),
+		VerifyEvents: orNone(s.number("relay.verify")),
+		BatchEvents:  s.number("relay.batch"), WindowEvents: s.number("relay.window"), Grace: s.duration("relay.grace"),
 	}
+}
+
+// orNone makes of 0, which is the default to the library, none.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 func runRelay(c *cli.Context, s settings) (err error) {

@@ -23,6 +23,7 @@ var relayMeasures = []measure[relay.Stats]{
 	{"outbox_relay_rebases_total", "Times the place of positions in the stream moved.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Rebases) }},
 	{"outbox_relay_foreign_messages_total", "Messages found in the stream that no relay published.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Foreign) }},
 	{"outbox_relay_lost_messages_total", "Acknowledged messages that the stream lost, published again.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Lost) }},
+	{"outbox_relay_removed_messages_total", "Messages that were removed from the stream, though no limit of its own explains it.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Removed) }},
 	{"outbox_relay_wakes_total", "Times a writer woke the relay.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Wakes) }},
 	{"outbox_relay_errors_total", "Times the relay had to resume or to connect again.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.LastErrors) }},
 	{"outbox_relay_in_flight", "Events published and not acknowledged.", prometheus.GaugeValue, func(s relay.Stats) float64 { return float64(s.InFlight) }},

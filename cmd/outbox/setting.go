@@ -28,9 +28,27 @@ type checker func(value string) error
 
 var settingTable = []*setting{
 	{name: "database-url", usage: "`URL` of PostgreSQL, direct and not through a transaction pooler; empty means the PG* variables", env: []string{"DATABASE_URL"}, secret: true},
-	{name: "nats-url", value: "nats://127.0.0.1:4222", usage: "`URL` of NATS, several joined by commas", env: []string{"NATS_URL"}, secret: true},
+	{name: "database-password-file", usage: "`FILE` that holds the password for PostgreSQL; $PGPASSFILE and ~/.pgpass work as well"},
+	{name: "database-ca", usage: "`FILE` of the CA that signed PostgreSQL's certificate (PEM); turns on sslmode=verify-full"},
+	{name: "database-cert", usage: "`FILE` of our certificate for PostgreSQL (PEM)"},
+	{name: "database-key", usage: "`FILE` of its key"},
+	{name: "nats-url", value: "nats://127.0.0.1:4222", usage: "`URL` of NATS, several joined by commas; tls:// for TLS", env: []string{"NATS_URL"}, secret: true},
+	{name: "nats-user", usage: "`NAME` of the user of NATS, with --nats-password-file"},
+	{name: "nats-password-file", usage: "`FILE` that holds its password"},
+	{name: "nats-token-file", usage: "`FILE` that holds a token for NATS"},
+	{name: "nats-nkey-file", usage: "`FILE` that holds the seed of an nkey for NATS"},
 	{name: "nats-creds", usage: "credentials `FILE` for NATS"},
+	{name: "nats-ca", usage: "`FILE` of the CA that signed the certificates of NATS (PEM); turns on TLS"},
+	{name: "nats-cert", usage: "`FILE` of our certificate for NATS (PEM)"},
+	{name: "nats-key", usage: "`FILE` of its key"},
+	{name: "nats-inbox", usage: "`PREFIX` of the subjects on which NATS answers (default: _INBOX_outbox_relay, _INBOX_outbox_invalidate, and _INBOX_outbox for other commands)", check: inboxPrefix},
 	{name: "redis-url", value: "redis://127.0.0.1:6379", usage: "`URL` of Redis: redis://, rediss://, redis-cluster://h1:p,h2:p, redis-sentinel://h1:p,h2:p/master/db", env: []string{"REDIS_URL"}, secret: true},
+	{name: "redis-user", usage: "`NAME` of the user of Redis"},
+	{name: "redis-password-file", usage: "`FILE` that holds the password for Redis"},
+	{name: "redis-ca", usage: "`FILE` of the CA that signed the certificates of Redis (PEM); turns on TLS"},
+	{name: "redis-cert", usage: "`FILE` of our certificate for Redis (PEM)"},
+	{name: "redis-key", usage: "`FILE` of its key"},
+	{name: "insecure", value: "false", usage: "allow connections to other machines that are not encrypted, or to servers that are not verified", check: boolean, switch_: true},
 	{name: "stream", value: "OUTBOX", usage: "`NAME` of the JetStream stream"},
 	{name: "schema", value: "outbox", usage: "`NAME` of the PostgreSQL schema"},
 	{name: "log-format", value: "auto", usage: "auto, text or json; auto is text on a terminal", check: oneOf("auto", "text", "json")},
@@ -43,6 +61,8 @@ var settingTable = []*setting{
 	{section: "relay", name: "replicas", value: "1", usage: "`N` replicas of the stream when it is made, 1 to 5", check: number(1, 5)},
 	{section: "relay", name: "max-age", value: "0s", usage: "`AGE` at which a stream that is made drops messages; 0s: never", check: duration},
 	{section: "relay", name: "on-recreate", value: "republish", usage: "when the stream was made anew: republish what the table has, or halt", check: oneOf("republish", "halt")},
+	{section: "relay", name: "on-removed", value: "republish", usage: "when messages were removed from the stream: republish them at its end, accept, or halt", check: oneOf("republish", "accept", "halt")},
+	{section: "relay", name: "verify", value: "200000", usage: "`N` last messages of the stream read again when a server restarted; 0: none", check: number(0, 100_000_000)},
 	{section: "relay", name: "on-refuse", value: "park", usage: "when the stream refuses an event for ever: park it, or halt", check: oneOf("park", "halt")},
 	{section: "relay", name: "batch", value: "4096", usage: "`N` events planned at once, at most", check: number(1, 100_000)},
 	{section: "relay", name: "window", value: "8192", usage: "`N` events published and not acknowledged, at most", check: number(1, 10_000)},
@@ -131,6 +151,13 @@ func positive(value string) error {
 func boolean(value string) error {
 	if value != "true" && value != "false" {
 		return fmt.Errorf("want true or false")
+	}
+	return nil
+}
+
+func inboxPrefix(value string) error {
+	if strings.ContainsAny(value, " \t\r\n*>") || strings.HasPrefix(value, ".") || strings.HasSuffix(value, ".") || strings.Contains(value, "..") {
+		return fmt.Errorf("want the beginning of a subject such as _INBOX_mine, without wildcards and no dot at its end")
 	}
 	return nil
 }

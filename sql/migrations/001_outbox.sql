@@ -111,8 +111,7 @@ CREATE TABLE outbox.batch (
     late_from         pg_snapshot,             -- the set is what snapshot sees and late_from does not, up to id head
     late_until        xid8,                    -- above late_from, only transactions before this one can be in the set
     late_after        bigint,                  -- the set is planned up to this id
-    system_identifier bigint,                  -- of the cluster that planned: xids mean nothing in another one
-    timeline          integer,
+    again             boolean        NOT NULL DEFAULT false, -- its events have an earlier position too: see queries/replan.sql
     relay             text           NOT NULL DEFAULT '',
     planned_at        timestamptz    NOT NULL DEFAULT clock_timestamp(),
     CHECK (last_position >= first_position - 1)
@@ -121,6 +120,19 @@ CREATE INDEX batch_ids ON outbox.batch USING gist (ids); -- outbox.trail: the ba
 
 INSERT INTO outbox.batch (first_position, last_position, ids, head, snapshot)
 VALUES (0, 0, '{}', 0, pg_current_snapshot());
+
+-- Which clusters of PostgreSQL the outbox has lived in, a log. xids mean nothing in another one: a copy in another cluster must
+-- not publish what the original publishes, until somebody says that it takes over (queries/adopt.sql). From then on
+-- nothing up to id settled is ever late, whatever its xid says. A new timeline is a fail-over, and is noted.
+CREATE TABLE outbox.cluster (
+    n                 integer     PRIMARY KEY,
+    system_identifier bigint      NOT NULL,
+    timeline          integer     NOT NULL,
+    settled           bigint      NOT NULL,
+    reason            text        NOT NULL, -- first, fail-over, adopted
+    relay             text        NOT NULL DEFAULT '',
+    noted_at          timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 
 -- Where positions lie in a stream: sequence = position + base. A log: for position p the last row with
 -- from_position <= p holds. A stream that was deleted and made again is another stream (stream_created), a
@@ -163,10 +175,23 @@ CREATE TABLE outbox.parked (
     parked_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- What a person decided about events that were set aside: parked ones by position (source 'parked'), dead letters by sequence
+-- (source is the dead-letter stream and when it was made). Written in the transaction of the copy, so that no
+-- interruption replays twice.
+CREATE TABLE outbox.decision (
+    source     text        NOT NULL,
+    number     bigint      NOT NULL,
+    action     text        NOT NULL CHECK (action IN ('replayed', 'dropped')),
+    copy       uuid,                 -- event_id of the copy, when it was replayed
+    decided_by text        NOT NULL DEFAULT session_user,
+    decided_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (source, number)
+);
+
 -- The table is the audit: every event with its state.
 CREATE VIEW outbox.trail AS
 SELECT e.id, e.event_id, e.subject, e.key, e.created_at,
-       CASE WHEN p.position IS NOT NULL THEN 'parked'
+       CASE WHEN p.position IS NOT NULL THEN coalesce(d.action, 'parked')
             WHEN r.position IS NOT NULL THEN 'published'
             ELSE 'pending' END AS state,
        b.position, b.planned_at,
@@ -181,6 +206,7 @@ SELECT e.id, e.event_id, e.subject, e.key, e.created_at,
               )::bigint AS position
          FROM outbox.batch b WHERE b.ids @> e.id ORDER BY b.first_position DESC LIMIT 1) b ON true -- the last one counts: see replan.sql
   LEFT JOIN outbox.parked p ON p.position = b.position
+  LEFT JOIN outbox.decision d ON d.source = 'parked' AND d.number = p.position
   LEFT JOIN LATERAL (
        SELECT r.position, r.stream, r.stream_created, r.acked_at
          FROM outbox.receipt r WHERE r.position >= b.position ORDER BY r.position, r.id LIMIT 1) r ON true
@@ -215,8 +241,8 @@ CREATE FUNCTION outbox.enqueue(subject text, payload bytea, key text DEFAULT NUL
                                content_type text DEFAULT 'application/octet-stream', event_id uuid DEFAULT gen_random_uuid()) RETURNS uuid
     LANGUAGE sql AS $$
     INSERT INTO outbox.event (event_id, subject, key, payload, content_type, headers)
-    VALUES (enqueue.event_id, enqueue.subject, enqueue.key, enqueue.payload, enqueue.content_type, enqueue.headers)
-    RETURNING event_id
+    VALUES (enqueue.event_id, enqueue.subject, enqueue.key, enqueue.payload, enqueue.content_type, enqueue.headers);
+    SELECT enqueue.event_id -- RETURNING would need the right to read
 $$;
 
 CREATE FUNCTION outbox.enqueue(subject text, payload text, key text DEFAULT NULL, headers jsonb DEFAULT NULL,

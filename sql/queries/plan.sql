@@ -1,8 +1,8 @@
 -- plan: decides which events are next, gives them positions in id order, and returns them; the first position stands in
 -- every row. They come in id order, but nothing says so, and saying it costs a quarter of the statement: the caller looks.
 --
---   $1 rows: at most so many events     $2 bytes: stop after so many bytes of payload (at least one event)
---   $3 system identifier of this cluster  $4 its timeline  $5 name of the relay
+--   $1 rows: at most so many events   $2 bytes: stop after so many bytes of payload (at least one event)
+--   $3 name of the relay
 --
 -- One statement, one snapshot, here called "now". The last batch is the cursor (head, snapshot):
 --   fresh = rows with id > head
@@ -16,6 +16,8 @@
 -- the older one (late_from, late_until) and how far the set is planned (late_after) until the set is done. Until then
 -- nothing fresh is taken; whatever ends meanwhile is late for the newer snapshot, and is found after the set.
 --
+-- Rows that came with a dump are never late (outbox.cluster.settled): their xids are another cluster's.
+--
 -- The caller runs it in a transaction of its own and uses the rows only after the commit. A unique violation on
 -- batch_pkey means that another planner won.
 --
@@ -27,7 +29,7 @@ WITH cursor AS MATERIALIZED (
            coalesce(late_from, snapshot)                                             AS base,
            CASE WHEN late_from IS NULL THEN xid ELSE late_until END                  AS until,
            CASE WHEN late_from IS NULL THEN pg_current_snapshot() ELSE snapshot END  AS sees,
-           coalesce(late_after, 0)                                                   AS after,
+           greatest(late_after, (SELECT settled FROM outbox.cluster ORDER BY n DESC LIMIT 1), 0) AS after,
            late_from IS NOT NULL                                                     AS paging
       FROM outbox.batch
      ORDER BY first_position DESC
@@ -89,10 +91,10 @@ WITH cursor AS MATERIALIZED (
       FROM next
 ), planned AS (
     INSERT INTO outbox.batch (first_position, last_position, ids, head, snapshot,
-                              late_from, late_until, late_after, system_identifier, timeline, relay)
+                              late_from, late_until, late_after, relay)
     SELECT c.last_position + 1, c.last_position + n.n, n.ids, greatest(n.last, c.head), c.snapshot_next,
            CASE WHEN more THEN c.base END, CASE WHEN more THEN c.until END, CASE WHEN more THEN n.last END,
-           $3::bigint, $4::integer, $5::text
+           $3::text
       FROM (SELECT *, CASE WHEN paging THEN snapshot ELSE pg_current_snapshot() END AS snapshot_next FROM cursor) AS c
      CROSS JOIN chosen AS n
      CROSS JOIN LATERAL (SELECT n.n_late < (SELECT count(*) FROM late) AS more) AS m

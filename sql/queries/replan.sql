@@ -4,17 +4,17 @@
 -- as it is. A unique violation on batch_pkey means that another relay planned; one on parked_pkey cannot be: the caller
 -- leaves out what is parked.
 WITH last AS (
-    SELECT last_position, head, snapshot, late_from, late_until, late_after, system_identifier, timeline
+    SELECT last_position, head, snapshot, late_from, late_until, late_after
       FROM outbox.batch ORDER BY first_position DESC LIMIT 1
 ), moved AS (
     SELECT m.position, m.id, last.last_position + row_number() OVER (ORDER BY m.id) AS now_at
       FROM unnest($1::bigint[], $2::bigint[]) AS m(position, id) CROSS JOIN last
 ), planned AS (
     INSERT INTO outbox.batch (first_position, last_position, ids, head, snapshot, late_from, late_until, late_after,
-                              system_identifier, timeline, relay)
+                              again, relay)
     SELECT last_position + 1, last_position + (SELECT count(*) FROM moved),
            (SELECT range_agg(int8range(id, id, '[]')) FROM moved),
-           head, snapshot, late_from, late_until, late_after, system_identifier, timeline, $3::text
+           head, snapshot, late_from, late_until, late_after, true, $3::text
       FROM last
 )
 INSERT INTO outbox.parked (position, id, event_id, subject, reason, detail, relay)

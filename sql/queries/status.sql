@@ -2,12 +2,12 @@
 --   planned    the last position that the plan gave out
 --   acked      the position of the last receipt
 --   unplanned  committed events that have no position yet: fresh ones, and late ones of finished transactions
---   parked     events that wait for a person; unpublished counts displaced positions too
+--   parked     events that wait for a person's decision; unpublished counts displaced positions too
 --   oldest     when the oldest event that is not acknowledged was inserted
 -- Counting the unplanned reads the index of what waits: a moment for millions.
 -- Plan expected: batch_pkey and receipt_pkey backward, event_pkey for "id > head", event_xid_id for late rows.
 WITH cursor AS MATERIALIZED (
-    SELECT last_position, head, coalesce(late_from, snapshot) AS base, xid, coalesce(late_after, 0) AS after, relay, planned_at
+    SELECT last_position, head, coalesce(late_from, snapshot) AS base, xid, greatest(late_after, (SELECT settled FROM outbox.cluster ORDER BY n DESC LIMIT 1), 0) AS after, relay, planned_at
       FROM outbox.batch ORDER BY first_position DESC LIMIT 1
 ), receipt AS (
     SELECT position, sequence, acked_at FROM outbox.receipt WHERE stream = $1::text ORDER BY id DESC LIMIT 1
@@ -33,7 +33,8 @@ SELECT c.last_position AS planned,
        coalesce(r.sequence, 0) AS sequence,
        r.acked_at,
        (SELECT count(*) FROM outbox.event WHERE id > c.head) + (SELECT count(*) FROM late) AS unplanned,
-       (SELECT count(*) FROM outbox.parked WHERE reason <> 'displaced') AS parked,
+       (SELECT count(*) FROM outbox.parked p WHERE reason <> 'displaced'
+           AND NOT EXISTS (SELECT FROM outbox.decision d WHERE d.source = 'parked' AND d.number = p.position)) AS parked,
        (SELECT count(*) FROM outbox.parked) AS unpublished,
        least((SELECT created_at FROM unacked), (SELECT min(created_at) FROM late),
              (SELECT created_at FROM outbox.event WHERE id > c.head ORDER BY id LIMIT 1)) AS oldest,
