@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -109,6 +110,7 @@ func (d *deadLetters) buryOne(ctx context.Context, p *poisoned) error {
 	if err != nil {
 		return fmt.Errorf("publish dead letter: %w", err)
 	}
+	crash.Point("buried")
 	if err := p.msg.TermWithReason(letter.Header.Get(HeaderDeadReason)); err != nil {
 		return fmt.Errorf("terminate msg: %w", err)
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 )
 
 // Run consumes until ctx ends, then finishes what it has in hand within Config.Grace and returns nil. It
@@ -108,6 +110,7 @@ func (v *Invalidator) work(ctx context.Context, msgs []jetstream.Msg, f *feed) e
 		return err
 	}
 	unlinked := time.Now()
+	crash.Point("unlinked")
 	v.hook("unlinked")
 	failed := 0
 	for _, msg := range b.good {

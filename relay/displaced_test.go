@@ -46,7 +46,7 @@ func TestEventsDisplacedByForeignMessages(t *testing.T) {
 	g.insertN(5)
 	g.drained()
 	v := g.verdict()
-	if v.lost+v.twice > 0 || v.events != 35 || v.foreign != 5 {
+	if v.Lost+v.Twice+v.Misplaced > 0 || v.Published != 35 || v.Again != 2 || v.Foreign != 5 {
 		t.Fatalf("stream against table: %+v", v)
 	}
 	if s := second.Stats(); s.Foreign != 5 || s.Rebases != 1 {
@@ -65,7 +65,7 @@ func TestEventsDisplacedByForeignMessages(t *testing.T) {
 	g.start(g.config())
 	g.insertN(1)
 	g.drained()
-	if v := g.verdict(); v.lost+v.twice > 0 || v.events != 36 {
+	if v := g.verdict(); v.Lost+v.Twice > 0 || v.Published != 36 {
 		t.Fatalf("stream against table: %+v", v)
 	}
 }

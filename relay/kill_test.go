@@ -207,7 +207,7 @@ func (g *rig) change(conn *pgx.Conn, rng *rand.Rand, keys int) (events int64, er
 		if err := tx.QueryRow(ctx, g.table.SQL("UPDATE outbox.account SET version = version + 1 WHERE key = $1 RETURNING version"), key).Scan(&version); err != nil {
 			return 0, err
 		}
-		if _, err := g.table.Insert(ctx, tx, outbox.Event{Subject: g.subject("%d", key), Key: strconv.Itoa(key), Payload: fmt.Append(nil, version)}); err != nil {
+		if _, err := g.table.Insert(ctx, tx, outbox.Event{Subject: g.subject("%d", key), Key: strconv.Itoa(key), Headers: map[string]string{"Version": strconv.Itoa(version)}}); err != nil {
 			return 0, err
 		}
 		events++
@@ -227,10 +227,10 @@ func (g *rig) change(conn *pgx.Conn, rng *rand.Rand, keys int) (events int64, er
 func (g *rig) verifyVersions() {
 	g.t.Helper()
 	version := make(map[string]int)
-	err := readStream(g.t.Context(), g.nc, g.stream, func(m jetstream.Msg) error {
+	err := g.readStream(g.t.Context(), func(m jetstream.Msg) error {
 		key := m.Headers().Get(outbox.HeaderKey)
 		version[key]++
-		if got := string(m.Data()); got != strconv.Itoa(version[key]) {
+		if got := m.Headers().Get("Version"); got != strconv.Itoa(version[key]) {
 			return fmt.Errorf("key %s: version %s where %d belongs", key, got, version[key])
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -19,6 +20,7 @@ func (r *Relay) park(ctx context.Context, e *outbox.Planned, reason string, why 
 	if err := r.table.Park(ctx, r.pool, e, reason, why.Error(), r.cfg.Name); err != nil {
 		return err
 	}
+	crash.Point("parked")
 	r.stats.parked.Add(1)
 	r.log.Warn("event parked", "event_id", e.ID, "subject", e.Subject, "key", e.Key, "reason", reason, "err", why)
 	return nil

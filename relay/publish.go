@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -85,6 +86,7 @@ func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lo
 			}
 			todo = batch
 		case m := <-p.acks:
+			crash.Point("ack")
 			if err := p.acked(m); err != nil {
 				p.quiesce(ctx, lost)
 				return err
@@ -137,6 +139,7 @@ func (p *publisher) send(ctx context.Context, e *outbox.Planned) error {
 		return p.unsent(e, err)
 	}
 	p.win.add(slot{bytes: len(p.msg.Data), marker: marker, created: e.CreatedAt})
+	crash.Point("published")
 	return nil
 }
 
@@ -293,4 +296,5 @@ func (p *publisher) done(position int64, s *slot) {
 	c.sequence.Store(s.sequence)
 	c.lastEvent.Store(s.created.UnixNano())
 	p.rec.note(position, s.sequence)
+	crash.Point("acked")
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -53,4 +54,5 @@ func (rec *recorder) write(ctx context.Context) {
 		return
 	}
 	rec.wrote = receipt.Position
+	crash.Point("receipt")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -54,6 +55,7 @@ func (r *Relay) displace(ctx context.Context, first, last int64, since time.Time
 		if err != nil {
 			return n, err
 		}
+		crash.Point("replanned")
 		n += len(places)
 	}
 	return n, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -117,6 +118,7 @@ func (r *Relay) settle(ctx context.Context, t *target, log baseLog, f *found, re
 		if err := r.table.AppendBase(ctx, r.pool, b, reason, r.cfg.Name); err != nil {
 			return nil, err
 		}
+		crash.Point("rebased")
 		r.stats.rebases.Add(1)
 		r.log.Info("base set", "stream", r.cfg.Stream, "position", b.From, "sequence", b.From+b.Base, "reason", reason)
 	}

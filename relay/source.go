@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -41,6 +42,7 @@ func (s *source) run(ctx, stop context.Context) error {
 		}
 		if len(events) > 0 {
 			quiet = 0
+			crash.Point("planned")
 			s.r.stats.batches.Add(1)
 			if err := s.hand(ctx, stop, events); err != nil {
 				return err

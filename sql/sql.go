@@ -22,11 +22,11 @@ type Statements struct {
 	Schema  string
 	Channel string // of NOTIFY
 
-	Adopt, AdoptLock, Attach, Attached, Awake, BaseInsert, Bases, Cluster, ClusterInsert  string
-	Cursor, Detach, Extend, Insert                                                        string
-	Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable             string
-	Oldest, Park, Plan                                                                    string
-	ReceiptInsert, ReceiptLast, Replan, Session, Sleep, Status, Unparked                  string
+	Adopt, AdoptLock, Attach, Attached, Awake, BaseInsert, Bases, Cluster, ClusterInsert string
+	Cursor, Detach, Extend, Insert                                                       string
+	Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable            string
+	Oldest, Park, Plan                                                                   string
+	ReceiptInsert, ReceiptLast, Replan, Session, Sleep, Status, Unparked                 string
 }
 
 // Migration is one numbered step of the schema.

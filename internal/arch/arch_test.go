@@ -16,18 +16,20 @@ import (
 const module = "github.com/seed-6eff6314/outbox-relay"
 
 // rooms: each folder with Go files, what of the module it may import, and what it must not import of the world.
-// Tests may also use internal/devstack, internal/faultnet and what they test.
+// Tests may also use internal/devstack, internal/faultnet, internal/verify and what they test.
 var rooms = map[string]struct{ may, not []string }{
 	"sql":                       {not: []string{"github.com/"}},
 	"outbox":                    {may: []string{"sql"}, not: []string{"github.com/nats-io/", "github.com/redis/", "github.com/urfave/", "os/signal"}},
-	"relay":                     {may: []string{"outbox"}, not: []string{"github.com/redis/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
-	"invalidate":                {may: []string{"outbox"}, not: []string{"github.com/jackc/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
+	"relay":                     {may: []string{"outbox", "internal/crash"}, not: []string{"github.com/redis/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
+	"invalidate":                {may: []string{"outbox", "internal/crash"}, not: []string{"github.com/jackc/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
 	"internal/devstack":         {not: []string{"github.com/urfave/"}},
 	"internal/devstack/devtest": {may: []string{"internal/devstack"}},
 	"internal/devstack/servers": {may: []string{"internal/devstack"}},
-	"internal/demo":             {may: []string{"outbox", "relay", "invalidate", "internal/devstack"}, not: []string{"github.com/urfave/", "os/signal"}},
+	"internal/demo":             {may: []string{"outbox", "relay", "invalidate", "internal/devstack", "internal/verify"}, not: []string{"github.com/urfave/", "os/signal"}},
 	"cmd/outbox":                {may: []string{"outbox", "relay", "invalidate", "internal/demo"}},
+	"internal/crash":            {},
 	"internal/faultnet":         {},
+	"internal/verify":           {may: []string{"outbox"}},
 	"internal/arch":             {},
 }
 
@@ -81,7 +83,7 @@ func check(t *testing.T, file, folder, name string, may, not []string, isTest bo
 	if own, ok := strings.CutPrefix(name, module+"/"); ok {
 		switch {
 		case slices.Contains(may, own):
-		case isTest && (own == folder || strings.HasPrefix(own, "internal/devstack") || own == "internal/faultnet"):
+		case isTest && (own == folder || strings.HasPrefix(own, "internal/devstack") || own == "internal/faultnet" || own == "internal/verify"):
 		default:
 			t.Errorf("%s imports %s, which %s must not", file, own, folder)
 		}

@@ -90,67 +90,6 @@ func store(t *testing.T, s *stage, e outbox.Event, headers ...string) {
 	}
 }
 
-func TestAuditCountsWhatIsWrong(t *testing.T) {
-	t.Parallel()
-	swap := func(events []outbox.Event, i, j int) []outbox.Event {
-		events[i], events[j] = events[j], events[i]
-		return events
-	}
-	for name, c := range map[string]struct {
-		change func([]outbox.Event) []outbox.Event
-		want   verdict
-	}{
-		"nothing":            {func(e []outbox.Event) []outbox.Event { return e }, verdict{committed: 9, published: 9}},
-		"lost":               {func(e []outbox.Event) []outbox.Event { return append(e[:4], e[5:]...) }, verdict{committed: 9, published: 8, lost: 1}},
-		"duplicate":          {func(e []outbox.Event) []outbox.Event { return append(e, e[2]) }, verdict{committed: 9, published: 9, duplicates: 1}},
-		"behind a position":  {func(e []outbox.Event) []outbox.Event { return swap(e, 3, 4) }, verdict{committed: 9, published: 9, reordered: 1}},
-		"behind its own key": {reversePositions, verdict{committed: 9, published: 9, reordered: 1}},
-		"never committed": {func(e []outbox.Event) []outbox.Event {
-			return append(e, outbox.Event{ID: uuid.New(), Subject: e[0].Subject, Key: "1", Position: 10})
-		}, verdict{committed: 9, published: 9, foreign: 1}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s, events := testStage(t)
-			for _, e := range c.change(events) {
-				store(t, s, e)
-			}
-			got, err := s.auditStream(t.Context(), nil)
-			if err != nil || got != c.want {
-				t.Errorf("%+v, %v; want %+v", got, err, c.want)
-			}
-			report := Report{Committed: got.committed, Invalidated: got.committed, Lost: got.lost, Duplicates: got.duplicates, Reordered: got.reordered, Foreign: got.foreign}
-			if broken := report.Broken(); (len(broken) > 0) != (name != "nothing") {
-				t.Errorf("broken: %q", broken)
-			}
-		})
-	}
-}
-
-// reversePositions publishes the second event of an account before the first, in order of their positions.
-func reversePositions(e []outbox.Event) []outbox.Event {
-	e[0], e[3] = e[3], e[0]
-	e[0].Position, e[3].Position = 1, 4
-	return e
-}
-
-// A parked event leaves a marker with its ids: the event itself is not there.
-func TestAuditTakesNoMarkerForTheEvent(t *testing.T) {
-	t.Parallel()
-	s, events := testStage(t)
-	for i, e := range events {
-		if i == 4 {
-			store(t, s, e, outbox.HeaderParked)
-			continue
-		}
-		store(t, s, e)
-	}
-	got, err := s.auditStream(t.Context(), nil)
-	if want := (verdict{committed: 9, published: 8, lost: 1}); err != nil || got != want {
-		t.Errorf("%+v, %v; want %+v", got, err, want)
-	}
-}
-
 func TestAuditFindsStaleKeys(t *testing.T) {
 	t.Parallel()
 	s, _ := testStage(t)

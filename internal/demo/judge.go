@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/verify"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -38,7 +39,7 @@ func (d *show) judge(ctx context.Context) (*Report, error) {
 	d.board.enter("audit: stream against table, cache against rows")
 	r := &Report{DurationS: seconds(d.cfg.Duration), TookS: seconds(took), Transactions: d.app.committed}
 	var toStream, toEvicted delay
-	v, err := d.stage.auditStream(ctx, func(event *outbox.Event, committed, stored time.Time) {
+	v, err := d.stage.verify(ctx, func(event *outbox.Event, committed, stored time.Time) {
 		toStream.observe(stored.Sub(committed), d.faults.disturbed(event.CreatedAt, stored))
 		if evicted, ok := d.evicts.done(event.Position); ok {
 			toEvicted.observe(evicted.Sub(committed), d.faults.disturbed(event.CreatedAt, evicted))
@@ -48,7 +49,7 @@ func (d *show) judge(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	r.Committed, r.Published, r.Lost, r.Duplicates, r.Reordered, r.Foreign =
-		v.committed, v.published, v.lost, v.duplicates, v.reordered, v.foreign
+		v.Committed, v.Published, v.Lost, v.Twice, v.Reordered, v.Foreign
 	if r.CachedKeys, r.StaleKeys, err = d.stage.auditCache(ctx); err != nil {
 		return nil, err
 	}
@@ -72,6 +73,12 @@ func (d *show) judge(ctx context.Context) (*Report, error) {
 	r.brokerGiven = d.faults.plan.stopFor == 0
 	r.Versions, err = d.stage.versions(ctx)
 	return r, err
+}
+
+// verify holds the whole stream against the whole table; see verify.Stream for seen.
+func (s *stage) verify(ctx context.Context, seen func(e *outbox.Event, committed, stored time.Time)) (verify.Verdict, error) {
+	stream := verify.Stream{Table: s.table, Pool: s.pool, Conn: s.conn, Name: s.stream, Seen: seen}
+	return stream.Verify(ctx)
 }
 
 func seconds(d time.Duration) float64 {
