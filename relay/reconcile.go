@@ -88,11 +88,11 @@ func (c *reconciler) verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.verified = server
 	if len(missing) > 0 {
 		c.suspects = missing
 		return fmt.Errorf("%w: %d stretches of it cannot be read, the first at sequence %d", errChanged, len(missing), missing[0].first)
 	}
-	r.verified = server
 	return nil
 }
 
