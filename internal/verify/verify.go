@@ -209,15 +209,20 @@ func (s *Stream) Read(ctx context.Context, f func(jetstream.Msg) error) error {
 	if err != nil {
 		return err
 	}
-	for left := stream.CachedInfo().State.Msgs; left > 0; {
-		batch, err := consumer.Fetch(int(min(left, page)), jetstream.FetchMaxWait(5*time.Second))
+	state := stream.CachedInfo().State
+	for left, at := state.Msgs, uint64(0); left > 0 && at < state.LastSeq; {
+		batch, err := consumer.Fetch(int(min(left, page)), jetstream.FetchMaxWait(2*time.Second))
 		if err != nil {
 			return err
 		}
 		before := left
 		for msg := range batch.Messages() {
-			left--
-			if err := f(msg); err != nil {
+			meta, err := msg.Metadata()
+			if err == nil {
+				left, at = left-1, meta.Sequence.Stream
+				err = f(msg)
+			}
+			if err != nil {
 				return err
 			}
 		}
