@@ -24,6 +24,14 @@ test/short: ## what needs no server
 test/race: deps ## every test under the race detector
 	go test -race -count=1 -timeout 30m ./...
 
+faults: deps ## everything that breaks in production, at full size (at most 20 minutes); writes the table of docs/reliability.md
+	OUTBOX_FAULTS=full OUTBOX_FAULTS_DOC=$(CURDIR)/docs/reliability.md go test -count=1 -timeout 20m -run TestFaults ./internal/faults
+	@sed -n '/^| /p' docs/reliability.md
+
+DURATION ?= 10m
+soak: deps ## random faults for DURATION; prints its seed, SEED repeats one
+	OUTBOX_SOAK=$(DURATION) OUTBOX_SEED=$(SEED) go test -count=1 -timeout 0 -v -run TestSoak ./internal/faults
+
 bench: deps ## drain of a backlog beside the raw floor
 	go test -run NONE -bench . -benchtime $(BENCHTIME) -timeout 60m ./relay ./invalidate
 
@@ -42,4 +50,4 @@ vuln: ## known vulnerabilities in what we depend on
 deps: ## PostgreSQL and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
-.PHONY: help demo servers build test test/short test/race bench model lint vuln deps
+.PHONY: help demo servers build test test/short test/race faults soak bench model lint vuln deps

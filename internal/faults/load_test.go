@@ -1,0 +1,149 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// load is writers at work: each changes accounts and tells so, stalls, rolls back to savepoints and altogether.
+type load struct {
+	s         *scene
+	cancel    context.CancelFunc
+	group     errgroup.Group
+	committed atomic.Int64 // events
+	pause     time.Duration
+	lossy     bool // the database may go away: errors are part of it
+}
+
+// write starts writers; stop ends them.
+func (s *scene) write(writers int, pause time.Duration, lossy bool) *load {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	l := &load{s: s, cancel: cancel, pause: pause, lossy: lossy}
+	for i := range writers {
+		rng := rand.New(rand.NewPCG(uint64(i), seed()))
+		l.group.Go(func() error { return l.run(ctx, rng) })
+	}
+	s.t.Cleanup(cancel)
+	return l
+}
+
+func (l *load) stop() {
+	l.s.t.Helper()
+	l.cancel()
+	l.s.must(l.group.Wait())
+}
+
+func (l *load) run(ctx context.Context, rng *rand.Rand) error {
+	var conn *pgx.Conn
+	defer func() {
+		if conn != nil {
+			_ = conn.Close(context.Background())
+		}
+	}()
+	for ctx.Err() == nil {
+		err := func() (err error) {
+			work, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+			defer cancel()
+			if conn == nil {
+				if conn, err = pgx.Connect(work, l.s.pool.Config().ConnString()); err != nil {
+					return err
+				}
+			}
+			n, err := l.change(work, conn, rng)
+			l.committed.Add(n)
+			return err
+		}()
+		if err != nil && !l.lossy {
+			return fmt.Errorf("write: %w", err)
+		}
+		if err != nil && conn != nil {
+			_ = conn.Close(context.Background())
+			conn = nil
+		}
+		pause(ctx, l.pause+time.Duration(rng.Int64N(int64(l.pause)+1)))
+	}
+	return nil
+}
+
+// pause is part of the load, no test waits by it.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// change is one business transaction on one account: some stall before they end, a sixth rolls back, a sixth rolls
+// back to a savepoint. While it holds the row it caches the old version: when the new one is committed, that has to go.
+func (l *load) change(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) (events int64, err error) {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback(ctx) //nolint:errcheck // after a commit it has nothing to do
+	s, key := l.s, rng.IntN(accounts)
+	var version int
+	if err := tx.QueryRow(ctx, s.table.SQL("SELECT version FROM outbox.account WHERE key = $1 FOR UPDATE"), key).Scan(&version); err != nil {
+		return 0, err
+	}
+	if s.cached {
+		_ = s.rdb.Set(ctx, s.prefix+strconv.Itoa(key), version, time.Hour).Err() // Redis may be what is broken
+	}
+	for range 1 + rng.IntN(3) {
+		if err := s.bump(ctx, tx, key); err != nil {
+			return 0, err
+		}
+		events++
+	}
+	if rng.IntN(6) == 0 {
+		err := pgx.BeginFunc(ctx, tx, func(nested pgx.Tx) error { // a savepoint
+			if err := s.bump(ctx, nested, key); err != nil {
+				return err
+			}
+			return errRollback
+		})
+		if err != errRollback {
+			return 0, err
+		}
+	}
+	if rng.IntN(5) == 0 {
+		if _, err := tx.Exec(ctx, "SELECT pg_sleep($1)", rng.Float64()*0.02); err != nil {
+			return 0, err
+		}
+	}
+	if rng.IntN(6) == 0 {
+		return 0, nil
+	}
+	return events, tx.Commit(ctx)
+}
+
+var errRollback = fmt.Errorf("roll back")
+
+func (s *scene) bump(ctx context.Context, tx pgx.Tx, key int) error {
+	var version int
+	if err := tx.QueryRow(ctx, s.table.SQL("UPDATE outbox.account SET version = version + 1 WHERE key = $1 RETURNING version"), key).Scan(&version); err != nil {
+		return err
+	}
+	_, err := s.table.Insert(ctx, tx, outbox.Event{Subject: fmt.Sprintf("%s.account.%d", s.stream, key), Key: strconv.Itoa(key),
+		Headers: map[string]string{"Version": strconv.Itoa(version)}})
+	return err
+}
+
+// backlog inserts events that nothing changes with, in one statement.
+func (s *scene) backlog(n int) {
+	s.t.Helper()
+	s.exec(`INSERT INTO outbox.event (subject, key, payload)
+		SELECT $1 || (g % 100), (g % 100)::text, convert_to(repeat('x', 100), 'UTF8') FROM generate_series(1, $2::int) g`, s.stream+".bulk.", n)
+}

@@ -1,0 +1,139 @@
+package faults
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/verify"
+)
+
+// Variables that make targets set.
+const (
+	sizeEnv = "OUTBOX_FAULTS" // full, or empty for the small size
+	seedEnv = "OUTBOX_SEED"   // of everything random; printed
+	docEnv  = "OUTBOX_FAULTS_DOC"
+)
+
+func TestMain(m *testing.M) {
+	defer outboxTool.remove()
+	devtest.Main(m)
+}
+
+func full() bool { return os.Getenv(sizeEnv) == "full" }
+
+// times is how often a fault is injected: small in `make test`.
+func times(small, large int) int {
+	if full() {
+		return large
+	}
+	return small
+}
+
+var seed = sync.OnceValue(func() uint64 {
+	if n, err := strconv.ParseUint(os.Getenv(seedEnv), 10, 64); err == nil {
+		return n
+	}
+	return rand.Uint64N(1_000_000)
+})
+
+// row is one line of the table.
+type row struct {
+	fault      string
+	began      time.Time
+	faults     int
+	recoveries []time.Duration
+	verdict    verify.Verdict
+	stale      int
+	note       string
+	took       time.Duration
+}
+
+// rows of the scenarios that ran, in order.
+var rows []row
+
+// scenario runs one, and adds its row when it is through.
+func scenario(t *testing.T, fault string, o options, run func(s *scene)) {
+	t.Helper()
+	s := newScene(t, o)
+	s.row.fault = fault
+	run(s)
+	s.row.took = time.Since(s.row.began)
+	if !t.Failed() {
+		rows = append(rows, s.row)
+		t.Log(s.row.line())
+	}
+}
+
+func (r *row) line() string {
+	v := r.verdict
+	result := fmt.Sprintf("%d lost, %d twice, %d reordered", v.Lost, v.Twice, v.Reordered)
+	if r.stale > 0 {
+		result += fmt.Sprintf(", %d stale", r.stale)
+	}
+	for _, more := range []struct {
+		n    int64
+		what string
+	}{{v.Parked, "parked"}, {v.Again, "published again at the end"}, {v.Foreign, "foreign"}} {
+		if more.n > 0 {
+			result += fmt.Sprintf(", %d %s", more.n, more.what)
+		}
+	}
+	if r.note != "" {
+		result += "; " + r.note
+	}
+	return fmt.Sprintf("| %s | %d | %d | %s | %s |", r.fault, r.faults, v.Committed, result, r.recovery())
+}
+
+func (r *row) recovery() string {
+	if len(r.recoveries) == 0 {
+		return ""
+	}
+	slices.Sort(r.recoveries)
+	median, most := r.recoveries[len(r.recoveries)/2], r.recoveries[len(r.recoveries)-1]
+	if len(r.recoveries) == 1 {
+		return short(most)
+	}
+	return short(median) + ", at most " + short(most)
+}
+
+func short(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
+
+const (
+	tableBegins = "<!-- table of make faults -->\n"
+	tableEnds   = "<!-- end of table -->\n"
+)
+
+// writeTable puts the rows into the document that OUTBOX_FAULTS_DOC names.
+func writeTable() error {
+	path := os.Getenv(docEnv)
+	if path == "" || len(rows) == 0 {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(text), tableBegins)
+	_, after, found := strings.Cut(rest, tableEnds)
+	if !ok || !found {
+		return fmt.Errorf("%s has no place for the table", path)
+	}
+	var b strings.Builder
+	injected, events := 0, int64(0)
+	b.WriteString("| fault | injected | events | result | time to recover (median, most) |\n|---|---|---|---|---|\n")
+	for i := range rows {
+		b.WriteString(rows[i].line() + "\n")
+		injected += rows[i].faults
+		events += rows[i].verdict.Committed
+	}
+	fmt.Fprintf(&b, "| all | %d | %d | seed %d | |\n", injected, events, seed())
+	return os.WriteFile(path, []byte(before+tableBegins+"\n"+b.String()+"\n"+tableEnds+after), 0o644)
+}
