@@ -66,24 +66,42 @@ type Adopted struct {
 	Settled int64 // the highest row id that came with the copy
 }
 
+// beginner is what a transaction can be begun on: *pgxpool.Pool, *pgx.Conn, pgx.Tx.
+type beginner interface {
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
 // Adopt makes an outbox that was restored from another cluster live on in this one. Writers wait until it is done: it reads
 // every id of the table once, some seconds for ten million. The sequences of the copy must not be behind its rows,
 // which holds for pg_dump. Nothing is done, and no error returned, where it lives here already.
-func (t *Table) Adopt(ctx context.Context, db interface {
-	Begin(ctx context.Context) (pgx.Tx, error)
-}, by string) (a Adopted, err error) {
+func (t *Table) Adopt(ctx context.Context, db beginner, by string) (a Adopted, err error) {
 	err = pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, t.q.AdoptLock); err != nil {
-			return err
-		}
-		h, err := t.Home(ctx, tx)
-		if err != nil || !h.Moved() {
-			return err
-		}
-		return tx.QueryRow(ctx, t.q.Adopt, h.Now.System, h.Now.Timeline, by).Scan(&a.Planned, &a.Settled)
+		a, err = t.adopt(ctx, tx, by)
+		return err
 	})
+	return a, err
+}
+
+// TryAdopt says what Adopt would do.
+func (t *Table) TryAdopt(ctx context.Context, db beginner, by string) (a Adopted, err error) {
+	tx, err := db.Begin(ctx)
 	if err != nil {
+		return Adopted{}, fmt.Errorf("adopt: %w", err)
+	}
+	defer tx.Rollback(ctx) //nolint:errcheck // the connection is gone then, and the transaction with it
+	return t.adopt(ctx, tx, by)
+}
+
+func (t *Table) adopt(ctx context.Context, tx pgx.Tx, by string) (a Adopted, err error) {
+	if _, err := tx.Exec(ctx, t.q.AdoptLock); err != nil {
 		return Adopted{}, fmt.Errorf("adopt: %w", t.migrated(err))
+	}
+	h, err := t.Home(ctx, tx)
+	if err != nil || !h.Moved() {
+		return Adopted{}, err
+	}
+	if err := tx.QueryRow(ctx, t.q.Adopt, h.Now.System, h.Now.Timeline, by).Scan(&a.Planned, &a.Settled); err != nil {
+		return Adopted{}, fmt.Errorf("adopt: %w", err)
 	}
 	return a, nil
 }

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+func adoptCommand() *cli.Command {
+	return &cli.Command{
+		Name: "adopt", Usage: "let an outbox that was restored into another PostgreSQL cluster go on here", UsageText: "outbox adopt --yes|--dry-run [flags]",
+		Description: `An outbox knows the cluster that planned it. Restored into another one (pg_dump, a logical copy), it is a copy, and
+no relay publishes from it: staging must not publish what production does. When this copy takes over for good and the
+original is off, adopt says so. What was committed and not planned is planned now, whatever its old transaction ids say.
+Writers wait meanwhile: the ids of the whole table are read once, some seconds for ten million.
+
+Examples:
+  outbox adopt --dry-run
+  outbox adopt --yes`,
+		Flags: append(settingFlags(""), outputFlag(),
+			&cli.BoolFlag{Name: "yes", Usage: "the original is off, and this copy takes over"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done"}),
+		Action: withSettings("", runAdopt),
+	}
+}
+
+// adoption is what adopt prints.
+type adoption struct {
+	Original int64 `json:"original_cluster"` // 0 for none
+	Cluster  int64 `json:"cluster"`
+	Adopted  bool  `json:"adopted"`
+	Planned  int64 `json:"planned"` // events that had no position
+	Settled  int64 `json:"settled"` // the highest row id that came with the copy
+}
+
+func runAdopt(c *cli.Context, s settings) error {
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	if c.Bool("yes") == c.Bool("dry-run") {
+		return usagef(c, "say --yes when the original is off and this copy takes over, or --dry-run to see what that would do")
+	}
+	table, pool, err := connectTable(c, s)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	home, err := table.Home(c.Context, pool)
+	if err != nil {
+		return err
+	}
+	out := adoption{Original: home.Last.System, Cluster: home.Now.System}
+	if home.Moved() {
+		adopt := table.Adopt
+		if c.Bool("dry-run") {
+			adopt = table.TryAdopt
+		}
+		done, err := adopt(c.Context, pool, c.Command.HelpName)
+		if err != nil {
+			return err
+		}
+		out.Adopted, out.Planned, out.Settled = !c.Bool("dry-run"), done.Planned, done.Settled
+	}
+	if asJSON {
+		return printJSON(c.App.Writer, out)
+	}
+	_, err = fmt.Fprintln(c.App.Writer, adoptionText(home, out))
+	return err
+}
+
+func adoptionText(home outbox.Home, out adoption) string {
+	switch {
+	case !home.Moved():
+		return "the outbox lives in this cluster already: nothing to adopt"
+	case out.Adopted:
+		return fmt.Sprintf("adopted from cluster %d: %d events had no position and are planned now; start outbox relay", out.Original, out.Planned)
+	}
+	return fmt.Sprintf("planned in cluster %d, restored into %d: %d events have no position and would be planned; run: outbox adopt --yes", out.Original, out.Cluster, out.Planned)
+}
