@@ -11,7 +11,7 @@ import (
 )
 
 // SessionIdle is how long a session may do nothing before PostgreSQL ends it; sql/queries/session.sql says so.
-const SessionIdle = 10 * time.Second
+const SessionIdle = 8 * time.Second
 
 // Session is the relay's one direct connection to PostgreSQL. It carries the leader lock, LISTEN, the lock that
 // stands for sleeping, and the plan, so that all of them end together. It must not pass a transaction pooler. One

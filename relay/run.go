@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -73,7 +74,7 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if leads {
+		if leads || crash.Forced("lead") {
 			break
 		}
 		if !said {
@@ -143,7 +144,9 @@ func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
 		}
 		r.stats.failed(err)
 		r.log.Warn("publishing paused", "wait", wait.Round(time.Millisecond), "err", err)
-		r.wait(ctx, wait)
+		if err := r.alive(ctx, s, func() error { r.wait(ctx, wait); return nil }); err != nil && ctx.Err() == nil {
+			return err
+		}
 		if err := r.ping(ctx, s); err != nil && ctx.Err() == nil {
 			return err
 		}

@@ -1,7 +1,8 @@
 //go:build crashpoints
 
 // Package crash names the points of the protocols at which a process may die. In a build with the tag crashpoints, which
-// only the fault tests make, the process kills itself at the one that OUTBOX_CRASH names; otherwise nothing happens.
+// only the fault tests make, the process kills itself at the one that OUTBOX_CRASH names, and takes what OUTBOX_FORCE names
+// for granted; otherwise nothing happens.
 package crash
 
 import (
@@ -33,3 +34,8 @@ func Point(point string) {
 		select {} // the signal is on its way
 	}
 }
+
+var forced = os.Getenv("OUTBOX_FORCE")
+
+// Forced says that a check is left out: lead, the lock of the leader.
+func Forced(check string) bool { return check == forced }

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -55,7 +56,7 @@ func (l *load) run(ctx context.Context, rng *rand.Rand) error {
 			work, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 			defer cancel()
 			if conn == nil {
-				if conn, err = pgx.Connect(work, l.s.pool.Config().ConnString()); err != nil {
+				if conn, err = pgx.Connect(work, cmp.Or(l.s.writers, l.s.pool.Config().ConnString())); err != nil {
 					return err
 				}
 			}
@@ -145,5 +146,5 @@ func (s *scene) bump(ctx context.Context, tx pgx.Tx, key int) error {
 func (s *scene) backlog(n int) {
 	s.t.Helper()
 	s.exec(`INSERT INTO outbox.event (subject, key, payload)
-		SELECT $1 || (g % 100), (g % 100)::text, convert_to(repeat('x', 100), 'UTF8') FROM generate_series(1, $2::int) g`, s.stream+".bulk.", n)
+		SELECT $1 || (g % 100), 'bulk' || (g % 100), convert_to(repeat('x', 100), 'UTF8') FROM generate_series(1, $2::int) g`, s.stream+".bulk.", n)
 }
