@@ -26,15 +26,15 @@ type place struct {
 // position at the end of the plan. A stream that ends before what was acknowledged has lost it: publishing goes on
 // from its end.
 func (r *Relay) resume(ctx context.Context) (*place, error) {
+	receipt, all, err := r.evidence(ctx) // before the stream, so that a base set after its end was read is refused
+	if err != nil {
+		return nil, err
+	}
 	t, err := r.ensureStream(ctx)
 	if err != nil {
 		return nil, err
 	}
 	r.stats.resumes.Add(1)
-	receipt, all, err := r.evidence(ctx)
-	if err != nil {
-		return nil, err
-	}
 	if r.cfg.Shared {
 		return r.resumeShared(t, receipt)
 	}

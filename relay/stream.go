@@ -21,6 +21,9 @@ const requestTimeout = 2 * time.Second
 // queryTimeout bounds one statement on the pool.
 const queryTimeout = 30 * time.Second
 
+// errAway says that there is no connection to the broker now.
+var errAway = errors.New("not connected to the broker")
+
 // target is the stream as a window needs it.
 type target struct {
 	stream     outbox.Stream
@@ -58,6 +61,9 @@ func (r *Relay) findStream(ctx context.Context) (*target, error) {
 }
 
 func (r *Relay) lookUp(ctx context.Context, missing func(context.Context, jetstream.JetStream) (jetstream.Stream, error)) (*target, error) {
+	if !r.nc.IsConnected() { // the client speaks of its buffer, which has no room for a server that is away
+		return nil, fmt.Errorf("find stream %s: %w", r.cfg.Stream, errAway)
+	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	js, err := jetstream.New(r.nc)

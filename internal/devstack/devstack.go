@@ -1,5 +1,7 @@
 // Package devstack starts the real servers that the demo and every test run
-// against: Postgres and Redis as child processes, NATS inside this process.
+// against: Postgres, PgBouncer and Redis as child processes, NATS inside this
+// process. For the failures of larger installations there are standbys of Postgres,
+// replicas of Redis, a NATS cluster and disks that fill up.
 //
 // Each server gets a folder of its own and a free port on 127.0.0.1, and can be
 // stopped and started again on the same port and data. Given a URL instead, it
@@ -16,6 +18,7 @@
 package devstack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +47,27 @@ const (
 	// portTries is how many ports a first start tries.
 	portTries = 5
 )
+
+// errNotYet is what a condition returns that simply does not hold yet.
+var errNotYet = errors.New("not yet")
+
+// await looks until cond returns nil, or returns its last error when ctx ends. The
+// text says what is awaited.
+func await(ctx context.Context, what string, cond func(context.Context) error) error {
+	pause := time.NewTicker(readyPoll)
+	defer pause.Stop()
+	for {
+		err := cond(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("await %s: %w, last look: %w", what, context.Cause(ctx), err)
+		case <-pause.C:
+		}
+	}
+}
 
 // say writes one line about a decision to log, which may be nil.
 func say(log io.Writer, format string, args ...any) {

@@ -21,6 +21,11 @@ for signal in INT QUIT KILL; do
     done
 done
 
+# See SmallTablespace. Only root has any.
+for mount in "$dir"/mount-*; do
+    if [ -d "$mount" ]; then umount -l -- "$mount" 2>/dev/null; fi
+done
+
 # Grandchildren may still be writing for a moment.
 tries=0
 until rm -rf -- "$dir" 2>/dev/null && [ ! -e "$dir" ]; do

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs what the tests and the demo need and this machine lacks: a Postgres
-# server with its tools, and redis-server. Does nothing if both are found.
+# server with its tools, redis-server and pgbouncer. Does nothing if all are found.
 #
 # On Debian and Ubuntu it uses apt, as root or through sudo without a password, and
 # makes no service of them: no cluster is created, nothing is started, now or at
 # boot. Elsewhere it prints the command to run and exits with 69.
 set -eu
 
-# These two look where devstack looks (programs.go).
+# These look where devstack looks (programs.go).
 has_postgres() {
     if [ -n "${OUTBOX_PG_BIN:-}" ]; then
         set -- "$OUTBOX_PG_BIN"
@@ -37,12 +37,25 @@ has_redis() {
     return 1
 }
 
+has_pgbouncer() {
+    if [ -n "${OUTBOX_PGBOUNCER_BIN:-}" ]; then
+        set -- "$OUTBOX_PGBOUNCER_BIN" "$OUTBOX_PGBOUNCER_BIN/pgbouncer"
+    else
+        set -- "$(command -v pgbouncer || echo /nowhere)" /usr/sbin/pgbouncer /opt/homebrew/bin/pgbouncer \
+            /opt/homebrew/opt/pgbouncer/bin/pgbouncer /usr/local/opt/pgbouncer/bin/pgbouncer
+    fi
+    for program in "$@"; do
+        if [ -f "$program" ] && [ -x "$program" ]; then return 0; fi
+    done
+    return 1
+}
+
 give_up() {
     cat >&2 <<END
 $1
-  Debian, Ubuntu  sudo apt-get install -y postgresql redis-server
-  Fedora          sudo dnf install -y postgresql-server postgresql-contrib redis
-  macOS           brew install postgresql@17 redis
+  Debian, Ubuntu  sudo apt-get install -y postgresql redis-server pgbouncer
+  Fedora          sudo dnf install -y postgresql-server postgresql-contrib redis pgbouncer
+  macOS           brew install postgresql@17 redis pgbouncer
 END
     exit 69
 }
@@ -97,6 +110,10 @@ if ! has_redis; then
     if [ -n "${OUTBOX_REDIS_BIN:-}" ]; then give_up "OUTBOX_REDIS_BIN=$OUTBOX_REDIS_BIN is no redis-server: correct or unset it, or install:"; fi
     missing="${missing:+$missing }redis-server"
 fi
+if ! has_pgbouncer; then
+    if [ -n "${OUTBOX_PGBOUNCER_BIN:-}" ]; then give_up "OUTBOX_PGBOUNCER_BIN=$OUTBOX_PGBOUNCER_BIN is no pgbouncer: correct or unset it, or install:"; fi
+    missing="${missing:+$missing }pgbouncer"
+fi
 if [ -z "$missing" ]; then exit 0; fi
 
 if ! command -v apt-get >/dev/null; then give_up "Not found: $missing. Install:"; fi
@@ -105,11 +122,13 @@ if ! as_root true 2>/dev/null; then give_up "Not found: $missing, and neither ro
 echo "installing: $missing"
 forbid_services
 case $missing in *postgresql*) forbid_cluster ;; esac
-# shellcheck disable=SC2086 # two words
+# shellcheck disable=SC2086 # several words
 install $missing
-case $missing in
-*redis-server*)
-    if command -v systemctl >/dev/null; then as_root systemctl --quiet disable redis-server.service; fi
-    ;;
-esac
-has_postgres && has_redis
+for service in redis-server pgbouncer; do
+    case " $missing " in
+    *" $service "*)
+        if command -v systemctl >/dev/null; then as_root systemctl --quiet disable "$service.service"; fi
+        ;;
+    esac
+done
+has_postgres && has_redis && has_pgbouncer

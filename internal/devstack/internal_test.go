@@ -15,18 +15,23 @@ import (
 func TestMissingPrograms(t *testing.T) {
 	nothing := t.TempDir()
 	t.Setenv("PATH", nothing)
-	for _, list := range []*[]string{&postgresDebian, &postgresMac, &redisMac} {
+	for _, list := range []*[]string{&postgresDebian, &postgresMac, &redisMac, &bouncerDirs} {
 		saved := *list
 		t.Cleanup(func() { *list = saved })
 		*list = []string{filepath.Join(nothing, "*")}
 	}
 	starts := map[string]func() error{
-		"postgres":     func() error { _, err := StartPostgres(t.Context(), PostgresConfig{}); return err },
+		"postgres": func() error { _, err := StartPostgres(t.Context(), PostgresConfig{}); return err },
+		"pgbouncer": func() error {
+			_, err := StartPgBouncer(t.Context(), PgBouncerConfig{Postgres: &Postgres{}})
+			return err
+		},
 		"redis-server": func() error { _, err := StartRedis(t.Context(), RedisConfig{}); return err },
 	}
 	for _, set := range []string{"", nothing} {
 		t.Setenv(postgresEnv, set)
 		t.Setenv(redisEnv, set)
+		t.Setenv(bouncerEnv, set)
 		for program, start := range starts {
 			err := start()
 			if !errors.Is(err, ErrMissing) {
@@ -76,6 +81,11 @@ func TestFindPrograms(t *testing.T) {
 		if path, err := findRedis(); err != nil || path != filepath.Join(root, "redis-server") {
 			t.Errorf("redis from %s: %s, %v", set, path, err)
 		}
+	}
+	program("pgbouncer")
+	t.Setenv(bouncerEnv, root)
+	if path, err := findBouncer(); err != nil || path != filepath.Join(root, "pgbouncer") {
+		t.Errorf("pgbouncer from the environment: %s, %v", path, err)
 	}
 	for dir, want := range map[string]int{
 		"/usr/lib/postgresql/9.6/bin":               9,

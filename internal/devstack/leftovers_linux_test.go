@@ -2,6 +2,7 @@ package devstack_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,6 +34,9 @@ func TestNothingIsLeft(t *testing.T) {
 			f.wait()
 			devtest.Eventually(t, within, "no process left", f.noProcess)
 			devtest.Eventually(t, within, "no folder left", func() error { return empty(f.dir) })
+			if mounts, err := os.ReadFile("/proc/mounts"); err != nil || strings.Contains(string(mounts), f.dir) {
+				t.Errorf("something is still mounted below %s: %v", f.dir, err)
+			}
 		})
 	}
 }
@@ -49,12 +53,18 @@ func TestKernelStopsServers(t *testing.T) {
 			guardians++
 		}
 	}
-	if guardians != 3 {
+	if guardians != 4 {
 		t.Errorf("%d guardians, want one for each server", guardians)
 	}
 	f.signal(f.cmd.Process.Pid, syscall.SIGKILL)
 	f.wait()
 	devtest.Eventually(t, within, "no process left", f.noProcess)
+	mounts, _ := filepath.Glob(filepath.Join(f.dir, "*", "mount-*")) // for the test's cleanup; a well-formed pattern
+	for _, mount := range mounts {
+		if err := syscall.Unmount(mount, 0); err != nil && !errors.Is(err, syscall.EINVAL) {
+			t.Error(err)
+		}
+	}
 }
 
 // A server belongs to the process, not to the thread that happened to start it.
@@ -116,7 +126,7 @@ func startFamily(t *testing.T, end string) *family {
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
 		t.Fatalf("child: %q, %v", line, err)
 	}
-	if found := f.processes(); len(found) < 5 { // postgres, redis, three guardians
+	if found := f.processes(); len(found) < 7 { // postgres, pgbouncer, redis, four guardians
 		t.Fatalf("the test sees too few processes in %s: %v", f.dir, found)
 	}
 	return f

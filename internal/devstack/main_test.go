@@ -2,6 +2,7 @@ package devstack_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -12,8 +13,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// childEnv makes this test binary a program that starts all three servers in a
-// folder and then meets one of the ends below: "END FOLDER".
+// childEnv makes this test binary a program that starts a server of each kind, and a
+// small tablespace if it may, in a folder and then meets one of the ends below: "END FOLDER".
 const childEnv = "DEVSTACK_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -26,7 +27,16 @@ func TestMain(m *testing.M) {
 
 func child(end, dir string) {
 	ctx := context.Background()
-	_, err := devstack.StartPostgres(ctx, devstack.PostgresConfig{Dir: dir})
+	p, err := devstack.StartPostgres(ctx, devstack.PostgresConfig{Dir: dir})
+	if err == nil {
+		_, err = devstack.StartPgBouncer(ctx, devstack.PgBouncerConfig{Dir: dir, Postgres: p})
+	}
+	if err == nil {
+		err = p.SmallTablespace(ctx, "small", 1<<20)
+	}
+	if errors.Is(err, devstack.ErrNoMount) {
+		err = nil
+	}
 	if err == nil {
 		_, err = devstack.StartNATS(devstack.NATSConfig{Dir: dir})
 	}

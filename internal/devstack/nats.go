@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -27,16 +26,25 @@ type NATSConfig struct {
 	SyncAlways bool
 	// MaxPayload is the largest message in bytes. Defaults to the server's 1 MiB.
 	MaxPayload int32
+	// ConfigFile is a configuration file of nats-server, for what has no field here:
+	// accounts, users and their permissions, TLS, limits. It is read at each Start.
+	// Address, port and store are ours whatever it says, JetStream is on, and the
+	// server's log goes nowhere; SyncAlways and MaxPayload win if they are set. URL
+	// names no user, and stays nats:// with TLS. Defaults to none.
+	ConfigFile string
 }
 
 // NATS is a NATS server with JetStream and a file store, in this process. Its
 // methods are safe for concurrent use.
 type NATS struct {
 	url   string
-	opts  *server.Options // nil if the server was given
+	cfg   NATSConfig
+	dir   string // own folder, the store; "" if the server was given
 	guard *guardian
+	join  func(*server.Options) // nil if it runs alone; see NATSCluster
 
 	mu      sync.Mutex
+	port    int            // fixed by the first start that works
 	running *server.Server // nil when stopped
 	closed  bool
 }
@@ -66,6 +74,20 @@ func useNATS(cfg NATSConfig) (*NATS, error) {
 }
 
 func startNATS(cfg NATSConfig) (*NATS, error) {
+	n, err := newNATS(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.startAnywhere(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	n.url = "nats://" + address(n.port)
+	say(cfg.Log, "nats: using nats-server %s in this process, %s, store %s", server.VERSION, address(n.port), n.dir)
+	return n, nil
+}
+
+// newNATS makes the folder of a server, and its guardian.
+func newNATS(cfg NATSConfig) (*NATS, error) {
 	dir, err := newFolder(cfg.Dir, "nats", nil)
 	if err != nil {
 		return nil, err
@@ -74,20 +96,7 @@ func startNATS(cfg NATSConfig) (*NATS, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	n := &NATS{guard: guard, opts: &server.Options{
-		Host:       "127.0.0.1",
-		JetStream:  true,
-		StoreDir:   dir,
-		SyncAlways: cfg.SyncAlways,
-		MaxPayload: cfg.MaxPayload,
-		NoSigs:     true,
-	}}
-	if err := n.startAnywhere(); err != nil {
-		return nil, errors.Join(err, n.Close())
-	}
-	n.url = "nats://" + address(n.opts.Port)
-	say(cfg.Log, "nats: using nats-server %s in this process, %s, store %s", server.VERSION, address(n.opts.Port), dir)
-	return n, nil
+	return &NATS{cfg: cfg, dir: dir, guard: guard}, nil
 }
 
 // startAnywhere starts the server on a free port; see process.startAnywhere.
@@ -97,7 +106,7 @@ func (n *NATS) startAnywhere() error {
 		if err != nil {
 			return err
 		}
-		n.opts.Port = port
+		n.port = port
 		err = n.run()
 		if err == nil || try == portTries || portFree(port) == nil {
 			return err
@@ -115,7 +124,11 @@ func (n *NATS) run() error {
 	if n.running != nil {
 		return errors.New("already running")
 	}
-	s, err := server.NewServer(n.opts.Clone())
+	opts, err := n.options()
+	if err != nil {
+		return err
+	}
+	s, err := server.NewServer(opts)
 	if err != nil {
 		return err
 	}
@@ -134,22 +147,46 @@ func (n *NATS) run() error {
 	return fmt.Errorf("not ready after %s", startTimeout)
 }
 
+// options reads what the next server shall be.
+func (n *NATS) options() (*server.Options, error) {
+	opts := &server.Options{}
+	if n.cfg.ConfigFile != "" {
+		var err error
+		if opts, err = server.ProcessConfigFile(n.cfg.ConfigFile); err != nil {
+			return nil, err // names the file and the line
+		}
+	}
+	opts.Host, opts.Port, opts.StoreDir = "127.0.0.1", n.port, n.dir
+	opts.JetStream, opts.NoSigs = true, true
+	opts.SyncAlways = opts.SyncAlways || n.cfg.SyncAlways
+	if n.cfg.MaxPayload != 0 {
+		opts.MaxPayload = n.cfg.MaxPayload
+	}
+	if n.join != nil {
+		n.join(opts)
+	}
+	return opts, nil
+}
+
+// server returns the server that runs now, or nil.
+func (n *NATS) server() *server.Server {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.running
+}
+
 // URL returns nats://127.0.0.1:port, or the URL given.
 func (n *NATS) URL() string { return n.url }
 
 // StoreDir returns the folder that holds the server's jetstream folder, or "" if
 // the server was given.
-func (n *NATS) StoreDir() string {
-	if n.opts == nil {
-		return ""
-	}
-	return n.opts.StoreDir
-}
+func (n *NATS) StoreDir() string { return n.dir }
 
-// Stop shuts the server down and returns when it is gone; streams stay on disk. It
-// is no error if it is already stopped.
+// Stop shuts the server down and returns when it is gone: clients are cut off
+// without notice, streams are written to disk and stay there. A server in this
+// process cannot crash. It is no error if it is already stopped.
 func (n *NATS) Stop() error {
-	if n.opts == nil {
+	if n.dir == "" {
 		return fmt.Errorf("stop nats: %w", ErrNotOurs)
 	}
 	n.mu.Lock()
@@ -169,7 +206,7 @@ func (n *NATS) stopLocked() {
 // Start starts the server again after Stop, on the same port and store.
 func (n *NATS) Start() error {
 	err := ErrNotOurs
-	if n.opts != nil {
+	if n.dir != "" {
 		err = n.run()
 	}
 	if err != nil {
@@ -181,7 +218,7 @@ func (n *NATS) Start() error {
 // Close stops the server and removes its folder. It is idempotent, and leaves
 // alone a server that was given.
 func (n *NATS) Close() error {
-	if n.opts == nil {
+	if n.dir == "" {
 		return nil
 	}
 	n.mu.Lock()
@@ -191,36 +228,8 @@ func (n *NATS) Close() error {
 	}
 	n.closed = true
 	n.stopLocked()
-	if err := errors.Join(os.RemoveAll(n.opts.StoreDir), n.guard.release()); err != nil {
+	if err := errors.Join(os.RemoveAll(n.dir), n.guard.release()); err != nil {
 		return fmt.Errorf("close nats: %w", err)
 	}
 	return nil
 }
-
-// natsLog keeps why the server could not start and drops the rest. The server's
-// own loggers would exit this process instead.
-type natsLog struct {
-	mu     sync.Mutex
-	fatals []string
-}
-
-func (l *natsLog) Fatalf(format string, v ...any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.fatals = append(l.fatals, fmt.Sprintf(format, v...))
-}
-
-func (l *natsLog) fatal() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.fatals) == 0 {
-		return nil
-	}
-	return errors.New(strings.Join(l.fatals, "; "))
-}
-
-func (*natsLog) Noticef(string, ...any) {}
-func (*natsLog) Warnf(string, ...any)   {}
-func (*natsLog) Errorf(string, ...any)  {}
-func (*natsLog) Debugf(string, ...any)  {}
-func (*natsLog) Tracef(string, ...any)  {}

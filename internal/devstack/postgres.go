@@ -4,44 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
 )
-
-// PostgresConfig says which Postgres to start. The zero value starts one that is
-// fast and forgets when the machine (not merely Postgres) crashes.
-type PostgresConfig struct {
-	// URL of a running server (postgres://…) to use instead of starting one. The
-	// other fields but Log are then ignored.
-	URL string
-	// Fsync makes commits survive a crash of the machine, as in production. Off,
-	// commits still survive Kill. Defaults to false; the demo and bench set it.
-	Fsync bool
-	// Settings are further "-c name=value" settings; they win over our own.
-	Settings map[string]string
-	// Dir is the parent of the server's own folder. Started by root, Postgres
-	// runs as user postgres or nobody, who must be able to enter Dir. Defaults to
-	// a temporary folder where that is so.
-	Dir string
-	// Log receives one line that says what was started, where and as whom.
-	// Defaults to nowhere.
-	Log io.Writer
-}
 
 // Postgres is a Postgres server. Its methods are safe for concurrent use.
 type Postgres struct {
 	url    *url.URL
 	binDir string   // "" if the server was given and no programs were found
 	proc   *process // nil if the server was given
+	cfg    PostgresConfig
+
+	primary  *Postgres   // nil unless Standby made it
+	detached atomic.Bool // starts without its primary; see Detach
 }
 
 // StartPostgres starts a server and returns when it accepts connections, or checks
@@ -74,84 +56,83 @@ func usePostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	defer conn.Close(ctx)
 	binDir, _ := findPostgres() // Bin says so if it is missed
 	say(cfg.Log, "postgres: using the given server %s", given.Redacted())
-	return &Postgres{url: given, binDir: binDir}, nil
+	return &Postgres{url: given, binDir: binDir, cfg: cfg}, nil
 }
 
-func startPostgres(ctx context.Context, cfg PostgresConfig) (_ *Postgres, err error) {
-	binDir, err := findPostgres()
-	if err != nil {
+// startPostgres starts a server on an empty database.
+func startPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	return launchPostgres(ctx, &Postgres{cfg: cfg}, func(p *Postgres) error {
+		err := p.proc.run(ctx, filepath.Join(p.binDir, "initdb"), "-D", p.DataDir(), "-A", "trust", "-U", "postgres",
+			"--no-sync", "-E", "UTF8", "--locale=C")
+		if err != nil {
+			return err
+		}
+		return p.cfg.writeAccess(p.DataDir(), p.proc.user)
+	})
+}
+
+// launchPostgres starts a server in a folder of its own, on the data that fill
+// puts there. Nothing is left if it returns an error.
+func launchPostgres(ctx context.Context, p *Postgres, fill func(*Postgres) error) (_ *Postgres, err error) {
+	if p.binDir, err = findPostgres(); err != nil {
 		return nil, err
 	}
 	account, err := serverUser()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := newFolder(cfg.Dir, "postgres", account)
+	dir, err := newFolder(p.cfg.Dir, "postgres", account)
 	if err != nil {
 		return nil, err
 	}
-	data := filepath.Join(dir, "data")
-	proc := &process{
+	p.proc = &process{
 		name:  "postgres",
 		dir:   dir,
 		user:  account,
 		abort: syscall.SIGQUIT, // SIGKILL would orphan the backends and leave shared memory
-		argv: func(port int) []string {
-			return append([]string{filepath.Join(binDir, "postgres"), "-D", data}, cfg.settings(port)...)
-		},
+		argv:  p.argv,
 		ready: func(ctx context.Context, port, _ int) error {
 			answered, err := dataDirectory(ctx, postgresURL(port).String())
-			if err == nil && answered != data {
+			if err == nil && answered != p.DataDir() {
 				err = fmt.Errorf("port %d is taken by the server of %s", port, answered)
 			}
 			return err
 		},
 	}
-	if err := proc.open(); err != nil {
+	if err := p.proc.open(); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, proc.close())
+			err = errors.Join(err, p.proc.close())
 		}
 	}()
-	err = proc.run(ctx, filepath.Join(binDir, "initdb"), "-D", data, "-A", "trust", "-U", "postgres",
-		"--no-sync", "-E", "UTF8", "--locale=C")
-	if err != nil {
+	if err := fill(p); err != nil {
 		return nil, err
 	}
-	if err := proc.startAnywhere(ctx); err != nil {
+	if err := p.proc.startAnywhere(ctx); err != nil {
 		return nil, err
 	}
+	p.url = postgresURL(p.proc.port)
 	uid := os.Geteuid()
 	if account != nil {
 		uid = int(account.Uid)
 	}
-	say(cfg.Log, "postgres: using %s as uid %d, %s, data %s", binDir, uid, address(proc.port), data)
-	return &Postgres{url: postgresURL(proc.port), binDir: binDir, proc: proc}, nil
+	say(p.cfg.Log, "postgres: using %s as uid %d, %s, data %s", p.binDir, uid, address(p.proc.port), p.DataDir())
+	return p, nil
 }
 
-// settings returns the command line after the data folder.
-func (cfg PostgresConfig) settings(port int) []string {
-	settings := map[string]string{
-		"listen_addresses":          "127.0.0.1",
-		"port":                      strconv.Itoa(port),
-		"unix_socket_directories":   "", // none: no path too long, no folder of root's
-		"max_connections":           "200",
-		"max_prepared_transactions": "50",
-		"shared_buffers":            "64MB",
+// argv returns the command line of the server for a port.
+func (p *Postgres) argv(port int) []string {
+	argv := append(p.cfg.limit(), filepath.Join(p.binDir, "postgres"), "-D", p.DataDir())
+	argv = append(argv, p.cfg.settings(port)...)
+	if p.detached.Load() {
+		argv = append(argv, "-c", "primary_conninfo=")
 	}
-	if !cfg.Fsync {
-		// Not synchronous_commit: without it, Kill would lose commits.
-		settings["fsync"] = "off"
-		settings["full_page_writes"] = "off"
-	}
-	maps.Copy(settings, cfg.Settings)
-	var args []string
-	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		args = append(args, "-c", name+"="+settings[name])
-	}
-	return args
+	return argv
 }
 
 func postgresURL(port int) *url.URL {

@@ -152,7 +152,7 @@ func TestPostgresGiven(t *testing.T) {
 func TestPostgresBin(t *testing.T) {
 	t.Parallel()
 	p := devtest.Postgres(t)
-	for _, name := range []string{"psql", "pgbench", "pg_basebackup"} {
+	for _, name := range []string{"psql", "pgbench", "pg_basebackup", "pg_dump", "pg_restore"} {
 		path, err := p.Bin(name)
 		if err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +25,8 @@ type process struct {
 	user  *syscall.Credential // nil: as we are
 	abort syscall.Signal      // ends it at once
 	argv  func(port int) []string
+	// configure writes what the program reads about its port; nil: nothing.
+	configure func(port int) error
 	// ready returns nil when the server with this port and pid answers, and an
 	// error when nobody does or another server.
 	ready func(ctx context.Context, port, pid int) error
@@ -74,6 +77,11 @@ func (p *process) start(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	if p.configure != nil {
+		if err := p.configure(p.port); err != nil {
+			return fmt.Errorf("write configuration: %w", err)
+		}
+	}
 	c, err := p.spawn(p.argv(p.port))
 	if err != nil {
 		return err
@@ -171,7 +179,7 @@ func (p *process) close() error {
 		return nil
 	}
 	p.closed = true
-	return errors.Join(p.stopLocked(p.abort), os.RemoveAll(p.dir), p.guard.release())
+	return errors.Join(p.stopLocked(p.abort), unmountAll(p.dir), os.RemoveAll(p.dir), p.guard.release())
 }
 
 func (p *process) logFile() string { return filepath.Join(p.dir, p.name+".log") }
@@ -200,6 +208,21 @@ func freePort() (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("find a free port: %w", err)
+}
+
+// freePorts finds n ports, all different.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for len(ports) < n {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
+	}
+	return ports, nil
 }
 
 // portFree returns nil if a server could listen on port now.

@@ -9,13 +9,15 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Where server programs are looked for, in this order; install.sh does the same.
 // The environment variable must be right if it is set: we do not look further.
 const (
-	postgresEnv = "OUTBOX_PG_BIN"    // the folder that holds postgres and initdb
-	redisEnv    = "OUTBOX_REDIS_BIN" // redis-server itself, or its folder
+	postgresEnv = "OUTBOX_PG_BIN"        // the folder that holds postgres and initdb
+	redisEnv    = "OUTBOX_REDIS_BIN"     // redis-server itself, or its folder
+	bouncerEnv  = "OUTBOX_PGBOUNCER_BIN" // pgbouncer itself, or its folder
 )
 
 var (
@@ -27,7 +29,8 @@ var (
 		"/usr/local/opt/postgresql/bin",
 		"/Applications/Postgres.app/Contents/Versions/*/bin",
 	}
-	redisMac = []string{"/opt/homebrew/bin", "/opt/homebrew/opt/redis/bin", "/usr/local/opt/redis/bin"}
+	bouncerDirs = []string{"/usr/sbin", "/opt/homebrew/bin", "/opt/homebrew/opt/pgbouncer/bin", "/usr/local/opt/pgbouncer/bin"}
+	redisMac    = []string{"/opt/homebrew/bin", "/opt/homebrew/opt/redis/bin", "/usr/local/opt/redis/bin"}
 )
 
 const (
@@ -39,6 +42,10 @@ const (
   Debian, Ubuntu  apt-get install -y redis-server
   Fedora          dnf install -y redis
   macOS           brew install redis`
+	bouncerHint = `install it with "make deps", or
+  Debian, Ubuntu  apt-get install -y pgbouncer (which starts a service)
+  Fedora          dnf install -y pgbouncer
+  macOS           brew install pgbouncer`
 )
 
 // findPostgres returns the folder that holds postgres and initdb.
@@ -66,26 +73,34 @@ func findPostgres() (string, error) {
 }
 
 // findRedis returns the path of redis-server.
-func findRedis() (string, error) {
-	if path := os.Getenv(redisEnv); path != "" {
-		if holds(path, "redis-server") {
-			path = filepath.Join(path, "redis-server")
+func findRedis() (string, error) { return findProgram("redis-server", redisEnv, redisMac, redisHint) }
+
+// findBouncer returns the path of pgbouncer.
+func findBouncer() (string, error) {
+	return findProgram("pgbouncer", bouncerEnv, bouncerDirs, bouncerHint)
+}
+
+// findProgram returns the path of a program: what the environment variable names, or
+// the first in PATH and then dirs.
+func findProgram(name, env string, dirs []string, hint string) (string, error) {
+	if path := os.Getenv(env); path != "" {
+		if holds(path, name) {
+			path = filepath.Join(path, name)
 		}
 		if !executable(path) {
-			return "", fmt.Errorf("%w: %s=%s is no redis-server; correct or unset it, or %s",
-				ErrMissing, redisEnv, path, redisHint)
+			return "", fmt.Errorf("%w: %s=%s is no %s; correct or unset it, or %s", ErrMissing, env, path, name, hint)
 		}
 		return path, nil
 	}
-	if path, err := exec.LookPath("redis-server"); err == nil {
+	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
 	}
-	for _, dir := range redisMac {
-		if holds(dir, "redis-server") {
-			return filepath.Join(dir, "redis-server"), nil
+	for _, dir := range dirs {
+		if holds(dir, name) {
+			return filepath.Join(dir, name), nil
 		}
 	}
-	return "", fmt.Errorf("%w: no redis-server in $%s, PATH or Homebrew; %s", ErrMissing, redisEnv, redisHint)
+	return "", fmt.Errorf("%w: no %s in $%s, PATH or %s; %s", ErrMissing, name, env, strings.Join(dirs, ", "), hint)
 }
 
 var versionInPath = regexp.MustCompile(`(\d+)[^/]*/bin$`)

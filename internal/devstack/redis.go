@@ -1,36 +1,22 @@
 package devstack
 
 import (
-	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"strconv"
-	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisConfig says which Redis to start. The zero value will do.
-type RedisConfig struct {
-	// URL of a running server (redis://…) to use instead of starting one. The
-	// other fields but Log are then ignored.
-	URL string
-	// Dir is the parent of the server's own folder. Defaults to the temporary folder.
-	Dir string
-	// Log receives one line that says what was started and where. Defaults to nowhere.
-	Log io.Writer
-}
-
 // Redis is a Redis server that keeps nothing on disk: it is empty after each
 // start. Its methods are safe for concurrent use.
 type Redis struct {
-	url  string
-	proc *process // nil if the server was given
+	url    string
+	proc   *process // nil if the server was given
+	cfg    RedisConfig
+	master atomic.Pointer[Redis] // whom it follows, from the next start at the latest; nil: none
 }
 
 // StartRedis starts a server and returns when it answers, or checks that the one
@@ -66,81 +52,74 @@ func useRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 }
 
 func startRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
+	if err := cfg.TLS.check(); err != nil {
+		return nil, err
+	}
+	return launchRedis(ctx, &Redis{cfg: cfg})
+}
+
+// launchRedis starts a server in a folder of its own. Nothing is left if it returns
+// an error.
+func launchRedis(ctx context.Context, r *Redis) (*Redis, error) {
 	program, err := findRedis()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := newFolder(cfg.Dir, "redis", nil)
+	dir, err := newFolder(r.cfg.Dir, "redis", nil)
 	if err != nil {
 		return nil, err
 	}
-	proc := &process{
+	r.proc = &process{
 		name:  "redis",
 		dir:   dir,
 		abort: syscall.SIGKILL,
 		argv: func(port int) []string {
-			return []string{program, "--port", strconv.Itoa(port), "--bind", "127.0.0.1",
-				"--save", "", "--appendonly", "no", "--dir", dir}
+			return append([]string{program, "--dir", dir}, r.cfg.argv(port, r.master.Load())...)
 		},
 		ready: func(ctx context.Context, port, pid int) error {
-			answered, err := serverPID(ctx, address(port))
+			answered, err := r.cfg.serverPID(ctx, address(port))
 			if err == nil && answered != pid {
 				err = fmt.Errorf("port %d is taken by process %d", port, answered)
 			}
 			return err
 		},
 	}
-	if err := proc.open(); err != nil {
+	if err := r.proc.open(); err != nil {
 		return nil, err
 	}
-	if err := proc.startAnywhere(ctx); err != nil {
-		return nil, errors.Join(err, proc.close())
+	if err := r.proc.startAnywhere(ctx); err != nil {
+		return nil, errors.Join(err, r.proc.close())
 	}
-	say(cfg.Log, "redis: using %s, %s", program, address(proc.port))
-	return &Redis{url: "redis://" + address(proc.port) + "/0", proc: proc}, nil
+	r.url = r.cfg.url(r.proc.port)
+	say(r.cfg.Log, "redis: using %s, %s", program, address(r.proc.port))
+	return r, nil
 }
 
-// serverPID asks a Redis server for its process id: what tells our server from
-// another on the same port. It speaks the protocol itself, since a client logs each
-// refused connection, and a starting server refuses some.
-func serverPID(ctx context.Context, addr string) (int, error) {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if _, err := io.WriteString(conn, "INFO server\r\nQUIT\r\n"); err != nil {
-		return 0, err
-	}
-	lines := bufio.NewScanner(conn)
-	for lines.Scan() {
-		if pid, ok := strings.CutPrefix(lines.Text(), "process_id:"); ok {
-			return strconv.Atoi(pid)
-		}
-	}
-	return 0, fmt.Errorf("INFO names no process_id: %w", cmp.Or(lines.Err(), io.EOF))
-}
-
-// URL returns redis://127.0.0.1:port/0, or the URL given.
+// URL returns redis://127.0.0.1:port/0, with the password of the default user if it
+// has one and rediss if there is TLS, or the URL given.
 func (r *Redis) URL() string { return r.url }
 
-// Stop stops the server and returns when it is gone; what it held is lost. It is
-// no error if it is already stopped.
-func (r *Redis) Stop() error {
+// Stop stops the server in order and returns when it is gone; what it held is lost,
+// apart from what replicas hold. It is no error if it is already stopped.
+func (r *Redis) Stop() error { return r.stop("stop", syscall.SIGTERM) }
+
+// Kill ends the server by SIGKILL and returns when it is gone; what it had not sent
+// to its replicas is lost. It is no error if it is already stopped.
+func (r *Redis) Kill() error { return r.stop("kill", syscall.SIGKILL) }
+
+func (r *Redis) stop(verb string, signal syscall.Signal) error {
 	err := ErrNotOurs
 	if r.proc != nil {
-		err = r.proc.stop(syscall.SIGTERM)
+		err = r.proc.stop(signal)
 	}
 	if err != nil {
-		return fmt.Errorf("stop redis: %w", err)
+		return fmt.Errorf("%s redis: %w", verb, err)
 	}
 	return nil
 }
 
-// Start starts the server again after Stop, empty, on the same port. The context
-// bounds the start (60 s at most).
+// Start starts the server again after Stop or Kill, empty, on the same port, as the
+// master or the replica that it was. The context bounds the start (60 s at most).
 func (r *Redis) Start(ctx context.Context) error {
 	err := ErrNotOurs
 	if r.proc != nil {

@@ -110,3 +110,9 @@ func own[S io.Closer](t testing.TB, server S, err error) S {
 	})
 	return server
 }
+
+// last returns the last configuration, or the zero one.
+func last[C any](given []C) C {
+	var zero C
+	return append([]C{zero}, given...)[len(given)]
+}

@@ -23,11 +23,19 @@ func NATS(t testing.TB) *devstack.NATS {
 	})
 }
 
-// OwnNATS starts a server for this test alone.
-func OwnNATS(t testing.TB) *devstack.NATS {
+// OwnNATS starts a server for this test alone, as the last cfg says or as the zero
+// one does.
+func OwnNATS(t testing.TB, cfg ...devstack.NATSConfig) *devstack.NATS {
 	t.Helper()
-	server, err := devstack.StartNATS(devstack.NATSConfig{})
+	server, err := devstack.StartNATS(last(cfg))
 	return own(t, server, err)
+}
+
+// OwnNATSCluster starts a cluster of three nodes for this test alone.
+func OwnNATSCluster(t testing.TB) *devstack.NATSCluster {
+	t.Helper()
+	cluster, err := devstack.StartNATSCluster(devstack.NATSClusterConfig{})
+	return own(t, cluster, err)
 }
 
 // Conn returns a new connection to [NATS], closed when the test ends.

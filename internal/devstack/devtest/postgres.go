@@ -39,6 +39,20 @@ func OwnPostgres(t testing.TB, cfg devstack.PostgresConfig) *devstack.Postgres {
 	return own(t, server, err)
 }
 
+// OwnStandby starts a hot standby of primary for this test alone.
+func OwnStandby(t testing.TB, primary *devstack.Postgres) *devstack.Postgres {
+	t.Helper()
+	server, err := primary.Standby(t.Context())
+	return own(t, server, err)
+}
+
+// OwnPgBouncer starts a connection pooler for this test alone.
+func OwnPgBouncer(t testing.TB, cfg devstack.PgBouncerConfig) *devstack.PgBouncer {
+	t.Helper()
+	server, err := devstack.StartPgBouncer(t.Context(), cfg)
+	return own(t, server, err)
+}
+
 // Pool returns a new pool on [Postgres], closed when the test ends. The test fails
 // if it has not returned all connections by then.
 func Pool(t testing.TB) *pgxpool.Pool {

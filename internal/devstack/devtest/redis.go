@@ -20,10 +20,18 @@ func Redis(t testing.TB) *devstack.Redis {
 	})
 }
 
-// OwnRedis starts a server for this test alone.
-func OwnRedis(t testing.TB) *devstack.Redis {
+// OwnRedis starts a server for this test alone, as the last cfg says or as the zero
+// one does.
+func OwnRedis(t testing.TB, cfg ...devstack.RedisConfig) *devstack.Redis {
 	t.Helper()
-	server, err := devstack.StartRedis(t.Context(), devstack.RedisConfig{})
+	server, err := devstack.StartRedis(t.Context(), last(cfg))
+	return own(t, server, err)
+}
+
+// OwnReplica starts a replica of master for this test alone.
+func OwnReplica(t testing.TB, master *devstack.Redis) *devstack.Redis {
+	t.Helper()
+	server, err := master.Replica(t.Context())
 	return own(t, server, err)
 }
 
