@@ -28,6 +28,20 @@ faults: deps ## everything that breaks in production, at full size (at most 20 m
 	OUTBOX_FAULTS=full OUTBOX_FAULTS_DOC=$(CURDIR)/docs/reliability.md go test -count=1 -timeout 20m -run TestFaults ./internal/faults
 	@sed -n '/^| /p' docs/reliability.md
 
+FUZZTIME ?= 20s
+fuzz: ## every fuzz test for FUZZTIME
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' "$$file"); do \
+			go test -run NONE -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+		done; \
+	done
+
+mutations: deps ## breaks the code in ten places, one after the other, and expects the tests to notice (WORD=… for some)
+	@sh internal/faults/mutations.sh
+
+memory: deps ## ten million rows waiting: what relay and invalidator use (about ten minutes, 6 GB of disk)
+	OUTBOX_MEMORY=10000000 go test -count=1 -timeout 60m -v -run TestMemory ./internal/faults
+
 DURATION ?= 10m
 soak: deps ## random faults for DURATION; prints its seed, SEED repeats one
 	OUTBOX_SOAK=$(DURATION) OUTBOX_SEED=$(SEED) go test -count=1 -timeout 0 -v -run TestSoak ./internal/faults
@@ -50,4 +64,4 @@ vuln: ## known vulnerabilities in what we depend on
 deps: ## PostgreSQL and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
-.PHONY: help demo servers build test test/short test/race faults soak bench model lint vuln deps
+.PHONY: help demo servers build test test/short test/race fuzz faults mutations memory soak bench model lint vuln deps

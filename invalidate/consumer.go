@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	requestTimeout = 5 * time.Second // for one request to the JetStream API
-	longestPause   = 5 * time.Second // between two looks whether a server is there again
+	requestTimeout = 5 * time.Second  // for one request to the JetStream API
+	detourAfter    = 10 * time.Second // tries through one server of several
+	longestPause   = 5 * time.Second  // between two looks whether a server is there again
 )
 
 // newBackoff paces one loop that never gives up, from 100 ms on.
@@ -41,6 +42,7 @@ func wait(ctx context.Context, d time.Duration) error {
 // the consumer, or that the connection was closed for good.
 func (v *Invalidator) ensure(ctx context.Context) (jetstream.Consumer, error) {
 	retry := newBackoff(longestPause)
+	began := time.Now()
 	var said, missing bool
 	for {
 		cons, err := v.declare(ctx)
@@ -63,6 +65,10 @@ func (v *Invalidator) ensure(ctx context.Context) (jetstream.Consumer, error) {
 		case !said:
 			v.log.Warn("consumer cannot be had yet, trying on", "err", err)
 			said = true
+		case time.Since(began) > detourAfter && len(v.js.Conn().Servers()) > 1:
+			began = time.Now() // the server may be cut off from the others, which a connection to it does not show
+			v.log.Warn("no consumer through this server, connecting to another", "url", v.js.Conn().ConnectedUrlRedacted())
+			_ = v.js.Conn().ForceReconnect() // fails only when it was closed, which the next try tells
 		}
 		if err := wait(ctx, retry.NextBackOff()); err != nil {
 			return nil, err

@@ -99,7 +99,8 @@ func (d *deadLetters) buryOne(ctx context.Context, p *poisoned) error {
 	letter := d.letter(p, meta)
 	opts := []jetstream.PublishOpt{
 		jetstream.WithExpectStream(d.cfg.DeadStream),
-		jetstream.WithMsgID(fmt.Sprintf("%s:%d:%s", meta.Stream, meta.Sequence.Stream, d.cfg.Durable)),
+		// The time tells it from the message that has this sequence after the stream was deleted and made again.
+		jetstream.WithMsgID(fmt.Sprintf("%s:%d:%s:%d", meta.Stream, meta.Sequence.Stream, d.cfg.Durable, meta.Timestamp.UnixNano())),
 	}
 	_, err = d.js.PublishMsg(ctx, letter, opts...)
 	if errors.Is(err, nats.ErrMaxPayload) {

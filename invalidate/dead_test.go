@@ -56,7 +56,7 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 		same(t, "body", string(letter.Data), string(events[i].Payload))
 		same(t, "dead headers", []string{h.Get(invalidate.HeaderDeadConsumer), h.Get(invalidate.HeaderDeadSubject), h.Get(invalidate.HeaderDeadSequence)},
 			[]string{durable, events[i].Subject, fmt.Sprint(n/2 + i + 1)})
-		same(t, "message id", h.Get("Nats-Msg-Id"), fmt.Sprintf("%s:%d:%s", r.stream, n/2+i+1, durable))
+		contains(t, "message id", h.Get("Nats-Msg-Id"), fmt.Sprintf("%s:%d:%s:", r.stream, n/2+i+1, durable))
 		if at, err := time.Parse(time.RFC3339Nano, h.Get(invalidate.HeaderDeadTime)); err != nil || time.Since(at) > patience {
 			t.Errorf("time: %v, %v", at, err)
 		}
@@ -90,6 +90,23 @@ func TestPoisonDeliveredAgainIsOneLetter(t *testing.T) {
 	}
 	r.settled()
 	same(t, "letters", len(r.letters()), 1)
+}
+
+// The stream that is deleted and made again within the dedupe window has another event at the same sequence.
+func TestPoisonOfARemadeStreamIsAnotherLetter(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for range 2 {
+		r.publishEvent(r.bought(1, `{}`))
+		r.published()
+		if n, err := r.invalidator(r.config()).Step(t.Context()); n != 1 || err != nil {
+			t.Fatalf("step: %d, %v", n, err)
+		}
+		r.settled()
+		fatal(t, r.js.DeleteStream(t.Context(), r.stream))
+		r.makeStream()
+	}
+	same(t, "letters", len(r.letters()), 2)
 }
 
 // Headers of ours that cannot be read are poison, but the keys are deleted.

@@ -40,6 +40,15 @@
 // nothing anywhere. And why nothing is given back with a delayed Nak: such events count as being in hand,
 // fill MaxAckPending, and with that stop the consumer for events that could be worked off.
 //
+// # Stopping
+//
+// A pull request cannot be taken back without losing, until [Config.AckWait] is over, what the server has sent on it.
+// So each is open for a second at most. When the context of Run ends, no further one is made, and what the open one
+// brings is worked off: at rest that takes up to a second, and never longer than [Config.Grace].
+//
+// A dead letter waits until a person decides. [Letters] reads them for outbox.Table.ReplayDead and DropDead (the command
+// outbox dead), which record the decision in the database before the letter is deleted.
+//
 // # Several of them
 //
 // Invalidators with the same [Config.Durable] share the work. They should have the same rules: the filter of

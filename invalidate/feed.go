@@ -11,79 +11,93 @@ import (
 )
 
 const (
-	pullBytes     = 16 << 20        // of one pull request, at least
-	pullHeartbeat = 2 * time.Second // two of these without a sign and the consumer counts as lost
-	linger        = 100 * time.Millisecond
+	pullBytes   = 16 << 20               // of one pull request, at least
+	pullOpen    = time.Second            // the server answers one request for so long: what an idle stop waits for
+	pullSilence = pullOpen + time.Second // Fetch gives a request up that it has heard nothing of for so long
 )
+
+// errSilent says that the server did not even end two requests in a row, which it does when their time is over.
+var errSilent = errors.New("no answer to two pull requests")
 
 // A feed receives the messages of a consumer by one pull request after the other, each for up to a window of
 // messages: one that comes alone comes at once, a backlog in a stream. What was received and not taken waits
 // in the feed. The next request is made when that is less than a batch, so the feed never holds more than a
 // batch and a window, and nothing is fetched while nobody takes.
 //
-// A request, once made, is left to be filled. Who takes it back too early loses what the server has sent on
-// it until AckWait is over; that is why this does not use Consume, which cannot be stopped otherwise.
+// A request, once made, is left open until the server says that it is over, filled or after pullOpen. That word
+// comes behind everything sent on it. Who takes a request back loses what is on its way until AckWait is over,
+// however long it was quiet before; that is why this does not use Consume, which cannot be stopped otherwise.
 type feed struct {
 	cons   jetstream.Consumer
 	batch  int
 	window int
 	bytes  int
 	wake   chan struct{}      // capacity one: look into msgs
-	lost   chan error         // capacity one: why the server does not deliver any more
-	cancel context.CancelFunc // takes the open request back
+	cancel context.CancelFunc // forgets the open request
 	done   chan struct{}      // closed when nothing will be received any more
+	err    error              // read after done: why the server does not deliver any more; nil after end
 
-	mu       sync.Mutex
-	room     sync.Cond // msgs became shorter, or ended
-	msgs     []jetstream.Msg
-	received int
-	ended    bool // make no more requests
+	mu    sync.Mutex
+	room  sync.Cond // msgs became shorter, or ended
+	msgs  []jetstream.Msg
+	ended bool // make no more requests
 }
 
-// openFeed begins to receive. The caller must finish the feed. The largest message the server may have is
+// openFeed begins to receive. The caller must close the feed. The largest message the server may have is
 // payload bytes.
 func openFeed(cons jetstream.Consumer, batch, window int, payload int64) *feed {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &feed{
 		cons: cons, batch: batch, window: window, bytes: max(pullBytes, 2*int(payload)),
-		wake: make(chan struct{}, 1), lost: make(chan error, 1), cancel: cancel, done: make(chan struct{}),
+		wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	f.room.L = &f.mu
 	go func() {
 		defer close(f.done)
-		f.receive(ctx)
+		f.err = f.receive(ctx)
 	}()
 	return f
 }
 
-// receive makes requests until the feed ends or the server does not answer them.
-func (f *feed) receive(ctx context.Context) {
+// receive makes requests until the feed ends, which is no error, or the server does not answer them.
+func (f *feed) receive(ctx context.Context) error {
+	silent := false
 	for f.waitForRoom() {
-		if err := f.pull(ctx); err != nil {
-			f.lost <- err
-			return
+		answered, err := f.pull(ctx)
+		switch {
+		case err != nil:
+			return fmt.Errorf("fetch: %w", err)
+		case !answered && silent:
+			return errSilent
 		}
-	}
-}
-
-// pull makes one request and takes in what it brings.
-func (f *feed) pull(ctx context.Context) error {
-	got, err := f.cons.Fetch(f.window,
-		jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(pullHeartbeat), jetstream.FetchMaxBytes(f.bytes))
-	if err != nil {
-		return fmt.Errorf("fetch: %w", err)
-	}
-	for msg := range got.Messages() {
-		f.mu.Lock()
-		f.msgs = append(f.msgs, msg)
-		f.received++
-		f.mu.Unlock()
-		f.ring()
-	}
-	if err := got.Error(); err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("fetch: %w", err)
+		silent = !answered
 	}
 	return nil
+}
+
+// pull makes one request and takes in what it brings. It says whether the server was heard. When ctx ends it
+// leaves the request alone; nobody reads it then, and Fetch ends by itself within pullSilence.
+func (f *feed) pull(ctx context.Context) (answered bool, err error) {
+	heard := time.Now()
+	got, err := f.cons.Fetch(f.window, jetstream.FetchMaxWait(pullOpen), jetstream.FetchMaxBytes(f.bytes))
+	if err != nil {
+		return false, err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return true, nil
+		case msg, ok := <-got.Messages():
+			if !ok {
+				return time.Since(heard) < pullSilence, got.Error()
+			}
+			heard = time.Now()
+			f.mu.Lock()
+			f.msgs = append(f.msgs, msg)
+			f.mu.Unlock()
+			f.ring()
+		}
+	}
 }
 
 // waitForRoom returns when less than a batch is waiting, and false when the feed ends.
@@ -119,39 +133,24 @@ func (f *feed) take(buffer []jetstream.Msg) []jetstream.Msg {
 	return buffer
 }
 
-// finish makes no more requests and waits for the open one: until it is filled, has brought nothing for a
-// while, or ctx ends. What was received can be taken then.
-func (f *feed) finish(ctx context.Context) {
+// end makes no more requests. What the open one brings can be taken until done is closed, and after.
+func (f *feed) end() {
 	f.mu.Lock()
 	f.ended = true
 	f.mu.Unlock()
 	f.room.Signal()
-	for quiet := false; !quiet; {
-		before := f.count()
-		select {
-		case <-f.done:
-			return
-		case <-ctx.Done():
-			quiet = true
-		case <-time.After(linger):
-			quiet = f.count() == before
-		}
-	}
-	f.cancel()
-	<-f.done
 }
 
-func (f *feed) count() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.received
+// close ends the feed without waiting for the open request.
+func (f *feed) close() {
+	f.end()
+	f.cancel()
+	<-f.done
 }
 
 // touch tells the server that the waiting messages are still wanted.
 func (f *feed) touch() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, msg := range f.msgs {
-		_ = msg.InProgress() // the server gives it to us again if this does not arrive
-	}
+	touch(f.msgs)
 }

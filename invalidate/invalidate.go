@@ -38,7 +38,8 @@ type Config struct {
 	DeadStream string
 	// Replicas of the dead-letter stream when it has to be made, 1 to 5. Defaults to 1.
 	Replicas int
-	// Grace bounds how long Run goes on with what it has in hand when its context ends. Defaults to 10 s.
+	// Grace bounds how long Run goes on with what it has in hand when its context ends; at rest it goes on for up
+	// to a second. Defaults to 10 s.
 	Grace time.Duration
 	// Logger hears of pauses, lost servers and poison, never of single events that went well. Defaults to
 	// one that discards.
@@ -77,7 +78,6 @@ type Invalidator struct {
 	known    bool // the server has accepted the consumer before
 
 	stats stats
-	hook  func(point string) // tests only: called at named points of the work
 }
 
 // New checks the configuration and returns an invalidator that has not touched any server yet. The clients
@@ -90,7 +90,7 @@ func New(js jetstream.JetStream, rdb redis.UniversalClient, cfg Config) (*Invali
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("new invalidator: %w", err)
 	}
-	v := &Invalidator{js: js, rdb: rdb, cfg: cfg, hook: func(string) {}}
+	v := &Invalidator{js: js, rdb: rdb, cfg: cfg}
 	v.log = cfg.Logger.With("stream", cfg.Stream, "consumer", cfg.Durable)
 	v.resolver.rules = cfg.Rules
 	v.dead = deadLetters{js: js, cfg: &v.cfg, log: v.log}
@@ -164,7 +164,7 @@ func (v *Invalidator) Step(ctx context.Context) (int, error) {
 	if err := fetched.Error(); err != nil && len(msgs) == 0 {
 		return 0, fmt.Errorf("step: fetch batch: %w", err)
 	}
-	if err := v.work(ctx, msgs, nil); err != nil {
+	if err := v.work(ctx, msgs); err != nil {
 		return 0, fmt.Errorf("step: %w", err)
 	}
 	return len(msgs), nil

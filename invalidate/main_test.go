@@ -2,7 +2,6 @@ package invalidate_test
 
 import (
 	"context"
-	"os"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -11,9 +10,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childStream) != "" {
-		runChild() // see crash_test.go; it never returns
-	}
 	redis.SetLogger(silent{}) // it tells of every dial that fails while a test has Redis stopped
 	devtest.Main(m)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
 )
 
@@ -135,6 +137,32 @@ func TestOutageKeepsWhatIsInHand(t *testing.T) {
 	same(t, "redelivered", v.Stats().Redelivered, 0)
 }
 
+// A Redis that is slow, but answers in time, is no outage; what waits in the feed behind many batches is kept all the same.
+func TestSlowRedisKeepsWhatWaits(t *testing.T) {
+	t.Parallel()
+	const n = 170 // a batch and a window
+	r := newRig(t)
+	r.fill(0, n)
+	server, err := url.Parse(devtest.Redis(t).URL())
+	fatal(t, err)
+	proxy, err := faultnet.Listen(server.Host)
+	fatal(t, err)
+	t.Cleanup(func() { fatal(t, proxy.Close()) })
+	cfg := r.config()
+	cfg.AckWait = 3 * time.Second
+	cfg.Batch = 10
+	server.Host = proxy.Addr()
+	v, err := invalidate.New(r.js, redisClient(t, server.String()), cfg)
+	fatal(t, err)
+	proxy.Slice(faultnet.ToServer, 32<<10, 300*time.Millisecond) // each batch; together longer than AckWait
+	r.publish(0, n)
+	r.run(v)
+	r.settled()
+	r.until(v, "all events", func(s invalidate.Stats) bool { return s.Events >= n })
+	s := v.Stats()
+	same(t, "events, redelivered, errors", []int64{s.Events, s.Redelivered, s.RedisErrors}, []int{n, 0, 0})
+}
+
 func redisClient(t testing.TB, url string) *redis.Client {
 	t.Helper()
 	opts, err := redis.ParseURL(url)
@@ -173,6 +201,7 @@ func TestGraceEndsAnOutage(t *testing.T) {
 		t.Errorf("Run returned after %s", d)
 	}
 	same(t, "ack floor", r.consumer(durable).AckFloor.Stream, 0)
+	same(t, "paused", v.Stats().Paused, false)
 
 	fatal(t, r.rdb.ReplicaOf(t.Context(), "NO", "ONE").Err())
 	r.run(r.invalidator(cfg))

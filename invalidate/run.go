@@ -56,25 +56,27 @@ func withGrace(ctx context.Context, grace time.Duration) (context.Context, conte
 func (v *Invalidator) consume(ctx, graceful context.Context, cons jetstream.Consumer) (worked bool, err error) {
 	window := min(16*v.cfg.Batch, v.cfg.MaxAckPending/2)
 	f := openFeed(cons, v.cfg.Batch, window, v.js.Conn().MaxPayload())
+	defer f.close()
+	defer v.keepAlive(f.touch)()
+	stop := ctx.Done()
 	var msgs []jetstream.Msg
-	for err == nil && ctx.Err() == nil {
+	for last := false; graceful.Err() == nil; {
 		select {
-		case <-ctx.Done():
-		case err = <-f.lost:
+		case <-stop: // take no more, and finish what the server sends: it would let that lie for AckWait
+			stop = nil
+			f.end()
+		case <-graceful.Done():
+		case <-f.done:
+			last = true
 		case <-f.wake:
-			if msgs = f.take(msgs); len(msgs) > 0 {
-				worked = true
-				_ = v.work(graceful, msgs, f) // fails only when graceful has ended, and so has ctx
-			}
 		}
-	}
-	// Take no more, and finish what was delivered: the server would let it lie for AckWait.
-	f.finish(graceful)
-	for graceful.Err() == nil {
-		if msgs = f.take(msgs); len(msgs) == 0 {
+		if msgs = f.take(msgs); len(msgs) > 0 {
+			worked = true
+			_ = v.work(graceful, msgs) // fails only when graceful has ended, and so has ctx
+		} else if last {
+			err = f.err
 			break
 		}
-		_ = v.work(graceful, msgs, f)
 	}
 	if ctx.Err() != nil {
 		v.flush(graceful)
@@ -96,14 +98,14 @@ func (v *Invalidator) flush(ctx context.Context) {
 // work does what has to be done for the messages in hand, in the order that makes it safe: resolve, unlink,
 // and only when Redis has said yes to every key, acknowledge. Then poison goes to the dead letters. An error
 // means that ctx ended before; nothing was acknowledged then.
-func (v *Invalidator) work(ctx context.Context, msgs []jetstream.Msg, f *feed) error {
+func (v *Invalidator) work(ctx context.Context, msgs []jetstream.Msg) error {
 	began := time.Now()
 	b := &v.batch
 	b.reset()
 	for _, msg := range msgs {
 		b.add(&v.resolver, msg)
 	}
-	stop := v.keepAlive(msgs, f)
+	stop := v.keepAlive(func() { touch(msgs) })
 	deleted, err := v.unlink(ctx, b.keys)
 	stop()
 	if err != nil {
@@ -111,7 +113,6 @@ func (v *Invalidator) work(ctx context.Context, msgs []jetstream.Msg, f *feed) e
 	}
 	unlinked := time.Now()
 	crash.Point("unlinked")
-	v.hook("unlinked")
 	failed := 0
 	for _, msg := range b.good {
 		if msg.Ack() != nil {
@@ -144,20 +145,26 @@ func (v *Invalidator) work(ctx context.Context, msgs []jetstream.Msg, f *feed) e
 func (v *Invalidator) unlink(ctx context.Context, keys []string) (deleted int, err error) {
 	retry := newBackoff(longestPause)
 	var paused time.Time
+	defer func() {
+		if !paused.IsZero() {
+			v.stats.update(func(s *Stats) { s.Paused = false })
+		}
+	}()
 	for {
 		done, n, err := unlink(ctx, v.rdb, keys)
 		keys, deleted = keys[done:], deleted+n
 		if err == nil {
 			if !paused.IsZero() {
-				v.stats.update(func(s *Stats) { s.Paused = false })
 				v.log.Info("redis answers again, going on", "wait", time.Since(paused))
 			}
 			return deleted, nil
 		}
 		v.stats.update(func(s *Stats) { s.RedisErrors++; s.Paused = true })
-		if paused.IsZero() && ctx.Err() == nil {
+		if paused.IsZero() {
 			paused = time.Now()
-			v.log.Warn("redis does not answer, pausing", "err", err)
+			if ctx.Err() == nil {
+				v.log.Warn("redis does not answer, pausing", "err", err)
+			}
 		}
 		if wait(ctx, retry.NextBackOff()) != nil {
 			return deleted, err
@@ -165,9 +172,8 @@ func (v *Invalidator) unlink(ctx context.Context, keys []string) (deleted int, e
 	}
 }
 
-// keepAlive tells the server, three times in each AckWait, that the messages in hand and those in the feed
-// are still wanted, until stop is called.
-func (v *Invalidator) keepAlive(msgs []jetstream.Msg, f *feed) (stop func()) {
+// keepAlive has messages touched three times in each AckWait, until stop is called.
+func (v *Invalidator) keepAlive(touch func()) (stop func()) {
 	var mu sync.Mutex
 	var timer *time.Timer
 	stopped := false
@@ -176,21 +182,22 @@ func (v *Invalidator) keepAlive(msgs []jetstream.Msg, f *feed) (stop func()) {
 	timer = time.AfterFunc(v.cfg.AckWait/3, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		if stopped {
-			return
+		if !stopped {
+			touch()
+			timer.Reset(v.cfg.AckWait / 3)
 		}
-		for _, msg := range msgs {
-			_ = msg.InProgress() // the server gives it to us again if this does not arrive
-		}
-		if f != nil {
-			f.touch()
-		}
-		timer.Reset(v.cfg.AckWait / 3)
 	})
 	return func() {
 		mu.Lock()
 		defer mu.Unlock()
 		stopped = true
 		timer.Stop()
+	}
+}
+
+// touch tells the server that messages are still wanted.
+func touch(msgs []jetstream.Msg) {
+	for _, msg := range msgs {
+		_ = msg.InProgress() // the server gives it to us again if this does not arrive
 	}
 }

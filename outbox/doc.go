@@ -15,7 +15,7 @@
 //
 // An event is pending from its commit on. The plan gives it a position, which it keeps for ever (Session.Plan). It is
 // published when the stream has acknowledged its position, and a receipt says so. One that can never be published is
-// parked. The view outbox.trail shows every event with its state. No row is ever updated or deleted.
+// parked, until a person decides about it (Table.ReplayDead, Table.DropDead). The view outbox.trail shows every event with its state. No row is ever updated or deleted.
 //
 // # Schemas
 //

@@ -47,24 +47,25 @@ func (e *Event) Validate() error {
 	if err := ValidateSubject(e.Subject); err != nil {
 		return err
 	}
+	if len(e.Payload) > MaxPayload {
+		return fmt.Errorf("%w: payload has %d bytes, the limit is %d", ErrInvalid, len(e.Payload), MaxPayload)
+	}
+	return e.ValidateHeaders()
+}
+
+// ValidateHeaders is the part of Validate about what travels in headers: key, content type, and names, values and size
+// of Event.Headers.
+func (e *Event) ValidateHeaders() error {
 	if e.Key != "" {
 		if err := headerValue("key", e.Key, MaxKey); err != nil {
 			return err
 		}
-	}
-	if len(e.Payload) > MaxPayload {
-		return fmt.Errorf("%w: payload has %d bytes, the limit is %d", ErrInvalid, len(e.Payload), MaxPayload)
 	}
 	if e.ContentType != "" {
 		if err := headerValue("content type", e.ContentType, MaxContentType); err != nil {
 			return err
 		}
 	}
-	return e.ValidateHeaders()
-}
-
-// ValidateHeaders is the part of Validate about Event.Headers: names, values, and their size together.
-func (e *Event) ValidateHeaders() error {
 	size := len("{}")
 	for name, value := range e.Headers {
 		if err := validateHeader(name, value); err != nil {
@@ -79,7 +80,7 @@ func (e *Event) ValidateHeaders() error {
 }
 
 // ValidateSubject reports why a text is not the subject of an event: literal tokens joined by dots, no
-// wildcard, no empty token, no space, none of the names that belong to NATS ($…, _INBOX.) or to the
+// wildcard, no empty token, no space, none of the names that belong to NATS ($…, _INBOX…) or to the
 // relay (_OUTBOX.). The error wraps ErrInvalid.
 func ValidateSubject(subject string) error {
 	switch {
@@ -89,7 +90,7 @@ func ValidateSubject(subject string) error {
 		return fmt.Errorf("%w: subject has %d bytes, the limit is %d", ErrInvalid, len(subject), MaxSubject)
 	case !utf8.ValidString(subject):
 		return fmt.Errorf("%w: subject %q is not UTF-8", ErrInvalid, subject)
-	case subject[0] == '$', strings.HasPrefix(subject, "_INBOX."), strings.HasPrefix(subject, "_OUTBOX."):
+	case subject[0] == '$', strings.HasPrefix(subject, "_INBOX"), strings.HasPrefix(subject, "_OUTBOX."):
 		return fmt.Errorf("%w: subject %q is reserved", ErrInvalid, subject)
 	}
 	for token := range strings.SplitSeq(subject, ".") {

@@ -46,6 +46,10 @@ func (t *Table) Migrate(ctx context.Context, db Beginner) ([]Migration, error) {
 
 func (t *Table) migrateOne(ctx context.Context, db Beginner) (done *Migration, err error) {
 	err = pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+		// A migrator may do much: a name that somebody put in public must not decide what it makes.
+		if _, err := tx.Exec(ctx, "SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
+			return fmt.Errorf("pin the search path: %w", err)
+		}
 		if _, err := tx.Exec(ctx, t.q.MigrationLock); err != nil {
 			return fmt.Errorf("take the migration lock: %w", err)
 		}
@@ -108,7 +112,7 @@ func (t *Table) CheckMigrated(ctx context.Context, db DB) error {
 // MigrationSQL is everything Migrate would do to an empty database, as one script for psql and other tools.
 func (t *Table) MigrationSQL() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "BEGIN;\n%s;\nCREATE SCHEMA IF NOT EXISTS %s;\n%s\n", strings.TrimSuffix(strings.TrimSpace(t.q.MigrationLock), ";"), t.quoted(), t.q.MigrationTable)
+	fmt.Fprintf(&b, "BEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n%s;\nCREATE SCHEMA IF NOT EXISTS %s;\n%s\n", strings.TrimSuffix(strings.TrimSpace(t.q.MigrationLock), ";"), t.quoted(), t.q.MigrationTable)
 	for _, m := range text.Migrations() {
 		fmt.Fprintf(&b, "%s\n%s\n", t.SQL(m.SQL), t.SQL(fmt.Sprintf("INSERT INTO outbox.migration (version, name) VALUES (%d, '%s');", m.Version, m.Name)))
 	}

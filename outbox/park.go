@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -18,6 +20,20 @@ func (t *Table) Park(ctx context.Context, db DB, p *Planned, reason, detail, rel
 
 // Reason of a position whose event was given a later one.
 const Displaced = "displaced"
+
+// Keep marks the positions after one that the plan gave to events which the stream has already elsewhere: nothing is
+// published there. It returns how many these are. Everything must be planned before.
+func (t *Table) Keep(ctx context.Context, db DB, ids []uuid.UUID, after int64, relay string) (int64, error) {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	tag, err := db.Exec(ctx, t.q.Keep, texts, after, relay)
+	if err != nil {
+		return 0, fmt.Errorf("keep %d events: %w", len(ids), err)
+	}
+	return tag.RowsAffected(), nil
+}
 
 // Place is a position and the row whose event has it.
 type Place struct{ Position, RowID int64 }

@@ -20,6 +20,7 @@ type Planned struct {
 	PlannedAt time.Time // when its batch was planned, by the clock of the database
 	Parked    string    // reason, when the event was parked
 	Again     bool      // it has an earlier position too, so the stream may have seen its id
+	Malformed error     // why Headers could not be read from the row, which got past the CHECKs then
 }
 
 // Page bounds what one Plan or Load returns. Both are at least 1; one event comes however large it is.
@@ -83,8 +84,8 @@ func scanPlanned(rows pgx.Rows, parked bool) ([]Planned, error) {
 		}
 		p.Key, p.ResendOf = key.String, uuid.UUID(original.Bytes)
 		if headers != nil {
-			if err := json.Unmarshal(headers, &p.Headers); err != nil {
-				return nil, fmt.Errorf("decode headers of event %s: %w", p.ID, err)
+			if err := json.Unmarshal(headers, &p.Headers); err != nil { // one row must not stop the others
+				p.Headers, p.Malformed = nil, fmt.Errorf("decode headers: %w", err)
 			}
 		}
 		if p.ContentType == DefaultContentType {

@@ -24,7 +24,8 @@ type Statements struct {
 
 	Adopt, AdoptLock, Attach, Attached, Awake, BaseInsert, Bases, Cluster, ClusterInsert string
 	Cursor, Detach, Extend, Insert                                                       string
-	Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable            string
+	DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows                              string
+	Keep, Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable      string
 	Oldest, Park, Plan                                                                   string
 	ReceiptInsert, ReceiptLast, Replan, Session, Sleep, Status, Unparked                 string
 }
@@ -61,9 +62,15 @@ func For(schema string) (Statements, error) {
 		Cluster:         q("cluster"),
 		ClusterInsert:   q("cluster_insert"),
 		Cursor:          q("cursor"),
+		DeadDecide:      q("dead_decide"),
+		DeadDecided:     q("dead_decided"),
+		DeadLast:        q("dead_last"),
+		DeadParked:      q("dead_parked"),
+		DeadRows:        q("dead_rows"),
 		Detach:          q("detach"),
 		Extend:          q("extend"),
 		Insert:          q("insert"),
+		Keep:            q("keep"),
 		Lead:            q("lead"),
 		Load:            q("load"),
 		MigrationInsert: q("migration_insert"),

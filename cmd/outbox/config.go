@@ -33,6 +33,9 @@ func configShow(c *cli.Context, s settings) error {
 	for _, entry := range settingTable {
 		o := s.origin(entry.key())
 		line := configLine{Setting: entry.key(), Value: redact(o.value), Origin: o.from}
+		if entry.secret {
+			line.Value = redactURL(o.value)
+		}
 		lines = append(lines, line)
 		if line.Value == "" {
 			line.Value = "-"

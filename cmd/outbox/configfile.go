@@ -3,17 +3,21 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
 
 // maxConfigFile bounds the file; a full one has about 2 KiB.
 const maxConfigFile = 1 << 20
+
+// maxNesting bounds its levels. The YAML parser recurses.
+const maxNesting = 16
 
 // A configFile is the file of settings being read:
 //
@@ -29,26 +33,34 @@ type configFile struct {
 	path   string
 	lookup func(string) (string, bool)
 	known  map[string]*setting
-	values settings
+	values map[string]origin
 }
 
 // readConfigFile returns the settings of a file; none if path is empty.
-func readConfigFile(path string, lookup func(string) (string, bool)) (settings, error) {
+func readConfigFile(path string, lookup func(string) (string, bool)) (map[string]origin, error) {
 	if path == "" {
 		return nil, nil
 	}
-	data, err := os.ReadFile(path)
+	data, err := readAtMost(path, maxConfigFile)
 	if err != nil {
 		return nil, usagef(nil, "read config: %w", err)
 	}
-	if len(data) > maxConfigFile {
-		return nil, usagef(nil, "read config: %s has %d bytes, the limit is %d", path, len(data), maxConfigFile)
+	return parseConfigFile(path, data, lookup)
+}
+
+func parseConfigFile(path string, data []byte, lookup func(string) (string, bool)) (map[string]origin, error) {
+	if !utf8.Valid(data) {
+		return nil, usagef(nil, "%s: the file is not UTF-8", path)
 	}
-	f := &configFile{path: path, lookup: lookup, known: make(map[string]*setting), values: make(settings)}
+	f := &configFile{path: path, lookup: lookup, known: make(map[string]*setting), values: make(map[string]origin)}
 	for _, s := range settingTable {
 		f.known[s.key()] = s
 	}
-	root, err := parser.ParseBytes(data, 0)
+	tokens := lexer.Tokenize(string(data))
+	if err := f.checkTokens(tokens); err != nil {
+		return nil, err
+	}
+	root, err := parser.Parse(tokens, 0)
 	if err != nil {
 		if at, ok := errors.AsType[yaml.Error](err); ok { // its own text quotes lines around, which may hold a secret
 			return nil, f.errorAt(at.GetToken(), "%s", at.GetMessage())
@@ -67,6 +79,28 @@ func readConfigFile(path string, lookup func(string) (string, bool)) (settings, 
 		}
 	}
 	return f.values, nil
+}
+
+// checkTokens refuses, before anything is parsed, what could make the parser use memory or stack without measure: the
+// file nests two levels.
+func (f *configFile) checkTokens(tokens token.Tokens) error {
+	flow := 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.AnchorType, token.AliasType, token.MergeKeyType, token.TagType, token.DirectiveType:
+			return f.errorAt(t, "anchors, aliases, tags and directives have no use here; quote a text that begins with & * ! or %%")
+		case token.SequenceStartType, token.MappingStartType:
+			flow++
+		case token.SequenceEndType, token.MappingEndType:
+			flow--
+		}
+		// A block cannot nest deeper than its column, and no sane one begins far to the right.
+		block := t.Type == token.SequenceEntryType || t.Type == token.MappingValueType || t.Type == token.MappingKeyType
+		if flow > maxNesting || block && flow <= 0 && t.Position.Column > 8*maxNesting {
+			return f.errorAt(t, "the file nests too deeply")
+		}
+	}
+	return nil
 }
 
 // mapping reads the keys of the file itself or of one section.

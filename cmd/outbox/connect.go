@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/urfave/cli/v2"
 
@@ -25,6 +27,9 @@ func openTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, error)
 	if err != nil {
 		return nil, nil, badURL(s, "database_url", "postgres://user:password@host:5432/database, or host=… dbname=…")
 	}
+	if err := s.securePostgres(&config.ConnConfig.Config); err != nil {
+		return nil, nil, err
+	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
@@ -36,6 +41,53 @@ func openTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, error)
 		return nil, nil, fmt.Errorf("open pool: %w", err)
 	}
 	return table, pool, nil
+}
+
+// securePostgres fills in what the settings say beside the URL: they win over it and over the PG* variables.
+func (s settings) securePostgres(c *pgconn.Config) error {
+	password, err := s.secret("database_password_file")
+	if err != nil {
+		return err
+	}
+	if password != "" {
+		c.Password = password
+	}
+	files, err := s.tlsFiles("database")
+	if err != nil {
+		return err
+	}
+	if files != nil {
+		verifyPostgres(c, files)
+	}
+	return s.allow("database_url", postgresPeers(c))
+}
+
+// verifyPostgres makes every connection that sslmode=verify-full has, and no other: the library's own configuration
+// of a host may have one without TLS to fall back to.
+func verifyPostgres(c *pgconn.Config, files *tls.Config) {
+	if c.TLSConfig != nil {
+		files.NextProtos = c.TLSConfig.NextProtos
+		if files.RootCAs == nil {
+			files.RootCAs = c.TLSConfig.RootCAs
+		}
+	}
+	all := append([]*pgconn.FallbackConfig{{Host: c.Host, Port: c.Port}}, c.Fallbacks...)
+	seen := make(map[string]bool)
+	var hosts []*pgconn.FallbackConfig
+	for _, h := range all {
+		network, address := pgconn.NetworkAddress(h.Host, h.Port)
+		if seen[address] {
+			continue
+		}
+		seen[address] = true
+		host := &pgconn.FallbackConfig{Host: h.Host, Port: h.Port}
+		if network != "unix" {
+			host.TLSConfig = files.Clone()
+			host.TLSConfig.ServerName = h.Host
+		}
+		hosts = append(hosts, host)
+	}
+	c.TLSConfig, c.Fallbacks = hosts[0].TLSConfig, hosts[1:]
 }
 
 // connectTable is openTable for commands that end at once when the database is away.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/redis/go-redis/v9"
 	"github.com/urfave/cli/v2"
 
@@ -43,6 +44,7 @@ func demoFlags() []cli.Flag {
 		&cli.IntFlag{Name: "scale", Value: 1, Usage: "`N` times 100,000 accounts, 1 to 100"},
 		&cli.IntFlag{Name: "readers", Value: 4, Usage: "`N` readers through the cache, 1 to 64"},
 		&cli.DurationFlag{Name: "ttl", Value: time.Hour, Usage: "`TIME` that a cached value lives, at least 1s"},
+		&cli.BoolFlag{Name: "insecure", Usage: "allow connections to other machines that are not encrypted, or to servers that are not verified"},
 		&cli.BoolFlag{Name: "keep", Usage: "print the report, then let everything run until Ctrl-C"},
 		outputFlag(),
 	}
@@ -106,6 +108,30 @@ func checkDemo(c *cli.Context) error {
 	for _, name := range []string{"duration", "clients", "rate", "scale", "readers", "ttl"} {
 		if text := fmt.Sprint(c.Value(name)); text == "0" || text == "0s" {
 			return usagef(c, "flag --%s %s: want more than that", name, text)
+		}
+	}
+	return allowDemo(c)
+}
+
+// allowDemo is what settings.allow is for the other commands.
+func allowDemo(c *cli.Context) error {
+	if c.Bool("insecure") {
+		return nil
+	}
+	peers := map[string][]peer{}
+	if pg, err := pgconn.ParseConfig(c.String("database-url")); err == nil && c.String("database-url") != "" {
+		peers["database_url"] = postgresPeers(pg)
+	}
+	if hosts, err := natsPeers(c.String("nats-url"), false); err == nil {
+		peers["nats_url"] = hosts
+	}
+	if options, err := parseRedis(c.String("redis-url")); err == nil {
+		peers["redis_url"] = redisPeers(options)
+	}
+	for _, key := range []string{"database_url", "nats_url", "redis_url"} { // one that cannot be read is refused later
+		if p, bad := exposed(peers[key]); bad {
+			flag := "flag --" + strings.ReplaceAll(key, "_", "-")
+			return usagef(c, "%s: %q is another machine, and %s: write sslmode=verify-full, tls:// or rediss://, or allow it with --insecure", flag, p.host, p.flaw)
 		}
 	}
 	return nil

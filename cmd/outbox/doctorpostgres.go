@@ -126,7 +126,7 @@ func judgeSession(u *checkup, f outbox.SessionFacts) {
 
 func judgeTable(u *checkup, schema string, f outbox.TableFacts) {
 	if len(f.Missing) > 0 {
-		u.fail("rights", "GRANT "+strings.Join(f.Missing, "; GRANT ")+" TO the role", "missing: %s", strings.Join(f.Missing, ", "))
+		u.fail("rights", "outbox roles apply --schema "+schema+" --grant-relay, and the role; or: GRANT "+strings.Join(f.Missing, "; GRANT ")+" TO the role", "missing: %s", strings.Join(f.Missing, ", "))
 	} else {
 		u.ok("rights", "the role may read and append")
 	}
@@ -162,7 +162,7 @@ func judgePartitions(u *checkup, schema string, f outbox.TableFacts) {
 	case left < few:
 		u.warn("partitions", makeThem, "%d ids left in the last partition", max(left, 0))
 	case !f.CanExtend:
-		u.warn("partitions", "run the relay as the owner of "+schema+".event, or call SELECT "+schema+".extend() from a job of that role", "%d ids ahead, and this role cannot make more", left)
+		u.warn("partitions", "outbox roles apply --schema "+schema+" --grant-relay, and the role; or: GRANT EXECUTE ON FUNCTION "+schema+".extend TO the role", "%d ids ahead, and this role cannot make more", left)
 	default:
 		u.ok("partitions", "%d ids ahead", left)
 	}

@@ -107,7 +107,7 @@ func code(err error) int {
 
 // unavailable tells a server that is away from one that answered with a refusal.
 func unavailable(err error) bool {
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || tlsRefused(err) {
 		return false
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
@@ -137,6 +137,9 @@ func hints(err error) []string {
 		if pg.Code == "55P03" { // lock_not_available
 			out = append(out, "hint: others use the table; nothing was changed, try again or wait longer with --lock-timeout")
 		}
+	}
+	if tlsRefused(err) {
+		out = append(out, "hint: the server's certificate must name the host that the URL has, and be signed by the CA given (--database-ca, --nats-ca, --redis-ca) or one of the system; ours by one that the server knows")
 	}
 	if e, ok := errors.AsType[*serverError](err); ok && unavailable(err) {
 		out = append(out, "run: outbox doctor, or see which URL is in use: outbox config show; for "+e.server+" that is "+urlSetting[e.server])

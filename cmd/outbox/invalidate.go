@@ -78,7 +78,7 @@ func runInvalidator(c *cli.Context, s settings) (err error) {
 	v, err := invalidate.New(js, rdb, invalidate.Config{
 		Stream: s.text("stream"), Durable: s.text("invalidate.durable"), Rules: rules,
 		Batch: s.number("invalidate.batch"), DeadStream: s.text("invalidate.dead_stream"),
-		Replicas: s.number("invalidate.replicas"), Grace: s.duration("invalidate.grace"), Logger: log,
+		Replicas: s.number("invalidate.replicas"), AckWait: s.duration("invalidate.ack_wait"), Grace: s.duration("invalidate.grace"), Logger: log,
 	})
 	if err != nil {
 		return usagef(nil, "%w", err)

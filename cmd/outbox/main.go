@@ -9,9 +9,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -32,10 +34,20 @@ func main() {
 }
 
 // run is the whole program but for signals and the end of the process; it returns the exit code.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	defer crash(stderr, &code)
 	app := newApp()
 	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
 	return report(stderr, app.RunContext(ctx, args))
+}
+
+// crash, deferred, reports a panic as the runtime would, but for what must not be printed, and with a code that is not
+// that of a usage error.
+func crash(stderr io.Writer, code *int) {
+	if v := recover(); v != nil {
+		fmt.Fprintf(stderr, "outbox: panic: %s\n\n%s", redact(fmt.Sprint(v)), redact(string(debug.Stack())))
+		*code = exitFailed
+	}
 }
 
 func newApp() *cli.App {
@@ -60,9 +72,9 @@ func newApp() *cli.App {
 
 func commands() []*cli.Command {
 	return []*cli.Command{
-		migrateCommand(), attachCommand(), detachCommand(),
+		migrateCommand(), adoptCommand(), rolesCommand(), attachCommand(), detachCommand(),
 		relayCommand(), invalidateCommand(),
-		statusCommand(), doctorCommand(), demoCommand(),
+		statusCommand(), deadCommand(), doctorCommand(), demoCommand(),
 		configCommand(), completionCommand(), versionCommand(),
 	}
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 )
@@ -40,4 +43,45 @@ func FuzzRedact(f *testing.F) {
 			t.Errorf("%q shows the password", got)
 		}
 	})
+}
+
+// A setting that is one URL, and what nobody can take apart.
+func TestRedactURL(t *testing.T) {
+	for text, want := range map[string]string{
+		"postgres://app:pw@db:5432/x":         "postgres://app:xxxxx@db:5432/x",
+		"postgres://app:p w@db/x":             "xxxxx",
+		"postgres://app:p\x00w@db/x":          "xxxxx",
+		"host=db user=app password=pw":        "host=db user=app password=xxxxx",
+		"host=db password=two words":          "xxxxx",
+		"host=db password='unfinished string": "xxxxx",
+		"token@127.0.0.1:4222":                "xxxxx@127.0.0.1:4222",
+		"user:pw@127.0.0.1":                   "xxxxx@127.0.0.1",
+		"user:p@w@127.0.0.1":                  "xxxxx@127.0.0.1",
+		"nats://u:pw@h1, nats://u:pw@h2":      "xxxxx",
+		"127.0.0.1:4222":                      "127.0.0.1:4222",
+		"":                                    "",
+	} {
+		if got := redactURL(text); got != want {
+			t.Errorf("redactURL(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestSecretsAreHidden(t *testing.T) {
+	var s secrets
+	s.add("abc")
+	s.add("tree")
+	s.add("treehouse")
+	if got := s.replace("abc tree treehouse"); got != "abc xxxxx xxxxx" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestLogsAreRedacted(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{ReplaceAttr: redactAttr}))
+	log.Info("dial nats://app:s3cret@h", "err", errors.New("postgres://app:s3cret@h"), "url", "redis://:s3cret@h", "n", 1)
+	if strings.Contains(out.String(), "s3cret") || strings.Count(out.String(), "xxxxx") != 3 || !strings.Contains(out.String(), `"n":1`) {
+		t.Errorf("%s", &out)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // openRedis returns a client that has not connected yet. Its logger is the library's only one: this program has
@@ -17,8 +18,36 @@ func openRedis(s settings, log *slog.Logger) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, badURL(s, "redis_url", "redis://[user:password@]host:6379[/db], rediss://…, redis-cluster://h1:p,h2:p or redis-sentinel://h1:p,h2:p/master[/db]")
 	}
+	if err := s.secureRedis(options); err != nil {
+		return nil, err
+	}
 	redis.SetLogger(redisLogger{log})
 	return redis.NewUniversalClient(options), nil
+}
+
+// secureRedis fills in what the settings say beside the URL: they win over it.
+func (s settings) secureRedis(o *redis.UniversalOptions) error {
+	password, err := s.secret("redis_password_file")
+	if err != nil {
+		return err
+	}
+	if password != "" {
+		o.Password = password
+	}
+	if user := s.text("redis_user"); user != "" {
+		o.Username = user
+	}
+	files, err := s.tlsFiles("redis")
+	if err != nil {
+		return err
+	}
+	if files != nil {
+		o.TLSConfig = files
+	}
+	if !s.on("insecure") {
+		keepLocal(o)
+	}
+	return s.allow("redis_url", redisPeers(o))
 }
 
 // parseRedis reads one URL for every kind of Redis:
@@ -64,12 +93,17 @@ func parseRedis(text string) (*redis.UniversalOptions, error) {
 	if kind == "" {
 		addresses[0] = o.Addr
 	}
+	if o.TLSConfig != nil {
+		o.TLSConfig.ServerName = "" // that of each host connected to, and not of the first one
+	}
 	return &redis.UniversalOptions{
 		Addrs: addresses, IsClusterMode: kind == "cluster", MasterName: master,
 		Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLSConfig, Protocol: o.Protocol,
 		ClientName: o.ClientName, MaxRetries: o.MaxRetries, MinRetryBackoff: o.MinRetryBackoff, MaxRetryBackoff: o.MaxRetryBackoff,
 		DialTimeout: o.DialTimeout, ReadTimeout: o.ReadTimeout, WriteTimeout: o.WriteTimeout, ContextTimeoutEnabled: true,
 		PoolFIFO: o.PoolFIFO, PoolSize: o.PoolSize, PoolTimeout: o.PoolTimeout, MinIdleConns: o.MinIdleConns,
+		// Neither is needed, and the user needs no right to them.
+		DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		MaxIdleConns: o.MaxIdleConns, MaxActiveConns: o.MaxActiveConns, ConnMaxIdleTime: o.ConnMaxIdleTime, ConnMaxLifetime: o.ConnMaxLifetime,
 	}, nil
 }

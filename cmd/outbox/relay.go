@@ -33,7 +33,7 @@ func relayConfig(s settings) relay.Config {
 		Shared: !s.on("relay.chain"), Replicas: s.number("relay.replicas"), MaxAge: s.duration("relay.max_age"),
 		NoCreate: s.on("relay.no_create"), OnRecreate: s.text("relay.on_recreate"), OnRemoved: s.text("relay.on_removed"), OnRefuse: s.text("relay.on_refuse"),
 		VerifyEvents: orNone(s.number("relay.verify")),
-		BatchEvents:  s.number("relay.batch"), WindowEvents: s.number("relay.window"), Grace: s.duration("relay.grace"),
+		BatchEvents:  s.number("relay.batch"), WindowEvents: s.number("relay.window"), AckWait: s.duration("relay.ack_wait"), Grace: s.duration("relay.grace"),
 	}
 }
 

@@ -49,6 +49,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": scriptExits, "json": scriptJSON, "sql": scriptSQL, "http": scriptHTTP, "until": scriptUntil,
 			"hushed": scriptHushed, "redis": scriptRedis, "stream": scriptStream, "durable": scriptDurable, "term": scriptTerm,
+			"mend": scriptMend, "letters": scriptLetters,
 		},
 		RequireUniqueNames: true,
 	})
@@ -58,6 +59,7 @@ func setupScript(e *testscript.Env, bin string) error {
 	t := e.T().(testing.TB)
 	e.Values["t"] = t
 	stream := devtest.Stream(t)
+	noLettersLeft(t, stream)
 	e.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	e.Setenv("OUTBOX_DATABASE_URL", devtest.Postgres(t).URL())
 	e.Setenv("OUTBOX_NATS_URL", devtest.NATS(t).URL())

@@ -41,7 +41,7 @@ var settingTable = []*setting{
 	{name: "nats-ca", usage: "`FILE` of the CA that signed the certificates of NATS (PEM); turns on TLS"},
 	{name: "nats-cert", usage: "`FILE` of our certificate for NATS (PEM)"},
 	{name: "nats-key", usage: "`FILE` of its key"},
-	{name: "nats-inbox", usage: "`PREFIX` of the subjects on which NATS answers (default: _INBOX_outbox_relay, _INBOX_outbox_invalidate, and _INBOX_outbox for other commands)", check: inboxPrefix},
+	{name: "nats-inbox", usage: "`PREFIX` of the subjects on which NATS answers (default: _INBOX_outbox_ and the command, as in _INBOX_outbox_relay)", check: inboxPrefix},
 	{name: "redis-url", value: "redis://127.0.0.1:6379", usage: "`URL` of Redis: redis://, rediss://, redis-cluster://h1:p,h2:p, redis-sentinel://h1:p,h2:p/master/db", env: []string{"REDIS_URL"}, secret: true},
 	{name: "redis-user", usage: "`NAME` of the user of Redis"},
 	{name: "redis-password-file", usage: "`FILE` that holds the password for Redis"},
@@ -66,6 +66,7 @@ var settingTable = []*setting{
 	{section: "relay", name: "on-refuse", value: "park", usage: "when the stream refuses an event for ever: park it, or halt", check: oneOf("park", "halt")},
 	{section: "relay", name: "batch", value: "4096", usage: "`N` events planned at once, at most", check: number(1, 100_000)},
 	{section: "relay", name: "window", value: "8192", usage: "`N` events published and not acknowledged, at most", check: number(1, 10_000)},
+	{section: "relay", name: "ack-wait", value: "5s", usage: "`TIME` without an ack after which the outcome of a publish is read from the stream", check: positive},
 	{section: "relay", name: "grace", value: "10s", usage: "`TIME` to finish what is in flight on SIGTERM", check: positive},
 	{section: "relay", name: "listen", usage: "`ADDRESS` for /livez /readyz /metrics, off when empty; :9464 means 127.0.0.1:9464", check: address},
 
@@ -74,6 +75,7 @@ var settingTable = []*setting{
 	{section: "invalidate", name: "dead-stream", usage: "`NAME` of the stream that takes poison events (default: the stream's with _DEAD)"},
 	{section: "invalidate", name: "batch", value: "256", usage: "`N` events per pipeline, at most", check: number(1, 10_000)},
 	{section: "invalidate", name: "replicas", value: "1", usage: "`N` replicas of the dead-letter stream when it is made, 1 to 5", check: number(1, 5)},
+	{section: "invalidate", name: "ack-wait", value: "30s", usage: "`TIME` after which what an invalidator died with goes to another, at least 1s", check: positive},
 	{section: "invalidate", name: "grace", value: "10s", usage: "`TIME` to finish what is in hand on SIGTERM", check: positive},
 	{section: "invalidate", name: "listen", usage: "`ADDRESS` for /livez /readyz /metrics, off when empty; :9465 means 127.0.0.1:9465", check: address},
 }

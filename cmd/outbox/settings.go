@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -11,7 +12,10 @@ import (
 )
 
 // settings are the values of one run, by key, each with where it came from.
-type settings map[string]origin
+type settings struct {
+	values map[string]origin
+	log    *slog.Logger // warns of what they allow
+}
 
 // An origin is a value and where it came from: flag --stream, env OUTBOX_STREAM, file /etc/outbox.yaml:3, default.
 type origin struct {
@@ -45,9 +49,9 @@ func loadSettings(c *cli.Context, section string) (settings, error) {
 	}
 	file, err := readConfigFile(path, os.LookupEnv)
 	if err != nil {
-		return nil, err
+		return settings{}, err
 	}
-	out := make(settings, len(settingTable))
+	out := settings{values: make(map[string]origin, len(settingTable))}
 	for _, s := range settingTable {
 		o := origin{setting: s, value: s.value, from: "default"}
 		if found, ok := file[s.key()]; ok {
@@ -67,11 +71,12 @@ func loadSettings(c *cli.Context, section string) (settings, error) {
 		}
 		if s.check != nil && o.value != "" {
 			if err := s.check(o.value); err != nil {
-				return nil, s.refuse(o.from, o.value, err)
+				return settings{}, s.refuse(o.from, o.value, err)
 			}
 		}
-		out[s.key()] = o
+		out.values[s.key()] = o
 	}
+	out.log = newLogger(c, out)
 	return out, nil
 }
 
@@ -93,7 +98,7 @@ func (s settings) duration(key string) time.Duration {
 func (s settings) list(key string) []string { return split(s.text(key)) }
 
 func (s settings) origin(key string) origin {
-	o, ok := s[key]
+	o, ok := s.values[key]
 	if !ok {
 		panic("no setting " + key) // a typo that any test of the command shows
 	}

@@ -110,6 +110,16 @@ func start(t testing.TB, env []string, path string, args ...string) *program {
 	return p
 }
 
+// name is what --name says.
+func (p *program) name() string {
+	for i, arg := range p.cmd.Args {
+		if arg == "--name" {
+			return p.cmd.Args[i+1]
+		}
+	}
+	return ""
+}
+
 func (p *program) signal(s syscall.Signal) {
 	select {
 	case <-p.done:

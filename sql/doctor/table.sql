@@ -2,8 +2,8 @@
 --   xid_column, id_column  places of the columns: defaults are evaluated in this order, so xid must come first
 --   cache                  of the sequence behind id: more than 1 would hand ids out of order
 --   wake                   O: the trigger is on; D, R, A as in pg_trigger.tgenabled; empty: it is missing
---   missing                rights that a relay needs and this role has not
---   can_extend             this role may make partitions
+--   missing                rights that a relay needs and this role has not: those of outbox_relay in roles.sql
+--   can_extend             this role may make partitions: outbox.extend does it as its owner, who must own the table
 SELECT coalesce((SELECT attnum FROM pg_attribute WHERE attrelid = e.oid AND attname = 'xid' AND NOT attisdropped), 0)::integer AS xid_column,
        coalesce((SELECT attnum FROM pg_attribute WHERE attrelid = e.oid AND attname = 'id' AND NOT attisdropped), 0)::integer  AS id_column,
        coalesce((SELECT s.seqcache
@@ -16,13 +16,15 @@ SELECT coalesce((SELECT attnum FROM pg_attribute WHERE attrelid = e.oid AND attn
                          UNION ALL
                          SELECT p || ' on ' || n.nspname || '.' || c.relname
                            FROM pg_class c CROSS JOIN unnest(ARRAY['SELECT', 'INSERT']) AS p
-                          WHERE c.relnamespace = n.oid AND c.relname IN ('event', 'batch', 'base', 'receipt', 'parked')
+                          WHERE c.relnamespace = n.oid AND c.relname IN ('batch', 'base', 'receipt', 'parked', 'cluster')
                             AND NOT has_table_privilege(c.oid, p)
                          UNION ALL
                          SELECT 'SELECT on ' || n.nspname || '.' || c.relname
                            FROM pg_class c
-                          WHERE c.relnamespace = n.oid AND c.relname = 'migration' AND NOT has_table_privilege(c.oid, 'SELECT')) AS lacks),
+                          WHERE c.relnamespace = n.oid AND c.relname IN ('event', 'decision', 'migration') AND NOT has_table_privilege(c.oid, 'SELECT')) AS lacks),
                 '{}') AS missing,
-       has_schema_privilege(n.oid, 'CREATE') AND pg_has_role(e.relowner, 'USAGE') AS can_extend
+       EXISTS (SELECT FROM pg_proc p
+                WHERE p.pronamespace = n.oid AND p.proname = 'extend' AND has_function_privilege(p.oid, 'EXECUTE')
+                  AND pg_has_role(p.proowner, e.relowner, 'USAGE') AND has_schema_privilege(p.proowner, n.oid, 'CREATE')) AS can_extend
   FROM pg_namespace n JOIN pg_class e ON e.relnamespace = n.oid AND e.relname = 'event'
  WHERE n.nspname = $1;

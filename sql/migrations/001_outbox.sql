@@ -68,22 +68,26 @@ CREATE INDEX event_xid_id ON outbox.event (xid, id);
 CREATE TABLE outbox.event_default PARTITION OF outbox.event DEFAULT;
 
 -- extend makes partitions of size ids until at least ahead of them lie beyond the highest id in use, and
--- says how many it made. LIKE and ATTACH take no lock that a writer's transaction conflicts with.
+-- says how many it made, 64 at most. LIKE and ATTACH take no lock that a writer's transaction conflicts with.
+-- SECURITY DEFINER, so that the relay needs not own the outbox; hence the bounds and the search_path.
 CREATE FUNCTION outbox.extend(size bigint DEFAULT 4194304, ahead integer DEFAULT 2) RETURNS integer
-    LANGUAGE plpgsql AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     top  bigint;
     used bigint;
     name text;
     made integer := 0;
 BEGIN
+    IF (size BETWEEN 1000 AND 4294967296 AND ahead BETWEEN 1 AND 64) IS NOT TRUE THEN
+        RAISE EXCEPTION 'size % and ahead %: want 1000 to 4294967296 ids and 1 to 64 partitions', size, ahead USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('outbox.extend', 0));
     SELECT coalesce(max((regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''(\d+)''\)'))[1]::bigint), 1)
       INTO top
       FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
      WHERE i.inhparent = 'outbox.event'::regclass;
     SELECT coalesce(max(id), 0) INTO used FROM outbox.event;
-    WHILE top - 1 < used + size * ahead LOOP
+    WHILE top - 1 < used + size * ahead AND made < 64 LOOP
         name := 'event_' || top;
         EXECUTE format('CREATE TABLE outbox.%I (LIKE outbox.event INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE)', name);
         EXECUTE format('ALTER TABLE outbox.event ATTACH PARTITION outbox.%I FOR VALUES FROM (%s) TO (%s)', name, top, top + size);
@@ -92,6 +96,7 @@ BEGIN
     END LOOP;
     RETURN made;
 END $$;
+REVOKE ALL ON FUNCTION outbox.extend(bigint, integer) FROM PUBLIC;
 
 SELECT outbox.extend();
 
@@ -222,13 +227,14 @@ SELECT e.id, e.event_id, e.subject, e.key, e.created_at,
 -- to keep plpgsql out of the common path. A transaction that will be prepared (PREPARE TRANSACTION refuses
 -- NOTIFY) sets outbox.wake = off for itself and leaves the wake-up to the relay's poll.
 CREATE FUNCTION outbox.wake() RETURNS trigger
-    LANGUAGE plpgsql AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF current_setting('outbox.wake', true) IS DISTINCT FROM 'off' THEN
+    IF current_setting('outbox' || '.wake', true) IS DISTINCT FROM 'off' THEN -- one name, whatever the schema's is
         PERFORM pg_notify('outbox.wake', '');
     END IF;
     RETURN NULL;
 END $$;
+REVOKE ALL ON FUNCTION outbox.wake() FROM PUBLIC; -- a trigger that exists fires for everybody
 
 CREATE TRIGGER wake AFTER INSERT ON outbox.event FOR EACH STATEMENT
     WHEN (NOT pg_try_advisory_xact_lock_shared(hashtextextended('outbox.wake', 0)))
@@ -236,29 +242,30 @@ CREATE TRIGGER wake AFTER INSERT ON outbox.event FOR EACH STATEMENT
 
 -- ---------------------------------------------------------------------------------------------
 -- Writing from every language. The text form is what an untyped literal or parameter resolves to; its
--- bytes are published as they are. All return the event's id.
+-- bytes are published as they are. All return the event's id. BEGIN ATOMIC binds every name now: the search_path of
+-- the writer decides nothing.
 CREATE FUNCTION outbox.enqueue(subject text, payload bytea, key text DEFAULT NULL, headers jsonb DEFAULT NULL,
                                content_type text DEFAULT 'application/octet-stream', event_id uuid DEFAULT gen_random_uuid()) RETURNS uuid
-    LANGUAGE sql AS $$
+    LANGUAGE sql BEGIN ATOMIC
     INSERT INTO outbox.event (event_id, subject, key, payload, content_type, headers)
     VALUES (enqueue.event_id, enqueue.subject, enqueue.key, enqueue.payload, enqueue.content_type, enqueue.headers);
-    SELECT enqueue.event_id -- RETURNING would need the right to read
-$$;
+    SELECT enqueue.event_id; -- RETURNING would need the right to read
+END;
 
 CREATE FUNCTION outbox.enqueue(subject text, payload text, key text DEFAULT NULL, headers jsonb DEFAULT NULL,
                                content_type text DEFAULT 'application/json', event_id uuid DEFAULT gen_random_uuid()) RETURNS uuid
-    LANGUAGE sql AS $$
+    LANGUAGE sql BEGIN ATOMIC
     SELECT outbox.enqueue(enqueue.subject,
         convert_to(CASE WHEN enqueue.content_type = 'application/json' THEN enqueue.payload::json::text ELSE enqueue.payload END, 'UTF8'),
-        enqueue.key, enqueue.headers, enqueue.content_type, enqueue.event_id)
-$$;
+        enqueue.key, enqueue.headers, enqueue.content_type, enqueue.event_id);
+END;
 
 CREATE FUNCTION outbox.enqueue(subject text, payload jsonb, key text DEFAULT NULL, headers jsonb DEFAULT NULL,
                                content_type text DEFAULT 'application/json', event_id uuid DEFAULT gen_random_uuid()) RETURNS uuid
-    LANGUAGE sql AS $$
+    LANGUAGE sql BEGIN ATOMIC
     SELECT outbox.enqueue(enqueue.subject, convert_to(enqueue.payload::text, 'UTF8'),
-        enqueue.key, enqueue.headers, enqueue.content_type, enqueue.event_id)
-$$;
+        enqueue.key, enqueue.headers, enqueue.content_type, enqueue.event_id);
+END;
 
 -- ---------------------------------------------------------------------------------------------
 -- Capture: a table's changes become events, with no application code at all.
@@ -277,7 +284,7 @@ CREATE TABLE outbox.attached (
 -- The SQL expression that fills template from the row with alias r: {column} becomes outbox.token(r.column),
 -- {op} the past tense of the operation. Only attach calls it.
 CREATE FUNCTION outbox.fill_template(target regclass, template text, r text, op text) RETURNS text
-    LANGUAGE plpgsql STABLE AS $$
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     part  text[];
     parts text[] := '{}';
@@ -309,7 +316,7 @@ END $$;
 
 -- detach undoes attach: triggers, function, entry. Says whether there was anything.
 CREATE FUNCTION outbox.detach(target regclass) RETURNS boolean
-    LANGUAGE plpgsql AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     t    record;
     fn   oid;
@@ -335,10 +342,12 @@ END $$;
 --   watch       an UPDATE counts only if one of these changed; defaults to any change. One that changed nothing never counts
 --   operations  of insert, update, delete
 -- An UPDATE that changes the subject or the key tells both, the new and the old. The function is SECURITY
--- DEFINER, so that the application needs no right on the outbox; its owner is who called attach.
+-- DEFINER, so that the application needs no right on the outbox. It works as the owner of the outbox, whoever called
+-- attach, if they may act as that one: not as a superuser that happened to. Casts of the table's own types run in it, so
+-- the owner of an attached table can do what the owner of the outbox can.
 CREATE FUNCTION outbox.attach(target regclass, subject text, key text DEFAULT NULL, columns text[] DEFAULT NULL,
                               watch text[] DEFAULT NULL, operations text[] DEFAULT '{insert,update,delete}') RETURNS text
-    LANGUAGE plpgsql AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     own     text := (SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = 'outbox.event'::regclass);
     name    text := (SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = target);
@@ -349,6 +358,7 @@ DECLARE
     select_ text;
     changed text;
     moved   text;
+    keeper  oid;
 BEGIN
     IF (SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = target) THEN
         RAISE EXCEPTION '% is not a table', target USING ERRCODE = 'wrong_object_type';
@@ -407,6 +417,11 @@ BEGIN
     EXECUTE format(E'CREATE FUNCTION outbox.%I() RETURNS trigger\n    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$\nBEGIN\n%s    RETURN NULL;\nEND $capture$',
         fn, body);
     EXECUTE format('REVOKE ALL ON FUNCTION outbox.%I() FROM PUBLIC', fn);
+    SELECT c.relowner INTO keeper FROM pg_class c WHERE c.oid = 'outbox.event'::regclass AND has_schema_privilege(c.relowner, c.relnamespace, 'CREATE')
+       AND pg_has_role(c.relowner, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
+    IF FOUND THEN
+        EXECUTE format('ALTER FUNCTION outbox.%I() OWNER TO %I', fn, pg_get_userbyid(keeper));
+    END IF;
     FOREACH op IN ARRAY operations LOOP
         EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s REFERENCING %s FOR EACH STATEMENT EXECUTE FUNCTION outbox.%I()',
             own || '_capture_' || op, upper(op), target,
@@ -417,3 +432,7 @@ BEGIN
     VALUES (attach.target, attach.subject, attach.key, attach.columns, attach.watch, attach.operations);
     RETURN fn;
 END $$;
+
+-- They refuse whoever has no right on the outbox anyway; nobody else needs them.
+REVOKE ALL ON FUNCTION outbox.attach(regclass, text, text, text[], text[], text[]), outbox.detach(regclass),
+                       outbox.fill_template(regclass, text, text, text) FROM PUBLIC;

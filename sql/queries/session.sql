@@ -6,6 +6,7 @@
 SELECT set_config('application_name', $1, false),
        set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'
                                              ELSE current_setting('synchronous_commit') END, false),
+       set_config('search_path', 'pg_catalog, pg_temp', false), -- nobody else's functions, whoever may create some
        set_config('jit', 'off', false),
        set_config('enable_seqscan', 'off', false),
        set_config('enable_bitmapscan', 'off', false),
@@ -14,7 +15,7 @@ SELECT set_config('application_name', $1, false),
        set_config('statement_timeout', '60s', false),
        set_config('lock_timeout', '10s', false),
        set_config('idle_in_transaction_session_timeout', '0', false),
-       set_config('idle_session_timeout', '10s', false),
+       set_config('idle_session_timeout', '8s', false),
        set_config('tcp_keepalives_idle', '5', false),
        set_config('tcp_keepalives_interval', '2', false),
        set_config('tcp_keepalives_count', '3', false),

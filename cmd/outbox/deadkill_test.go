@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// A replay that is killed the hard way again and again while it commits and deletes letters replays each of them once, in
+// their order.
+func TestKilledReplays(t *testing.T) {
+	t.Parallel()
+	const letters, kills = 3500, 3
+	pool, conn, stream := devtest.Pool(t), devtest.Conn(t), devtest.Stream(t)
+	noLettersLeft(t, stream)
+	table, err := outbox.In(devtest.Schema(t))
+	fatal(t, err)
+	_, err = table.Migrate(t.Context(), pool)
+	fatal(t, err)
+	js, err := jetstream.New(conn)
+	fatal(t, err)
+	originals := publishLetters(t, js, stream, letters)
+
+	bin := filepath.Join(t.TempDir(), "outbox")
+	self, err := os.Executable()
+	fatal(t, err)
+	fatal(t, os.Symlink(self, bin))
+	replay := func(ctx context.Context) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, bin, "dead", "replay", "--place", "letters", "--all", "-o", "json")
+		cmd.Env = append(os.Environ(), "OUTBOX_DATABASE_URL="+devtest.Postgres(t).URL(), "OUTBOX_NATS_URL="+devtest.NATS(t).URL(),
+			"OUTBOX_SCHEMA="+table.Schema(), "OUTBOX_STREAM="+stream)
+		cmd.Stderr = os.Stderr
+		return cmd
+	}
+	left := func() int {
+		dead, err := js.Stream(t.Context(), stream+"_DEAD")
+		fatal(t, err)
+		return int(dead.CachedInfo().State.Msgs)
+	}
+	decisions := func() (n int) {
+		fatal(t, pool.QueryRow(t.Context(), table.SQL(`SELECT count(*) FROM outbox.decision`)).Scan(&n))
+		return n
+	}
+	between := 0
+	for range kills {
+		ctx, cancel := context.WithTimeout(t.Context(), patience) // its end is SIGKILL
+		before := decisions()
+		cmd := replay(ctx)
+		fatal(t, cmd.Start())
+		for decisions() == before && ctx.Err() == nil {
+		}
+		cancel()
+		if err := cmd.Wait(); err == nil {
+			t.Fatal("it ended before it was killed")
+		}
+		if decisions()+left() > letters {
+			between++
+		}
+	}
+	t.Logf("after %d kills, %d of them amid deletes: %d letters left, %d decisions", kills, between, left(), decisions())
+	if between == 0 {
+		t.Error("no kill came between a commit and its deletes: the test shows nothing")
+	}
+	out, err := replay(t.Context()).Output()
+	fatal(t, err)
+	t.Logf("%s", out)
+	if n := left(); n != 0 {
+		t.Errorf("%d letters left", n)
+	}
+	rows, err := pool.Query(t.Context(), table.SQL(`SELECT resend_of::text FROM outbox.event ORDER BY id`))
+	fatal(t, err)
+	copies, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	fatal(t, err)
+	if fmt.Sprint(copies) != fmt.Sprint(originals) {
+		t.Errorf("%d copies of %d letters, or not in their order", len(copies), letters)
+	}
+}
+
+func publishLetters(t *testing.T, js jetstream.JetStream, stream string, n int) (ids []string) {
+	t.Helper()
+	subject := invalidate.DeadPrefix + stream
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: stream + "_DEAD", Subjects: []string{subject}})
+	fatal(t, err)
+	for range n {
+		id := uuid.NewString()
+		ids = append(ids, id)
+		msg := &nats.Msg{Subject: subject, Header: nats.Header{}, Data: []byte("payload")}
+		msg.Header.Set(invalidate.HeaderDeadSubject, "a.b")
+		msg.Header.Set(outbox.HeaderEventID, id)
+		_, err := js.PublishMsgAsync(msg, jetstream.WithStallWait(patience))
+		fatal(t, err)
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+	case <-t.Context().Done():
+	}
+	return ids
+}
+
+func fatal(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

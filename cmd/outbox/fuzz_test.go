@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A file of settings is refused with the place where it is wrong, or every value in it is one that will do.
+func FuzzConfigFile(f *testing.F) {
+	for _, seed := range []string{
+		"", "# nothing\n", "stream: A\nschema: b\n", "relay:\n  subjects: [users.>, orders.>]\n  batch: 17\n  no_create: true\n",
+		"relay: {grace: 10s, listen: \":9464\"}\ninvalidate:\n  rules: |\n    rules.yaml\n", "database_url: postgres://app:${PW}@h/x\n", "database_url: ${NONE}\n", "stream: ${PW\n",
+		"stream: A\nstream: B\n", "strea: A\n", "stream: {a: b}\n", "relay: [a]\n", "- a\n", "a\n", "stream: A\n---\nstream: B\n", "stream: &a A\nschema: *a\n", "<<: {stream: A}\n",
+		"stream: !!str A\n", "%YAML 1.2\n---\nstream: A\n", "stream: \"a\n", "stream: 'a\n", "\tstream: a\n", "relay:\n\tbatch: 1\n", "stream:\n", "stream: ~\n", "relay:\n  batch: 0x10\n",
+		"relay:\n  batch: 1e3\n", "relay:\n  grace: -1s\n", "insecure: yes\n", "insecure: true\n", "? stream\n: A\n", "stream: >\n  a\n  b\n", "stream: [[a]]\n", "[[[[[[[[[[[[[[[[[[[[", "nats_inbox: a..b\n",
+		"relay: {batch: ${PW}}\n", "\xff\xfe", "stream: \"\\x00\"\n", "stream: A\r\nschema: b\r\n", "\ufeffstream: A\n", "1: 2\n", "true: A\n", "\"stream\": A\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	place := regexp.MustCompile(`^f\.yaml:[1-9]\d*:\d+: `)
+	lookup := func(name string) (string, bool) { return "cAnAry7391", name == "PW" }
+	f.Fuzz(func(t *testing.T, data []byte) {
+		values, err := parseConfigFile("f.yaml", data, lookup)
+		if err != nil {
+			if _, ok := errors.AsType[*usageError](err); !ok {
+				t.Errorf("no usage error: %v", err)
+			}
+			if !place.MatchString(err.Error()) && !strings.Contains(err.Error(), "not UTF-8") {
+				t.Errorf("no place: %v", err)
+			}
+			return
+		}
+		for key, o := range values {
+			if o.setting.key() != key || !strings.HasPrefix(o.from, "file f.yaml:") {
+				t.Errorf("%s is %s, from %s", key, o.setting.key(), o.from)
+			}
+			if o.value != "" && o.setting.check != nil && o.setting.check(o.value) != nil {
+				t.Errorf("%s: %q is accepted", key, o.value)
+			}
+		}
+	})
+}
+
+// The size is bounded before anything is read or parsed, and so is the depth.
+func TestConfigFileLimits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f.yaml")
+	for content, want := range map[string]string{
+		strings.Repeat("#", maxConfigFile):                     "",
+		strings.Repeat("#", maxConfigFile+1):                   "has more than 1048576 bytes",
+		"stream: " + strings.Repeat("[", maxConfigFile-8):      "nests too deeply",
+		"stream: " + strings.Repeat("{a: ", maxConfigFile/4-2): "nests too deeply",
+		strings.Repeat("- ", maxConfigFile/2):                  "nests too deeply",
+		strings.Repeat("? ", maxConfigFile/2):                  "nests too deeply",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := readConfigFile(path, os.LookupEnv)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%.20s…: %v, want %q", content, err, want)
+		}
+	}
+	if _, err := readConfigFile("/dev/zero", os.LookupEnv); err == nil || !strings.Contains(err.Error(), "has more than") {
+		t.Errorf("endless file: %v", err)
+	}
+}

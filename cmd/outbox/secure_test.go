@@ -1,0 +1,174 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+)
+
+// A fortress is all three servers with TLS, certificates for 127.0.0.1 alone, and no client without one.
+type fortress struct {
+	ours, theirs            *authority
+	urls                    map[string]string // by setting
+	cert, key, alien, alkey string            // of a client
+}
+
+func newFortress(t *testing.T) *fortress {
+	t.Helper()
+	f := &fortress{ours: newAuthority(t, "ours"), theirs: newAuthority(t, "theirs")}
+	cert, key := f.ours.issue("server", "127.0.0.1")
+	f.cert, f.key = f.ours.issue("app")
+	f.alien, f.alkey = f.theirs.issue("app")
+	files := devstack.TLSFiles{Cert: cert, Key: key, CA: f.ours.file}
+	pg := devtest.OwnPostgres(t, devstack.PostgresConfig{TLS: files, HBA: []string{"hostssl all all 127.0.0.1/32 trust clientcert=verify-ca"}})
+	config := filepath.Join(t.TempDir(), "nats.conf")
+	text := fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }\n", cert, key, f.ours.file)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broker := devtest.OwnNATS(t, devstack.NATSConfig{ConfigFile: config})
+	cache := devtest.OwnRedis(t, devstack.RedisConfig{TLS: files, Args: []string{"--tls-auth-clients", "yes"}})
+	conn, err := pgx.Connect(t.Context(), pg.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), "CREATE ROLE app LOGIN SUPERUSER"); err != nil {
+		t.Fatal(err)
+	}
+	f.urls = map[string]string{
+		"database": fmt.Sprintf("postgres://app@127.0.0.1:%d/postgres", pg.Port()),
+		"nats":     broker.URL(),
+		"redis":    strings.Replace(cache.URL(), "rediss://", "redis://", 1),
+	}
+	return f
+}
+
+// env is the settings for a server: its URL, and its files, which may be empty.
+func (f *fortress) env(server, url, ca, cert, key string) []string {
+	prefix := "OUTBOX_" + strings.ToUpper(server)
+	return []string{prefix + "_URL=" + url, prefix + "_CA=" + ca, prefix + "_CERT=" + cert, prefix + "_KEY=" + key}
+}
+
+// TLS is verified in both directions, on each of the three roads, and --insecure does not change that.
+func TestMutualTLS(t *testing.T) {
+	f := newFortress(t)
+	names := map[string]string{"database": postgres, "nats": natsServer, "redis": redisServer}
+	for server, name := range names {
+		at := f.urls[server]
+		for _, c := range []struct {
+			what, url, ca, cert, key string
+			want                     string // what the evidence says; empty: connected. A server that does not like us may just hang up
+		}{
+			{"as it should be", at, f.ours.file, f.cert, f.key, ""},
+			{"by URL", byURL(t, server, at, f), "", f.cert, f.key, ""},
+			{"wrong CA", at, f.theirs.file, f.cert, f.key, "x509: "},
+			{"wrong name", strings.Replace(at, "127.0.0.1", "localhost", 1), f.ours.file, f.cert, f.key, "x509: "},
+			{"no client certificate", at, f.ours.file, "", "", " "},
+			{"another's client certificate", at, f.ours.file, f.alien, f.alkey, " "},
+			{"no settings", at, "", "", "", " "},
+		} {
+			t.Run(server+" "+c.what, func(t *testing.T) {
+				t.Parallel()
+				p := program{t, append(f.env(server, c.url, c.ca, c.cert, c.key), "OUTBOX_INSECURE=true")}
+				if c.what == "by URL" {
+					p.env = append(p.env, "SSL_CERT_FILE="+f.ours.file) // the CAs of the system
+				}
+				state, evidence, code := p.reach(name)
+				if (state == stateOK) != (c.want == "") || !strings.Contains(evidence, c.want) {
+					t.Errorf("%s: %s, want %q", state, evidence, c.want)
+				}
+				if strings.Contains(c.want, "x509") && code != exitFindings {
+					t.Errorf("exit code %d: a server that is not the right one is not one that is away", code)
+				}
+			})
+		}
+	}
+}
+
+// byURL says in the URL what the other cases say with files.
+func byURL(t *testing.T, server, text string, f *fortress) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch server {
+	case "database":
+		u.RawQuery = "sslmode=verify-full&sslrootcert=" + f.ours.file
+	case "nats":
+		u.Scheme = "tls"
+	case "redis":
+		u.Scheme = "rediss"
+	}
+	return u.String()
+}
+
+// reach asks doctor whether a server is reachable.
+func (p program) reach(server string) (state, evidence string, code int) {
+	p.t.Helper()
+	var others []string
+	for _, name := range []string{postgres, natsServer, redisServer} {
+		if name != server {
+			others = append(others, name)
+		}
+	}
+	cmd := p.command("doctor", "-o", "json", "--skip", strings.Join(others, ","))
+	text, _ := cmd.Output() // its code is asked for
+	var out struct{ Checks []check }
+	if err := json.Unmarshal(text, &out); err != nil {
+		p.t.Fatalf("doctor: %v\n%s", err, text)
+	}
+	for _, c := range out.Checks {
+		if c.Check == "reachable" {
+			return c.State, c.Evidence, cmd.ProcessState.ExitCode()
+		}
+	}
+	p.t.Fatalf("no such check: %s", text)
+	return "", "", 0
+}
+
+// An event goes the whole way through TLS, and its key is gone.
+func TestWholeWayThroughTLS(t *testing.T) {
+	f := newFortress(t)
+	rules := filepath.Join(t.TempDir(), "rules.yaml")
+	if err := os.WriteFile(rules, []byte("rules:\n  - {subject: a.*, keys: [\"a:$1\"]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := program{t, nil}
+	for server, at := range f.urls {
+		p.env = append(p.env, f.env(server, at, f.ours.file, f.cert, f.key)...)
+	}
+	if code, out := p.run("migrate", "up"); code != 0 {
+		t.Fatal(out)
+	}
+	p.background("relay", "--subjects", "a.>")
+	p.background("invalidate", "--rules", rules)
+	conn, err := pgx.Connect(t.Context(), f.urls["database"]+fmt.Sprintf("?sslmode=verify-full&sslrootcert=%s&sslcert=%s&sslkey=%s", f.ours.file, f.cert, f.key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), "SELECT outbox.enqueue('a.1', '{}')"); err != nil {
+		t.Fatal(err)
+	}
+	devtest.Eventually(t, patience, "published and worked off", func() error {
+		code, out := p.run("status", "-o", "json")
+		var s statusJSON
+		if err := json.Unmarshal([]byte(out), &s); err != nil || code != 0 {
+			return fmt.Errorf("%d: %s", code, out)
+		}
+		if s.Published != 1 || len(s.Consumers) != 1 || s.Consumers[0].Pending+uint64(s.Consumers[0].AckPending) > 0 {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+}

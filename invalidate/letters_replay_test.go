@@ -1,0 +1,145 @@
+package invalidate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// killed is a place whose owner dies at a point of the work.
+type killed struct {
+	outbox.DeadPlace
+	after int // letters that are still forgotten
+}
+
+var errKilled = errors.New("killed")
+
+func (k *killed) Forget(ctx context.Context, dead []outbox.Dead) error {
+	if len(dead) == 0 {
+		return nil
+	}
+	n := min(k.after, len(dead))
+	if err := k.DeadPlace.Forget(ctx, dead[:n]); err != nil {
+		return err
+	}
+	return errKilled
+}
+
+// One that dies between the commit and the delete, or amid the deletes, has replayed: the next only deletes.
+func TestReplayKilledBeforeTheDelete(t *testing.T) {
+	m := newMorgue(t)
+	m.die(10)
+	_, err := m.table.ReplayDead(t.Context(), m.pool, outbox.DeadWork{Places: []outbox.DeadPlace{&killed{m.open(), 0}}, Limit: 4})
+	same(t, "killed", errors.Is(err, errKilled), true)
+	same(t, "letters", len(m.dead(outbox.DeadFilter{})), 10)
+	_, err = m.table.ReplayDead(t.Context(), m.pool, outbox.DeadWork{Places: []outbox.DeadPlace{&killed{m.open(), 2}}, Limit: 3})
+	same(t, "killed", errors.Is(err, errKilled), true)
+	same(t, "letters", len(m.dead(outbox.DeadFilter{})), 8)
+	same(t, "outcome", m.replay(m.open()), outbox.DeadOutcome{Done: 6, Already: 2})
+	same(t, "letters", len(m.dead(outbox.DeadFilter{})), 0)
+	same(t, "copies", len(m.copies()), 10)
+	same(t, "decisions", m.decisions(), 10)
+}
+
+// interrupted is a place that ends the run's context before anything is loaded, deep in a batch.
+type interrupted struct {
+	outbox.DeadPlace
+	cancel context.CancelFunc
+}
+
+func (i *interrupted) Load(ctx context.Context, dead []outbox.Dead) error {
+	err := i.DeadPlace.Load(ctx, dead)
+	i.cancel()
+	return err
+}
+
+func TestReplayInterruptedBeforeTheCommit(t *testing.T) {
+	m := newMorgue(t)
+	m.die(5)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := m.table.ReplayDead(ctx, m.pool, outbox.DeadWork{Places: []outbox.DeadPlace{&interrupted{m.open(), cancel}}})
+	same(t, "interrupted", errors.Is(err, context.Canceled), true)
+	same(t, "decisions", m.decisions(), 0)
+	same(t, "outcome", m.replay(m.open()), outbox.DeadOutcome{Done: 5})
+	same(t, "copies", len(m.copies()), 5)
+}
+
+// The row comes first, then the letter; a letter without a body whose row is gone cannot be replayed, nor can headers that
+// cannot be read.
+func TestReplayTakesTheRowElseTheLetter(t *testing.T) {
+	m := newMorgue(t)
+	planned := m.die(3)
+	publish := func(body string, header ...string) {
+		msg := nats.NewMsg(invalidate.DeadPrefix + m.stream)
+		msg.Data = []byte(body)
+		for i := 0; i < len(header); i += 2 {
+			msg.Header.Set(header[i], header[i+1])
+		}
+		_, err := m.js.PublishMsg(t.Context(), msg)
+		fatal(t, err)
+	}
+	omitted := func(position int64, id uuid.UUID) {
+		publish("", invalidate.HeaderDeadSubject, "a.b", invalidate.HeaderDeadOmitted, "9", outbox.HeaderPosition, fmt.Sprint(position), outbox.HeaderEventID, id.String())
+	}
+	gone := uuid.New()
+	omitted(planned[0].Position, planned[0].ID) // 4: the row has it
+	omitted(planned[0].Position, gone)          // 5: another event has that position
+	omitted(99, uuid.New())                     // 6: no such position
+	publish("whole", invalidate.HeaderDeadSubject, "a.b", outbox.HeaderPosition, "99", outbox.HeaderEventID, gone.String(), outbox.HeaderKey, "k")
+	publish("foreign", invalidate.HeaderDeadSubject, "a.c")                                 // 8: an event that no relay published
+	publish("bad", invalidate.HeaderDeadSubject, "a.d", outbox.HeaderEventID, "not a uuid") // 9
+	publish("what?")                                                                        // 10: no letter at all
+	publish("ours", invalidate.HeaderDeadSubject, "a.e", "Outbox-Odd", "x")                 // 11: a reserved header
+	_, err := m.pool.Exec(t.Context(), m.table.SQL(`DELETE FROM outbox.event WHERE id = $1`), planned[1].RowID)
+	fatal(t, err)
+
+	out := m.replay(m.open())
+	same(t, "done", out.Done, 6)
+	var reasons []string
+	for _, f := range out.Failed {
+		reasons = append(reasons, fmt.Sprint(f.Number, " ", f.Err))
+	}
+	for i, want := range []string{"5 its payload of 9 bytes did not fit", "6 its payload", "9 invalid event: header Outbox-Event-Id", "10 invalid event: subject is empty",
+		`11 invalid event: header name "Outbox-Odd" is reserved`} {
+		if i >= len(reasons) || !strings.HasPrefix(reasons[i], want) {
+			t.Fatalf("failures %q, want %q", reasons, want)
+		}
+	}
+	var got []string
+	for _, p := range m.plan() {
+		got = append(got, fmt.Sprint(string(p.Payload), " ", p.Key))
+	}
+	same(t, "copies", got, []string{`{"n": 0} 0`, `{"n": 1} 1`, `{"n": 2} 2`, `{"n": 0} 0`, "whole k", "foreign "})
+	same(t, "letters left", len(m.dead(outbox.DeadFilter{})), 5)
+
+	dropped, err := m.table.DropDead(t.Context(), m.pool, outbox.DeadWork{Places: []outbox.DeadPlace{m.open()}})
+	same(t, "dropped", []any{dropped, err}, []any{outbox.DeadOutcome{Done: 5}, nil})
+	same(t, "letters left", len(m.dead(outbox.DeadFilter{})), 0)
+	same(t, "decisions", m.decisions(), 11)
+}
+
+// A letter that has the sequence of one that was decided about, since the stream went back, is neither replayed under
+// its name nor deleted.
+func TestLetterAtASequenceThatWasDecided(t *testing.T) {
+	m := newMorgue(t)
+	m.die(2)
+	l := m.open()
+	dead := m.dead(outbox.DeadFilter{})
+	for i, copied := range []any{uuid.New().String(), nil} {
+		_, err := m.pool.Exec(t.Context(), m.table.SQL(`INSERT INTO outbox.decision (source, number, action, copy, decided_at)
+			VALUES ($1, $2, CASE WHEN $3::text IS NULL THEN 'dropped' ELSE 'replayed' END, $3::text::uuid, '2026-01-01')`), dead[i].Source, dead[i].Number, copied)
+		fatal(t, err)
+	}
+	out := m.replay(l)
+	same(t, "outcome", []any{out.Done, out.Already, len(out.Failed)}, []any{0, 0, 2})
+	contains(t, "reason", out.Failed[0].Err.Error(), "the dead-letter stream went back")
+	same(t, "letters left", len(m.dead(outbox.DeadFilter{})), 2)
+}
