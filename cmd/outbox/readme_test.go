@@ -16,7 +16,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// The five minutes of the README run as they are printed, one command after the other in one shell, on servers of their
+// The five minutes of the README, and its roles, run as they are printed, one command after the other in one shell, on servers of their
 // own. Between commands the test waits, as a person would, until what they started has arrived.
 func TestReadmeRunsAsPrinted(t *testing.T) {
 	bin := filepath.Join(t.TempDir(), "outbox")
@@ -47,11 +47,13 @@ func TestReadmeRunsAsPrinted(t *testing.T) {
 		"SET user:42:profile":        "OK",
 		"FROM outbox.trail":          "(4 rows)",
 		"doctor":                     "ok  redis",
+		"roles apply":                "applied",
+		"roles status":               "outbox_owner",
 		"cat testdata/rules":         "users.*.updated",
 		"UPDATE users SET name = 'B": "UPDATE 1",
 	}
 	ran := 0
-	for _, line := range readmeCommands(t) {
+	for _, line := range append(readmeCommands(t, "Five minutes"), readmeCommands(t, "Security")...) {
 		switch {
 		case line == "make build", strings.HasPrefix(line, ". "):
 			continue // the test binary is the program, and the servers are given
@@ -75,17 +77,17 @@ func TestReadmeRunsAsPrinted(t *testing.T) {
 	sh.run("wait")
 }
 
-// readmeCommands are the indented lines of the five minutes.
-func readmeCommands(t *testing.T) (lines []string) {
+// readmeCommands are the indented lines of a section.
+func readmeCommands(t *testing.T, title string) (lines []string) {
 	t.Helper()
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, ok := strings.Cut(string(text), "\n## Five minutes\n")
+	_, section, ok := strings.Cut(string(text), "\n## "+title+"\n")
 	section, _, end := strings.Cut(section, "\n## ")
 	if !ok || !end {
-		t.Fatal("the README has no section of that name")
+		t.Fatalf("the README has no section %q", title)
 	}
 	for line := range strings.Lines(section) {
 		if command, ok := strings.CutPrefix(line, "    "); ok {

@@ -84,7 +84,7 @@ func check(t *testing.T, file, folder, name string, may, not []string, isTest bo
 	if own, ok := strings.CutPrefix(name, module+"/"); ok {
 		switch {
 		case slices.Contains(may, own):
-		case isTest && (own == folder || strings.HasPrefix(own, "internal/devstack") || own == "internal/faultnet" || own == "internal/verify" || folder == "internal/faults" && own == "outbox"):
+		case isTest && (own == folder || strings.HasPrefix(own, "internal/devstack") || own == "internal/faultnet" || own == "internal/verify" || folder == "internal/faults" && (own == "outbox" || own == "invalidate")):
 		default:
 			t.Errorf("%s imports %s, which %s must not", file, own, folder)
 		}

@@ -10,7 +10,7 @@
 CREATE FUNCTION outbox.is_subject(subject text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN subject COLLATE "C" ~ '^[^\x01-\x20\x7f.*>]+(\.[^\x01-\x20\x7f.*>]+)*$'
-       AND subject !~ '^(\$|_INBOX\.|_OUTBOX\.)'
+       AND subject !~ '^(\$|_INBOX|_OUTBOX\.)'
        AND octet_length(subject) <= 1024;
 
 -- True for an object of strings whose names are header tokens and not reserved. Nats-* belongs to the
@@ -87,6 +87,8 @@ BEGIN
       FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
      WHERE i.inhparent = 'outbox.event'::regclass;
     SELECT coalesce(max(id), 0) INTO used FROM outbox.event;
+    -- A range that has rows in the net already cannot be attached: after a jump of ids, go on behind them.
+    SELECT greatest(top, (max(id) / size + 1) * size + 1) INTO top FROM outbox.event_default;
     WHILE top - 1 < used + size * ahead AND made < 64 LOOP
         name := 'event_' || top;
         EXECUTE format('CREATE TABLE outbox.%I (LIKE outbox.event INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE)', name);
@@ -376,7 +378,7 @@ BEGIN
     END LOOP;
     IF NOT outbox.is_subject(regexp_replace(attach.subject, '\{[^{}]+\}', 'x', 'g')) THEN
         RAISE EXCEPTION 'subject "%" is not made of literal tokens and {column} placeholders', attach.subject
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example users.{id}.updated; subjects beginning with $, _INBOX. or _OUTBOX. are reserved.';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example users.{id}.updated; subjects beginning with $, _INBOX or _OUTBOX. are reserved.';
     END IF;
     IF key IS NULL THEN
         SELECT string_agg(format('{%s}', a.attname), '.' ORDER BY k.n) INTO key

@@ -33,8 +33,8 @@ SELECT c.last_position AS planned,
        coalesce(r.sequence, 0) AS sequence,
        r.acked_at,
        (SELECT count(*) FROM outbox.event WHERE id > c.head) + (SELECT count(*) FROM late) AS unplanned,
-       (SELECT count(*) FROM outbox.parked p WHERE reason <> 'displaced'
-           AND NOT EXISTS (SELECT FROM outbox.decision d WHERE d.source = 'parked' AND d.number = p.position)) AS parked,
+       (SELECT count(*) FROM outbox.parked WHERE reason <> 'displaced')
+           - (SELECT count(*) FROM outbox.decision WHERE source = 'parked') AS parked,
        (SELECT count(*) FROM outbox.parked) AS unpublished,
        least((SELECT created_at FROM unacked), (SELECT min(created_at) FROM late),
              (SELECT created_at FROM outbox.event WHERE id > c.head ORDER BY id LIMIT 1)) AS oldest,
