@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 )
@@ -28,7 +30,7 @@ const (
 type doubt struct {
 	class    class
 	position int64
-	sequence uint64 // duplicate: where the stream has it
+	sequence uint64 // duplicate: where the stream has it; wrong last sequence: what it has for the last one, if known
 	reason   string // refused: one word for outbox.parked
 	err      error
 }
@@ -70,6 +72,10 @@ func readAck(m *nats.Msg) (ack pubAck, class class, err error) {
 	}
 	if ack.Error == nil {
 		return ack, unknown, nil
+	}
+	if ack.Error.ErrCode == errWrongLastSequence { // "wrong last sequence: 7" is the only place that has it
+		text := ack.Error.Description
+		ack.Sequence, _ = strconv.ParseUint(text[strings.LastIndexByte(text, ' ')+1:], 10, 64) // 0 for not known
 	}
 	return ack, classify(ack.Error.ErrCode), fmt.Errorf("%s (code %d)", ack.Error.Description, ack.Error.ErrCode)
 }

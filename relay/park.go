@@ -28,7 +28,14 @@ func (r *Relay) park(ctx context.Context, e *outbox.Planned, reason string, why 
 
 // mend does what a doubt about the very next position asks for before it is published again: park what is refused,
 // give a fresh message id to what the stream only remembers. It returns the position that needs such an id, or 0.
+//
+// A server that found a damaged block after it had started holds two opinions of where the stream ends: it stores behind
+// what it still has, and expects what it had before (nats-server 2.15.2). A message that names the latter gets to the
+// right place, and the server back to one opinion. In a cluster the difference is just what is under way.
 func (r *Relay) mend(ctx context.Context, d *doubt, at *place) (freshID int64, err error) {
+	if d != nil && d.class == unknown && d.position == at.next && d.sequence > at.last && at.replicas == 1 {
+		at.believed = d.sequence
+	}
 	if d == nil || d.position != at.next || d.class != refused && d.class != duplicate {
 		return 0, nil
 	}

@@ -180,7 +180,7 @@ func (p *publisher) clear(e *outbox.Planned) {
 	clear(p.msg.Header)
 	p.msg.Header["Nats-Expected-Stream"] = p.expected
 	if !p.r.cfg.Shared {
-		p.msg.Header["Nats-Expected-Last-Sequence"] = []string{strconv.FormatInt(e.Position+p.at.base-1, 10)}
+		p.msg.Header["Nats-Expected-Last-Sequence"] = []string{strconv.FormatInt(p.at.before(e.Position), 10)}
 	}
 }
 
@@ -192,7 +192,7 @@ func (p *publisher) fits(e *outbox.Planned) (reason string, err error) {
 	if !Covered(p.at.subjects, e.Subject) {
 		return reasonNoStream, fmt.Errorf("stream %s does not cover subject %s", p.r.cfg.Stream, e.Subject)
 	}
-	if err := e.ValidateHeaders(); err != nil {
+	if err := errors.Join(e.Malformed, e.ValidateHeaders()); err != nil {
 		return reasonBadHeader, err
 	}
 	limit := p.r.nc.MaxPayload()
@@ -239,7 +239,7 @@ func (p *publisher) acked(m *nats.Msg) error {
 	ack, class, err := readAck(m)
 	switch {
 	case err != nil:
-		d := &doubt{class: class, position: position, err: err}
+		d := &doubt{class: class, position: position, sequence: ack.Sequence, err: err}
 		if class == refused {
 			d.reason = refusal(ack.Error.ErrCode)
 		}

@@ -93,6 +93,8 @@ type Relay struct {
 	removed  removed // what the stream had lost when it was last healed
 	suspects []span  // sequences to look at when it is healed next
 	verified string  // by which server all could be read
+	// Sequences up to which everything was planned since strays were found, and up to which they were dealt with.
+	replanned, kept uint64
 }
 
 // New checks the configuration; it connects nothing. pool must reach PostgreSQL itself, not a transaction pooler:

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -139,6 +140,33 @@ func TestTruncatedBlock(t *testing.T) {
 	g.healed()
 	if s := run.Stats(); s.Removed+s.Lost == 0 {
 		t.Fatalf("nothing was lost: stats %+v", s)
+	}
+}
+
+// The length of a message in the last block is damaged: the server comes back with an end of the stream before it, and
+// expects the old one before the next message.
+func TestDamagedLength(t *testing.T) {
+	g, broker := newOwnRig(t)
+	run := g.start(g.config())
+	g.insertN(3000)
+	g.drained()
+	g.damage(broker, func(blocks []string) {
+		last := blocks[len(blocks)-1]
+		data, err := os.ReadFile(last)
+		must(t, err)
+		at := 0
+		for range 1000 {
+			at += int(binary.LittleEndian.Uint32(data[at:]) &^ (1 << 31)) // the bit says that it has headers
+		}
+		data[at+2] ^= 0x10
+		must(t, os.WriteFile(last, data, 0o600))
+	})
+	g.healed()
+	g.insertN(10)
+	g.drained()
+	g.verify()
+	if s := run.Stats(); s.Lost == 0 {
+		t.Fatalf("stats %+v", s)
 	}
 }
 

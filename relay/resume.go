@@ -15,7 +15,16 @@ type place struct {
 	*target
 	next     int64
 	base     int64
-	receipts int64 // position of the last receipt
+	receipts int64  // position of the last receipt
+	believed uint64 // the last sequence that the server wants for next, where that is not the stream's; 0 for none
+}
+
+// before is the sequence that the stream has to end with before a position.
+func (at *place) before(position int64) int64 {
+	if position == at.next && at.believed > 0 {
+		return int64(at.believed)
+	}
+	return position + at.base - 1
 }
 
 // resume reads where the stream ends, and from that what comes next.
@@ -54,6 +63,9 @@ func (r *Relay) resume(ctx context.Context) (*place, error) {
 	found, err := r.scan(ctx, t, log, known)
 	if err != nil {
 		return nil, err
+	}
+	if len(found.strays) > 0 {
+		return nil, &strays{ids: found.strays, after: found.low, end: found.end}
 	}
 	if err := r.replan(ctx, found); err != nil {
 		return nil, err

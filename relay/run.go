@@ -114,7 +114,7 @@ func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
 	defer stopKeeping()
 	background.Go(func() { r.extend(keep) })
 
-	pause := newPause()
+	pause, stuck := newPause(), time.Time{}
 	var last *doubt
 	r.stats.position.Store(0) // of this term; others may have led in between
 	for ctx.Err() == nil {
@@ -147,6 +147,7 @@ func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
 		if err := r.alive(ctx, s, func() error { r.wait(ctx, wait); return nil }); err != nil && ctx.Err() == nil {
 			return err
 		}
+		stuck = r.detour(ctx, stuck, r.stats.position.Load() != before)
 		if err := r.ping(ctx, s); err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -199,7 +200,7 @@ func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt
 		return err
 	})
 	if err != nil {
-		return err
+		return r.keep(work, s, err)
 	}
 	r.stats.connected.Store(true)
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -17,6 +19,7 @@ type found struct {
 	from    int64          // from here to last, all stand at the same distance …
 	base    int64          // … from their positions
 	end     uint64         // sequence that the scan came to
+	strays  []uuid.UUID    // events of ours, as they say, but not where the plan has them
 }
 
 // scan holds the messages behind a known position against the plan. A message says itself which position it has: what
@@ -110,8 +113,13 @@ func (r *Relay) compare(ctx context.Context, log baseLog, page []stored, f *foun
 		f.end = m.sequence
 		if planned, ok := plan[m.event.Position]; ok && m.ours && m.event.ID == planned.ID {
 			f.see(m.event.Position, m.sequence)
-		} else if _, belongs := log.positionAt(m.sequence); belongs || !m.ours {
+			continue
+		}
+		if _, belongs := log.positionAt(m.sequence); belongs || !m.ours {
 			f.foreign++
+		}
+		if m.ours && !m.marker && m.sequence > r.kept {
+			f.strays = append(f.strays, m.event.ID)
 		}
 	}
 	return nil

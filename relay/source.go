@@ -15,6 +15,9 @@ import (
 // 15 ms. Under load it never comes to that.
 const quietLooks = 5
 
+// planTimeout bounds a look at the whole table; the session's statement_timeout comes before.
+const planTimeout = 65 * time.Second
+
 // source hands batches out in position order: first what is planned already, then what it plans itself, sleeping in
 // between. One goroutine owns it and, while it runs, the session.
 type source struct {
@@ -76,7 +79,7 @@ func (s *source) replay(ctx, stop context.Context) error {
 }
 
 func (s *source) plan(ctx context.Context) ([]outbox.Planned, error) {
-	ctx, cancel := context.WithTimeout(ctx, 65*time.Second) // the session's statement_timeout comes first
+	ctx, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
 	return s.s.Plan(ctx, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
 }

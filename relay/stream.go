@@ -32,6 +32,7 @@ type target struct {
 	deleted    int       // messages missing between first and last
 	oldest     time.Time // when its first message was stored, or if it is empty, its last
 	leader     string    // server that leads it; empty outside a cluster
+	replicas   int
 	subjects   []string
 	maxMsgSize int // 0: no limit of its own
 
@@ -89,7 +90,7 @@ func newTarget(info *jetstream.StreamInfo) *target {
 	t := &target{
 		stream: outbox.Stream{Name: c.Name, Created: info.Created},
 		last:   info.State.LastSeq, first: info.State.FirstSeq, deleted: info.State.NumDeleted, oldest: info.State.FirstTime,
-		subjects: c.Subjects, maxMsgSize: int(max(c.MaxMsgSize, 0)), maxAge: c.MaxAge,
+		replicas: max(c.Replicas, 1), subjects: c.Subjects, maxMsgSize: int(max(c.MaxMsgSize, 0)), maxAge: c.MaxAge,
 		dropsOld:        c.MaxMsgsPerSubject > 0 || c.Discard == jetstream.DiscardOld && (c.MaxMsgs > 0 || c.MaxBytes > 0),
 		dropsPerSubject: c.MaxMsgsPerSubject > 0,
 	}

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/verify"
@@ -23,9 +26,13 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	defer outboxTool.remove()
-	devtest.Main(m)
+	redis.SetLogger(silent{}) // it tells of every dial that fails while a scenario has Redis stopped
+	devtest.Main(m, outboxTool.remove, natsTool.remove)
 }
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
 
 func full() bool { return os.Getenv(sizeEnv) == "full" }
 
@@ -50,6 +57,7 @@ type row struct {
 	began      time.Time
 	faults     int
 	recoveries []time.Duration
+	measure    string // what recoveries are, if not the time until the stream has an event
 	verdict    verify.Verdict
 	stale      int
 	note       string
@@ -98,10 +106,14 @@ func (r *row) recovery() string {
 	}
 	slices.Sort(r.recoveries)
 	median, most := r.recoveries[len(r.recoveries)/2], r.recoveries[len(r.recoveries)-1]
+	text := short(median) + ", at most " + short(most)
 	if len(r.recoveries) == 1 {
-		return short(most)
+		text = short(most)
 	}
-	return short(median) + ", at most " + short(most)
+	if r.measure != "" {
+		text += " (" + r.measure + ")"
+	}
+	return text
 }
 
 func short(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }

@@ -193,7 +193,7 @@ func (s *Stream) readPlan(ctx context.Context, j *judge) error {
 
 // Read hands every message of the stream, headers only, in order, to f.
 func (s *Stream) Read(ctx context.Context, f func(jetstream.Msg) error) error {
-	const page = 4096
+	const page, patience = 4096, 3 // messages, and tries of 2 s that bring none
 	js, err := jetstream.New(s.Conn)
 	if err != nil {
 		return err
@@ -209,7 +209,7 @@ func (s *Stream) Read(ctx context.Context, f func(jetstream.Msg) error) error {
 	if err != nil {
 		return err
 	}
-	state := stream.CachedInfo().State
+	state, empty := stream.CachedInfo().State, 0
 	for left, at := state.Msgs, uint64(0); left > 0 && at < state.LastSeq; {
 		batch, err := consumer.Fetch(int(min(left, page)), jetstream.FetchMaxWait(2*time.Second))
 		if err != nil {
@@ -229,7 +229,10 @@ func (s *Stream) Read(ctx context.Context, f func(jetstream.Msg) error) error {
 		if err := batch.Error(); err != nil {
 			return err
 		}
-		if left == before {
+		if empty++; left < before {
+			empty = 0
+		}
+		if empty == patience {
 			return nil // damaged messages are counted and do not come: their events are missing
 		}
 	}

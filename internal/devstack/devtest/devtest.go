@@ -22,11 +22,15 @@ import (
 )
 
 // Main runs the tests, closes the servers they started, checks that no goroutine
-// is left (if the tests passed), and exits.
-func Main(m *testing.M) {
+// is left (if the tests passed), does what else comes after, and exits: what the
+// caller deferred is not done.
+func Main(m *testing.M, after ...func()) {
 	before := goleak.IgnoreCurrent()
 	code := m.Run()
 	err := closeAll()
+	for _, do := range after {
+		do()
+	}
 	if err == nil && code == 0 {
 		err = goleak.Find(before)
 	}
