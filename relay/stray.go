@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -32,18 +33,11 @@ func (r *Relay) keep(ctx context.Context, s *outbox.Session, resumed error) erro
 		return resumed
 	}
 	if found.end > r.replanned {
-		for {
-			plan, cancel := context.WithTimeout(ctx, planTimeout)
-			events, err := s.Plan(plan, outbox.Page{Events: r.cfg.BatchEvents, Bytes: r.cfg.BatchBytes})
-			cancel()
-			if err != nil {
-				return &sessionError{err}
-			}
-			if len(events) == 0 {
-				r.replanned = found.end
-				return nil
-			}
+		if err := r.planAll(ctx, s); err != nil {
+			return &sessionError{err}
 		}
+		r.replanned = found.end
+		return nil
 	}
 	keep, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
@@ -54,4 +48,16 @@ func (r *Relay) keep(ctx context.Context, s *outbox.Session, resumed error) erro
 	r.kept = found.end
 	r.log.Warn("stream has events that the plan has elsewhere: those stay where they are", "stream", r.cfg.Stream, "n", n, "foreign", len(found.ids)-int(n))
 	return nil
+}
+
+// planAll plans until nothing waits, 10 minutes at most: planning is much faster than inserting.
+func (r *Relay) planAll(ctx context.Context, s *outbox.Session) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	for {
+		events, err := s.Plan(ctx, outbox.Page{Events: r.cfg.BatchEvents, Bytes: r.cfg.BatchBytes})
+		if err != nil || len(events) == 0 {
+			return err
+		}
+	}
 }

@@ -198,12 +198,13 @@ CREATE TABLE outbox.decision (
 -- The table is the audit: every event with its state.
 CREATE VIEW outbox.trail AS
 SELECT e.id, e.event_id, e.subject, e.key, e.created_at,
-       CASE WHEN p.position IS NOT NULL THEN coalesce(d.action, 'parked')
+       CASE WHEN p.reason = 'displaced' THEN 'published' -- elsewhere: see queries/keep.sql
+            WHEN p.position IS NOT NULL THEN coalesce(d.action, 'parked')
             WHEN r.position IS NOT NULL THEN 'published'
             ELSE 'pending' END AS state,
        b.position, b.planned_at,
        CASE WHEN r.position IS NOT NULL THEN s.stream END AS stream,
-       CASE WHEN r.position IS NOT NULL THEN b.position + s.base END AS sequence,
+       CASE WHEN r.position IS NOT NULL AND p.reason IS DISTINCT FROM 'displaced' THEN b.position + s.base END AS sequence,
        r.acked_at AS published_at, -- at the latest: receipts are coalesced
        p.reason, p.detail, p.parked_at, e.resend_of, e.xid
   FROM outbox.event e

@@ -1,7 +1,7 @@
 -- adopt: an outbox that was restored into another cluster goes on there. What the plan of the old cluster had not got to, fresh
 -- or late, is planned now as one batch, whatever its xids say; nothing of it will ever be late again (settled). Returns how
 -- many events that were, and the settled id. $1 system identifier  $2 timeline  $3 who
--- Runs behind adopt_lock. Reads the whole table once: event_pkey, no row is fetched.
+-- Runs behind adopt_lock, and is durable whatever the database's default is. Reads the whole table once: event_pkey, no row is fetched.
 WITH last AS (
     SELECT last_position, head FROM outbox.batch ORDER BY first_position DESC LIMIT 1
 ), have AS (
@@ -24,4 +24,7 @@ WITH last AS (
     INSERT INTO outbox.cluster (n, system_identifier, timeline, settled, reason, relay)
     SELECT coalesce((SELECT max(n) FROM outbox.cluster), 0) + 1, $1::bigint, $2::integer, settled.id, 'adopted', $3::text FROM settled
 )
-SELECT count.n, settled.id FROM count, settled;
+SELECT count.n, settled.id
+  FROM count, settled
+ CROSS JOIN (SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'
+                                              ELSE current_setting('synchronous_commit') END, true)) AS durable;

@@ -1,6 +1,7 @@
 -- keep: marks the positions of events that the stream has already, at positions which the plan does not know: it was lost in a
 -- fail-over, or made by the original of a copy. $1 event ids  $2 only positions above this one  $3 relay
--- Reads the whole table: event ids have no index, and this is for fail-overs. batch_ids finds the batch of each.
+-- Durable whatever the database's default is. Reads the whole table: event ids have no index, and this is for fail-overs.
+-- Plan expected: batch_ids for the batch of each.
 WITH there AS (
     SELECT id, event_id, subject FROM outbox.event WHERE event_id = ANY ($1::uuid[])
 ), place AS (
@@ -11,5 +12,8 @@ WITH there AS (
 )
 INSERT INTO outbox.parked (position, id, event_id, subject, reason, detail, relay)
 SELECT position, id, event_id, subject, 'displaced', 'published at another position, by a plan that was lost', $3::text
-  FROM place WHERE position > $2::bigint
+  FROM place
+ CROSS JOIN (SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'
+                                              ELSE current_setting('synchronous_commit') END, true)) AS durable
+ WHERE position > $2::bigint
 ON CONFLICT (position) DO NOTHING;

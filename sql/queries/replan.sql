@@ -2,7 +2,7 @@
 -- their old ones belong. $1 the positions in ascending order, $2 their row ids, $3 relay.
 -- The old positions are marked as displaced, so that no relay ever publishes the events there as well. The cursor stays
 -- as it is. A unique violation on batch_pkey means that another relay planned; one on parked_pkey cannot be: the caller
--- leaves out what is parked.
+-- leaves out what is parked. Durable whatever the database's default is, since the batch is published next.
 WITH last AS (
     SELECT last_position, head, snapshot, late_from, late_until, late_after
       FROM outbox.batch ORDER BY first_position DESC LIMIT 1
@@ -19,4 +19,6 @@ WITH last AS (
 )
 INSERT INTO outbox.parked (position, id, event_id, subject, reason, detail, relay)
 SELECT m.position, e.id, e.event_id, e.subject, 'displaced', 'published at position ' || m.now_at, $3::text
-  FROM moved AS m JOIN outbox.event AS e USING (id);
+  FROM moved AS m JOIN outbox.event AS e USING (id)
+ CROSS JOIN (SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'
+                                              ELSE current_setting('synchronous_commit') END, true)) AS durable;
