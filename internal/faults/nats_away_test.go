@@ -90,7 +90,7 @@ func testDedupeWindowPast(t *testing.T) {
 		s.invalidator("")
 		s.natsURL = "nats://" + proxy.Addr()
 		l := s.write(4, 3*time.Millisecond, false)
-		for range times(2, 12) {
+		for range times(1, 12) {
 			p := s.relay("deaf", "")
 			s.flows()
 			before := s.state().LastSeq

@@ -150,7 +150,7 @@ func testDiskFull(t *testing.T, server *devstack.Postgres) {
 			s.flows()
 			met := strings.Count(p.log.String(), "53100")
 			p.signal(syscall.SIGSTOP)
-			s.exec(`INSERT INTO outbox.event (subject) SELECT $1 || nextval(pg_get_serial_sequence('outbox.event', 'id')) FROM generate_series(1, 10000)`, s.stream+".hole.")
+			s.exec(`INSERT INTO outbox.event (subject) SELECT $1 || nextval(pg_get_serial_sequence('outbox.event', 'id')) FROM generate_series(1, 40000)`, s.stream+".hole.")
 			s.exec("CREATE TABLE filler (v text) WITH (autovacuum_enabled = off)")
 			fill := func(ctx context.Context) error {
 				_, err := s.pool.Exec(ctx, "INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 100000)")

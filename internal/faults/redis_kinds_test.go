@@ -17,7 +17,7 @@ import (
 )
 
 func testRedisDown(t *testing.T) {
-	redisFault{fault: "Redis: stopped or killed, empty when it is back", n: times(2, 12),
+	redisFault{fault: "Redis: stopped or killed, empty when it is back", n: times(1, 12),
 		breaks: func(s *scene, server *devstack.Redis, i int) { s.end(server, i) },
 		heal:   func(s *scene, server *devstack.Redis, _ int) { s.must(server.Start(s.t.Context())) },
 	}.run(t)
@@ -35,7 +35,7 @@ func (s *scene) end(server *devstack.Redis, i int) {
 // Every command is on disk before its reply, so what was deleted stays deleted. Redis reads its file slowly (a setting for
 // its own tests), with enough in it that it answers LOADING in between.
 func testRedisLoading(t *testing.T) {
-	filler := times(4096, 10_000)
+	const filler = 10_000
 	redisFault{fault: "Redis: stopped or killed, back with its data (appendfsync always) after a while of LOADING", n: times(1, 6),
 		config: devstack.RedisConfig{Args: []string{"--appendonly", "yes", "--appendfsync", "always", "--key-load-delay", "100"}},
 		prepare: func(s *scene, _ *devstack.Redis) {
@@ -48,8 +48,10 @@ func testRedisLoading(t *testing.T) {
 		},
 		breaks: func(s *scene, server *devstack.Redis, i int) { s.end(server, i) },
 		heal: func(s *scene, server *devstack.Redis, _ int) {
-			s.must(server.Start(s.t.Context()))
+			started := make(chan error, 1)
+			go func() { started <- server.Start(s.t.Context()) }()
 			s.refuses("LOADING", "GET", "filler:0")
+			s.must(<-started)
 			s.eventually(60*time.Second, "the data is there", func(ctx context.Context) error { return s.rdb.Get(ctx, "filler:0").Err() })
 		},
 	}.run(t)

@@ -34,7 +34,7 @@ func TestSoak(t *testing.T) {
 	t.Logf("seed %d", seed())
 	began := time.Now()
 	for round := 1; round == 1 || time.Since(began) < length; round++ {
-		faults := 8
+		faults := 5
 		if length > 0 {
 			faults = 40
 		}

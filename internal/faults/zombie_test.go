@@ -20,7 +20,7 @@ func testZombies(t *testing.T) {
 		l := s.write(8, 2*time.Millisecond, false)
 		relays := []*program{s.relay("a", ""), s.relay("b", "")}
 		s.recovered(time.Now())
-		for i := range times(2, 8) {
+		for i := range times(1, 8) {
 			s.backlog(20_000)
 			leader := s.leading(relays)
 			pause(t.Context(), time.Duration(rng.IntN(150))*time.Millisecond)
