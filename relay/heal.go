@@ -61,7 +61,7 @@ func (r *Relay) holes(ctx context.Context, t *target, suspects []span) (spans, e
 		out.addRun(1, t.first-1)
 	}
 	for _, s := range suspects {
-		for sequence := s.first; sequence <= s.last; sequence++ {
+		for sequence := max(s.first, t.first); sequence <= s.last; sequence++ {
 			m, err := r.message(ctx, sequence)
 			if err != nil {
 				return nil, err

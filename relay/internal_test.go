@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -115,5 +116,22 @@ func TestConfigIsChecked(t *testing.T) {
 		if _, err := New(outbox.Default, nil, nil, c); err == nil {
 			t.Errorf("%+v: want an error", c)
 		}
+	}
+}
+
+func TestSpans(t *testing.T) {
+	var s spans
+	for _, n := range []uint64{3, 4, 5, 9, 12, 13} {
+		s.addRun(n, n)
+	}
+	s.addRun(20, 19)
+	if want := (spans{{3, 5}, {9, 9}, {12, 13}}); !slices.Equal(s, want) {
+		t.Errorf("%v, want %v", s, want)
+	}
+	if got, want := s.without([]uint64{1, 4, 9, 13, 30}), (spans{{3, 3}, {5, 5}, {12, 12}}); !slices.Equal(got, want) {
+		t.Errorf("without: %v, want %v", got, want)
+	}
+	if got, want := s.from(5), (spans{{5, 5}, {9, 9}, {12, 13}}); !slices.Equal(got, want) {
+		t.Errorf("from: %v, want %v", got, want)
 	}
 }

@@ -93,7 +93,7 @@ func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lo
 			}
 		case <-check.C:
 			if wait := time.Since(p.progress); p.win.len() > 0 && wait > p.r.cfg.AckWait {
-				return p.doubtAt(p.win.first, unknown, fmt.Errorf("no ack for %v", wait.Round(time.Millisecond)))
+				return p.doubtAt(p.win.first, unknown, p.silence(wait))
 			}
 		case <-lost:
 			return p.doubtAt(p.win.first, unknown, errLost)
@@ -104,6 +104,15 @@ func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lo
 			return p.doubtAt(p.win.first, unknown, ctx.Err())
 		}
 	}
+}
+
+// silence is what no ack for so long means. A server that refuses a publish by its rights says so to the connection only.
+func (p *publisher) silence(wait time.Duration) error {
+	err := fmt.Errorf("no ack for %v", wait.Round(time.Millisecond))
+	if last := p.r.nc.LastError(); errors.Is(last, nats.ErrPermissionViolation) {
+		return fmt.Errorf("%w; the server said: %w", err, last)
+	}
+	return err
 }
 
 func (p *publisher) doubtAt(position int64, class class, err error) *doubt {
@@ -141,68 +150,6 @@ func (p *publisher) send(ctx context.Context, e *outbox.Planned) error {
 	p.win.add(slot{bytes: len(p.msg.Data), marker: marker, created: e.CreatedAt})
 	crash.Point("published")
 	return nil
-}
-
-// message makes the event's message in p.msg.
-func (p *publisher) message(e *outbox.Planned) {
-	p.clear(e)
-	p.msg.Subject, p.msg.Data = e.Subject, e.Payload
-	e.SetHeaders(p.msg.Header)
-	switch {
-	case e.Position == p.freshID:
-		p.freshen(fmt.Sprintf("%s:%d", e.ID, e.Position+p.at.base))
-	case e.Again:
-		p.freshen(fmt.Sprintf("%s:again:%d", e.ID, e.Position))
-	}
-}
-
-// freshen gives the message another id than its event's, which the stream may remember.
-func (p *publisher) freshen(id string) {
-	p.msg.Header[outbox.HeaderEventID] = p.msg.Header[outbox.HeaderMsgID]
-	p.msg.Header[outbox.HeaderMsgID] = []string{id}
-}
-
-// marker makes the message that stands at a parked event's position.
-func (p *publisher) marker(e *outbox.Planned) {
-	p.clear(e)
-	p.msg.Subject, p.msg.Data = ControlSubject(p.r.cfg.Stream), nil
-	p.msg.Header[outbox.HeaderMsgID] = []string{fmt.Sprintf("%s:parked:%d", e.ID, e.Position)}
-	p.msg.Header[outbox.HeaderEventID] = []string{e.ID.String()}
-	p.msg.Header[outbox.HeaderPosition] = []string{strconv.FormatInt(e.Position, 10)}
-	p.msg.Header[outbox.HeaderParked] = []string{e.Parked}
-}
-
-// clear empties p.msg but for what the server checks.
-func (p *publisher) clear(e *outbox.Planned) {
-	if p.msg.Header == nil {
-		p.msg.Header = make(nats.Header, 8)
-	}
-	clear(p.msg.Header)
-	p.msg.Header["Nats-Expected-Stream"] = p.expected
-	if !p.r.cfg.Shared {
-		p.msg.Header["Nats-Expected-Last-Sequence"] = []string{strconv.FormatInt(p.at.before(e.Position), 10)}
-	}
-}
-
-// fits says why the stream would refuse the event for ever, as far as that can be known before.
-func (p *publisher) fits(e *outbox.Planned) (reason string, err error) {
-	if err := outbox.ValidateSubject(e.Subject); err != nil {
-		return reasonBadSubject, err
-	}
-	if !Covered(p.at.subjects, e.Subject) {
-		return reasonNoStream, fmt.Errorf("stream %s does not cover subject %s", p.r.cfg.Stream, e.Subject)
-	}
-	if err := errors.Join(e.Malformed, e.ValidateHeaders()); err != nil {
-		return reasonBadHeader, err
-	}
-	limit := p.r.nc.MaxPayload()
-	if p.at.maxMsgSize > 0 {
-		limit = min(limit, int64(p.at.maxMsgSize))
-	}
-	if size := int64(len(e.Payload)); size > limit {
-		return reasonTooLarge, fmt.Errorf("payload has %d bytes, the limit of the server or the stream is %d", size, limit)
-	}
-	return "", nil
 }
 
 // unsent is what an error of the client means.

@@ -21,14 +21,14 @@ type reconciler struct {
 	suspects []span     // sequences that could not be read; read after run has ended
 }
 
-// run ends with ctx, or when it found something.
+// run ends with ctx, or when it found something. Reading messages again has time: first the backlog.
 func (c *reconciler) run(ctx context.Context) {
-	tick := time.NewTicker(c.r.cfg.ReconcileEvery)
+	tick := time.NewTicker(c.r.cfg.ReconcileEvery / 2)
 	defer tick.Stop()
-	for {
-		err := c.verify(ctx)
-		if err == nil {
-			err = c.look(ctx)
+	for n := 0; ; n++ {
+		err := c.look(ctx)
+		if err == nil && n > 0 {
+			err = c.verify(ctx)
 		}
 		if errors.Is(err, errChanged) {
 			c.changed <- err
@@ -39,6 +39,7 @@ func (c *reconciler) run(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
+			tick.Reset(c.r.cfg.ReconcileEvery)
 		case <-ctx.Done():
 			return
 		}
@@ -128,7 +129,11 @@ func (r *Relay) unreadable(ctx context.Context, s span) ([]span, error) {
 	if err != nil {
 		return nil, err
 	}
-	return missing.without(known), nil
+	now, err := r.findStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return missing.without(known).from(now.first), nil // what was dropped meanwhile is judged by its first sequence
 }
 
 // spans are runs of sequences in ascending order.
@@ -157,6 +162,14 @@ func (s spans) without(known []uint64) (out spans) {
 			known = known[1:]
 		}
 		out.addRun(run.first, run.last)
+	}
+	return out
+}
+
+// from leaves out sequences before one.
+func (s spans) from(first uint64) (out spans) {
+	for _, run := range s {
+		out.addRun(max(run.first, first), run.last)
 	}
 	return out
 }

@@ -90,9 +90,10 @@ type Relay struct {
 	stats counters
 
 	// Of the goroutine in Run, and of the reconciler that it waits for.
-	removed  removed // what the stream had lost when it was last healed
-	suspects []span  // sequences to look at when it is healed next
-	verified string  // by which server all could be read
+	lostFrom, lostTo int64   // positions: the loss at the end of the stream that was counted last
+	removed          removed // what the stream had lost when it was last healed
+	suspects         []span  // sequences to look at when it is healed next
+	verified         string  // by which server all could be read
 	// Sequences up to which everything was planned since strays were found, and up to which they were dealt with.
 	replanned, kept uint64
 }

@@ -56,8 +56,7 @@ func (r *Relay) resume(ctx context.Context) (*place, error) {
 		known = max(known, receipt.Position)
 	}
 	if p, _ := log.positionAt(t.last); p < known {
-		r.stats.lost.Add(uint64(known - p))
-		r.log.Warn("stream lost acknowledged messages: publishing them again", "stream", r.cfg.Stream, "n", known-p, "sequence", t.last)
+		r.wentBack(p, known, t.last)
 		known = max(p-1, log.first()-1) // the last message is looked at
 	}
 	found, err := r.scan(ctx, t, log, known)
@@ -82,6 +81,20 @@ func (r *Relay) resume(ctx context.Context) (*place, error) {
 		at.receipts = receipt.Position
 	}
 	return at, nil
+}
+
+// wentBack counts and says what was acknowledged and is gone from the end of the stream, once: until it is published again,
+// every resume finds it.
+func (r *Relay) wentBack(to, from int64, end uint64) {
+	n := from - to
+	if from == r.lostFrom {
+		n = max(r.lostTo-to, 0)
+	}
+	if n > 0 {
+		r.lostFrom, r.lostTo = from, to
+		r.stats.lost.Add(uint64(n))
+		r.log.Warn("stream lost acknowledged messages: publishing them again", "stream", r.cfg.Stream, "n", n, "sequence", end)
+	}
 }
 
 // evidence is what the table says of the stream.

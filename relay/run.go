@@ -15,6 +15,9 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
+// steadyTerm is how long a session has to last for the next one to be opened at once.
+const steadyTerm = time.Second
+
 // extendEvery is how often the leader makes partitions ahead.
 const extendEvery = time.Minute
 
@@ -24,14 +27,15 @@ const extendEvery = time.Minute
 func (r *Relay) Run(ctx context.Context) error {
 	pause := newPause()
 	for ctx.Err() == nil {
-		led, err := r.lead(ctx)
+		began := time.Now()
+		err := r.lead(ctx)
 		if fatal(err) {
 			return fmt.Errorf("relay: %w", err)
 		}
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		if led {
+		if time.Since(began) > steadyTerm {
 			pause.Reset()
 		}
 		wait := pause.NextBackOff()
@@ -59,12 +63,12 @@ func sleep(ctx context.Context, d time.Duration) {
 
 // lead opens a session, waits in it to become the leader, and serves a term. The lock only saves work: what keeps
 // two leaders from doing harm is the primary key of the plan and the sequence that the stream expects.
-func (r *Relay) lead(ctx context.Context) (led bool, err error) {
+func (r *Relay) lead(ctx context.Context) error {
 	open, cancel := context.WithTimeout(ctx, 15*time.Second)
 	s, err := r.table.OpenSession(open, r.pool.Config().ConnConfig.Copy(), r.cfg.Name)
 	cancel()
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer s.Close()
 	for said := false; ; said = true {
@@ -72,7 +76,7 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 		leads, err := s.Lead(try)
 		cancel()
 		if err != nil {
-			return false, err
+			return err
 		}
 		if leads || crash.Forced("lead") {
 			break
@@ -82,14 +86,14 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 		}
 		sleep(ctx, r.cfg.StandbyPoll/2+time.Duration(rand.Int64N(int64(r.cfg.StandbyPoll)+1)))
 		if ctx.Err() != nil {
-			return false, nil
+			return nil
 		}
 	}
 	settle, cancel := context.WithTimeout(ctx, queryTimeout)
 	home, err := s.Settle(settle)
 	cancel()
 	if err != nil {
-		return false, err
+		return err
 	}
 	if home.FailedOver() {
 		r.log.Warn("the database failed over since the last relay; what it lost, the stream may still have", "timeline", home.Now.Timeline, "before", home.Last.Timeline)
@@ -100,7 +104,7 @@ func (r *Relay) lead(ctx context.Context) (led bool, err error) {
 		r.stats.leads.Store(false)
 		r.stats.asleep.Store(false)
 	}()
-	return true, r.term(ctx, s)
+	return r.term(ctx, s)
 }
 
 // term serves until ctx ends or the session is lost: read where the stream ends, publish from there on until there
@@ -238,34 +242,6 @@ func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt
 	return err
 }
 
-// alive does something that leaves the session alone, and uses that meanwhile, so that PostgreSQL does not end it.
-func (r *Relay) alive(ctx context.Context, s *outbox.Session, do func() error) error {
-	done := make(chan struct{})
-	pinged := make(chan error, 1)
-	go func() {
-		tick := time.NewTicker(longestRest / 2)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				if err := r.ping(ctx, s); err != nil {
-					pinged <- err
-					return
-				}
-			case <-done:
-				pinged <- nil
-				return
-			}
-		}
-	}()
-	err := do()
-	close(done)
-	if lost := <-pinged; lost != nil {
-		return &sessionError{lost}
-	}
-	return err
-}
-
 // credit counts what was acknowledged in this term and whose acks got lost: the stream has it.
 func (r *Relay) credit(at *place) {
 	found := at.next - 1
@@ -274,12 +250,6 @@ func (r *Relay) credit(at *place) {
 	}
 	r.stats.position.Store(found)
 	r.stats.sequence.Store(uint64(max(found+at.base, 0)))
-}
-
-func (r *Relay) ping(ctx context.Context, s *outbox.Session) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	return s.Ping(ctx)
 }
 
 // extend keeps partitions ahead while this relay leads. A role without the right to make them is told once; the

@@ -44,7 +44,7 @@ func brokerLoss(t *testing.T, fault string, n int, inPlace bool, prepare func(s 
 }
 
 func testTruncatedBlock(t *testing.T) {
-	brokerLoss(t, "broker: last block of the stream cut off while it was killed or stopped", times(2, 16), false, nil,
+	brokerLoss(t, "broker: last block of the stream cut off while it was killed or stopped", times(2, 10), false, nil,
 		func(s *scene, b *broker, rng *rand.Rand) {
 			b.stop(s.row.faults%2 == 0)
 			files := b.blocks(s.stream)
@@ -58,7 +58,7 @@ func testTruncatedBlock(t *testing.T) {
 
 func testStoreWentBack(t *testing.T) {
 	var saved string
-	brokerLoss(t, "broker: killed, the whole store put back to an older copy", times(2, 10), true,
+	brokerLoss(t, "broker: killed, the whole store put back to an older copy", times(2, 6), true,
 		func(s *scene, b *broker) {
 			saved = t.TempDir()
 			b.stop(s.row.faults%2 == 0)
@@ -74,7 +74,7 @@ func testStoreWentBack(t *testing.T) {
 }
 
 func testPurged(t *testing.T) {
-	brokerLoss(t, "broker: purge of the stream, of a subject, single messages deleted", times(1, 6), false, nil,
+	brokerLoss(t, "broker: purge of the stream, of a subject, single messages deleted", times(1, 4), false, nil,
 		func(s *scene, _ *broker, rng *rand.Rand) {
 			stream, err := s.js.Stream(t.Context(), s.stream)
 			s.must(err)
@@ -92,7 +92,7 @@ func testPurged(t *testing.T) {
 }
 
 func testRecreatedStream(t *testing.T) {
-	brokerLoss(t, "broker: stream deleted, made again by the relay or by a person", times(2, 10), true, nil,
+	brokerLoss(t, "broker: stream deleted, made again by the relay or by a person", times(2, 6), true, nil,
 		func(s *scene, _ *broker, _ *rand.Rand) {
 			stream, err := s.js.Stream(t.Context(), s.stream)
 			s.must(err)
@@ -107,7 +107,7 @@ func testRecreatedStream(t *testing.T) {
 // A bit flips anywhere in the stream's files: the server counts the message, and cannot read it. Every second time it is one
 // of the length of a message in the last block, which takes all behind it away.
 func testFlippedBit(t *testing.T) {
-	brokerLoss(t, "broker: a bit flipped in a block of the stream while it was killed or stopped", times(2, 16), false,
+	brokerLoss(t, "broker: a bit flipped in a block of the stream while it was killed or stopped", times(2, 8), false,
 		func(s *scene, _ *broker) {
 			if s.row.faults == 0 { // more than a block of 8 MiB: the server itself checks the last one only
 				s.exec(`INSERT INTO outbox.event (subject, payload)

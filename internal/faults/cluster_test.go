@@ -43,7 +43,7 @@ func testFailOver(t *testing.T) {
 	primary := devtest.OwnPostgres(t, devstack.PostgresConfig{})
 	scenario(t, "PostgreSQL: fail-over to a standby that lost commits, which were published", options{database: primary.URL(), duplicates: 100 * time.Millisecond}, func(s *scene) {
 		s.others, s.failedOver = true, true // what the new primary does not have is foreign to it
-		for n := range times(2, 6) {
+		for n := range times(2, 3) {
 			p := s.relay(fmt.Sprintf("primary-%d", n), "")
 			standby := devtest.OwnStandby(t, primary)
 			l := s.write(6, 2*time.Millisecond, true)

@@ -24,7 +24,7 @@ func testInvalidators(t *testing.T) {
 		l := s.write(8, 2*time.Millisecond, false)
 		s.gone(time.Now())
 		s.row.recoveries = nil // they only had to start
-		for n := range times(6, 60) {
+		for n := range times(6, 40) {
 			i, began := rng.IntN(2), time.Now()
 			if rng.IntN(2) == 0 {
 				both[i].kill()
@@ -50,7 +50,7 @@ func testInvalidatorKills(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed(), 102))
 		s.relay("relay", "")
 		l := s.write(8, 2*time.Millisecond, false)
-		for i := range times(4, 30) {
+		for i := range times(4, 20) {
 			n := 1
 			if i%2 == 1 {
 				n += rng.IntN(30)
@@ -104,7 +104,7 @@ func testBuried(t *testing.T) {
 		s.relay("relay", "")
 		l := s.write(4, 3*time.Millisecond, false)
 		dead := 0
-		for range times(4, 30) {
+		for range times(4, 20) {
 			n := 1 + rng.IntN(5)
 			s.exec(`INSERT INTO outbox.event (subject, payload) SELECT $1 || g, '{}' FROM generate_series(1, $2::int) g`,
 				s.stream+".cart.", n)
@@ -129,7 +129,7 @@ func testBuried(t *testing.T) {
 
 // A long time without an invalidator, and then one that finds very many events.
 func testWaiting(t *testing.T) {
-	n := times(50_000, 1_000_000)
+	n := times(50_000, 300_000)
 	scenario(t, fmt.Sprintf("invalidator: started with %d events waiting", n), options{}, func(s *scene) {
 		s.must(os.WriteFile(s.rules, fmt.Appendf(nil, "rules:\n  - subject: %s.>\n    keys: [\"%s${key}\"]\n", s.stream, s.prefix), 0o600))
 		s.backlog(n)

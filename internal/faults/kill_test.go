@@ -18,7 +18,7 @@ func testKills(t *testing.T) {
 		s.invalidator("")
 		l := s.write(8, 2*time.Millisecond, false)
 		for point, most := range relayPoints {
-			for range times(1, 30) {
+			for range times(1, 20) {
 				p := s.relay("killed", fmt.Sprintf("%s:%d", point, 1+rng.IntN(most)))
 				if code := p.ended(30 * time.Second); code != -1 {
 					t.Fatalf("ended with %d at %s:\n%s", code, point, p.log.String())
@@ -26,7 +26,7 @@ func testKills(t *testing.T) {
 				s.row.faults++
 			}
 		}
-		for range times(5, 160) {
+		for range times(5, 80) {
 			p := s.relay("killed", "")
 			began := time.Now()
 			s.recovered(began)

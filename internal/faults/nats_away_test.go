@@ -57,7 +57,7 @@ func testNATSForbids(t *testing.T) {
 			s.invalidator("")
 			p := s.relay("relay", "")
 			l := s.write(4, 2*time.Millisecond, false)
-			for range times(1, 4) {
+			for range times(1, 2) {
 				s.flows()
 				s.says(p, one.says, func() {
 					write(one.jetStream, one.denied(s))
@@ -90,7 +90,7 @@ func testDedupeWindowPast(t *testing.T) {
 		s.invalidator("")
 		s.natsURL = "nats://" + proxy.Addr()
 		l := s.write(4, 3*time.Millisecond, false)
-		for range times(1, 12) {
+		for range times(1, 6) {
 			p := s.relay("deaf", "")
 			s.flows()
 			before := s.state().LastSeq

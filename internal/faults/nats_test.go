@@ -24,7 +24,7 @@ func testNATSKills(t *testing.T) {
 		p := s.relay("relay", "")
 		l := s.write(8, 2*time.Millisecond, false)
 		s.flows()
-		for range times(3, 30) {
+		for range times(3, 20) {
 			pause(t.Context(), time.Duration(rng.IntN(300))*time.Millisecond)
 			began := time.Now()
 			b.stop(true)
@@ -47,7 +47,7 @@ func testNATSCluster(t *testing.T) {
 		p := s.relay("relay", "")
 		l := s.write(4, 2*time.Millisecond, false)
 		s.flows()
-		for i := range times(3, 15) {
+		for i := range times(3, 8) {
 			pause(t.Context(), time.Duration(rng.IntN(300))*time.Millisecond)
 			leader := s.leader(cluster)
 			began := time.Now()
@@ -140,7 +140,7 @@ func testNATSFull(t *testing.T) {
 		p := s.relay("relay", "")
 		l := s.write(4, 2*time.Millisecond, false)
 		s.flows()
-		for i := range times(2, 10) {
+		for i := range times(2, 6) {
 			says, state := "maximum messages exceeded", s.state()
 			messages, bytes := int64(state.Msgs)+300, int64(-1) // room for less than the backlog
 			if i%2 == 1 {
@@ -185,7 +185,7 @@ func testNATSNetwork(t *testing.T) {
 		s.invalidator("")
 		s.relay("relay", "")
 		l := s.write(8, 2*time.Millisecond, false)
-		for range times(7, 49) {
+		for range times(7, 28) {
 			s.flows()
 			way := faultnet.Direction(rng.IntN(2))
 			switch s.row.faults % 7 {

@@ -54,7 +54,7 @@ func testCrashes(t *testing.T, server *devstack.Postgres) {
 		s.invalidator("")
 		s.relay("crashes", "")
 		l := s.write(8, 2*time.Millisecond, true)
-		for range times(2, 20) {
+		for range times(2, 12) {
 			s.flows()
 			pause(t.Context(), time.Duration(rng.IntN(300))*time.Millisecond)
 			began := time.Now()
@@ -78,7 +78,7 @@ func testTakenBack(t *testing.T, server *devstack.Postgres) {
 		s.pool.Reset()
 		s.relay("takenback", "")
 		told, rows := int64(0), int64(0)
-		for range times(3, 30) {
+		for range times(3, 16) {
 			l := s.write(8, time.Millisecond, true)
 			s.flows()
 			pause(t.Context(), time.Duration(rng.IntN(100))*time.Millisecond)
@@ -103,7 +103,7 @@ func testTakenBack(t *testing.T, server *devstack.Postgres) {
 func testExhausted(t *testing.T, server *devstack.Postgres) {
 	scenario(t, "PostgreSQL: no connection left", options{database: database(t, server, "exhausted", "")}, func(s *scene) {
 		p := s.relay("exhausted", "")
-		for n := range times(1, 10) {
+		for n := range times(1, 5) {
 			s.flows()
 			var taken []*pgx.Conn
 			s.eventually(30*time.Second, "the relay finds no connection", func(ctx context.Context) error {
@@ -146,7 +146,7 @@ func testDiskFull(t *testing.T, server *devstack.Postgres) {
 		s.invalidator("")
 		p := s.relay("full", "")
 		l := s.write(4, 2*time.Millisecond, true)
-		for range times(1, 8) {
+		for range times(1, 3) {
 			s.flows()
 			met := strings.Count(p.log.String(), "53100")
 			p.signal(syscall.SIGSTOP)
@@ -187,7 +187,7 @@ func testSessions(t *testing.T) {
 		s.invalidator("")
 		s.relay("sessions", "")
 		l := s.write(6, 2*time.Millisecond, false)
-		for range times(3, 120) {
+		for range times(3, 40) {
 			s.flows()
 			began := time.Now()
 			s.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'outbox relay%'`)
@@ -224,7 +224,7 @@ func testHalfOpen(t *testing.T) {
 			func() { proxy.Stall(faultnet.ToServer); proxy.Stall(faultnet.ToClient) },
 			func() { proxy.Drop(faultnet.ToServer) },
 		}
-		for n := range times(3, 30) {
+		for n := range times(3, 16) {
 			s.flows()
 			l := s.write(4, 5*time.Millisecond, false)
 			faults[n%len(faults)]()

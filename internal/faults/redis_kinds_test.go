@@ -17,7 +17,7 @@ import (
 )
 
 func testRedisDown(t *testing.T) {
-	redisFault{fault: "Redis: stopped or killed, empty when it is back", n: times(1, 12),
+	redisFault{fault: "Redis: stopped or killed, empty when it is back", n: times(1, 6),
 		breaks: func(s *scene, server *devstack.Redis, i int) { s.end(server, i) },
 		heal:   func(s *scene, server *devstack.Redis, _ int) { s.must(server.Start(s.t.Context())) },
 	}.run(t)
@@ -36,7 +36,7 @@ func (s *scene) end(server *devstack.Redis, i int) {
 // its own tests), with enough in it that it answers LOADING in between.
 func testRedisLoading(t *testing.T) {
 	const filler = 10_000
-	redisFault{fault: "Redis: stopped or killed, back with its data (appendfsync always) after a while of LOADING", n: times(1, 6),
+	redisFault{fault: "Redis: stopped or killed, back with its data (appendfsync always) after a while of LOADING", n: times(1, 3),
 		config: devstack.RedisConfig{Args: []string{"--appendonly", "yes", "--appendfsync", "always", "--key-load-delay", "100"}},
 		prepare: func(s *scene, _ *devstack.Redis) {
 			pipe := s.rdb.Pipeline()
@@ -75,7 +75,7 @@ func (s *scene) refuses(code string, command ...any) {
 // knows is that of a replica.
 func testRedisReadOnly(t *testing.T) {
 	var other *redis.Client
-	redisFault{fault: "Redis: the master becomes a replica (fail-over), READONLY, and is promoted again", n: times(1, 10),
+	redisFault{fault: "Redis: the master becomes a replica (fail-over), READONLY, and is promoted again", n: times(1, 6),
 		prepare: func(s *scene, server *devstack.Redis) {
 			replica := devtest.OwnReplica(s.t, server)
 			options, err := redis.ParseURL(replica.URL())
@@ -112,7 +112,7 @@ func (s *scene) failOver(master, replica *redis.Client) {
 func testRedisReplies(t *testing.T) {
 	var proxy *faultnet.Proxy
 	dropped := 0
-	redisFault{fault: "Redis: replies lost after UNLINK was done, frozen connections, refused ones", n: times(2, 12),
+	redisFault{fault: "Redis: replies lost after UNLINK was done, frozen connections, refused ones", n: times(2, 6),
 		prepare: func(s *scene, _ *devstack.Redis) {
 			proxy, s.redURL = s.proxy(s.redURL)
 			s.redURL += "?read_timeout=300ms&dial_timeout=300ms"
@@ -145,7 +145,7 @@ func testRedisRights(t *testing.T) {
 		s.must(s.rdb.Do(s.t.Context(), "CLIENT", "KILL", "USER", "default").Err()) // a connection in use stays valid otherwise
 	}
 	right := func(s *scene, rule string) { s.must(s.rdb.Do(s.t.Context(), "ACL", "SETUSER", "default", rule).Err()) }
-	redisFault{fault: "Redis: password changed (WRONGPASS), right to UNLINK taken away (NOPERM), and given back", n: times(2, 12),
+	redisFault{fault: "Redis: password changed (WRONGPASS), right to UNLINK taken away (NOPERM), and given back", n: times(2, 6),
 		config: devstack.RedisConfig{Password: "first", Args: []string{"--user", "other", "on", ">other", "~*", "&*", "+@all"}},
 		prepare: func(s *scene, server *devstack.Redis) {
 			options, err := redis.ParseURL(server.URL())
@@ -180,7 +180,7 @@ func testRedisFull(t *testing.T) {
 		s.relay("relay", "")
 		l := s.write(6, 3*time.Millisecond, false)
 		limit := func(most string) { s.must(s.rdb.ConfigSet(t.Context(), "maxmemory", most).Err()) }
-		for range times(2, 12) {
+		for range times(2, 6) {
 			key := s.prefix + uuid.NewString()
 			s.must(s.rdb.Set(t.Context(), key, "old", time.Hour).Err())
 			limit("1")

@@ -19,7 +19,7 @@ func testTakeOver(t *testing.T) {
 		leader := s.relay("first", "")
 		s.recovered(time.Now())
 		s.row.recoveries = nil // it only had to start
-		for range times(4, 30) {
+		for range times(4, 20) {
 			standby := s.relay("next", "")
 			s.stands(standby)
 			began := time.Now()
@@ -38,7 +38,7 @@ func testVanishedHost(t *testing.T) {
 	scenario(t, "leader's host vanishes without closing its sockets (black hole), a standby takes over", options{}, func(s *scene) {
 		s.invalidator("")
 		l := s.write(4, 5*time.Millisecond, false)
-		for range times(1, 5) {
+		for range times(1, 3) {
 			database, databaseURL := s.proxy(s.databaseURL)
 			broker, natsURL := s.proxy(s.natsURL)
 			direct := [2]string{s.databaseURL, s.natsURL}

@@ -29,7 +29,7 @@ func testUnusualWriters(t *testing.T) {
 		s.asleep()
 		s.preparedWhileAsleep()
 		l := s.write(6, 2*time.Millisecond, false)
-		for n := range times(2, 100) {
+		for n := range times(2, 40) {
 			s.stalled(n)
 			s.prepared(n)
 			s.jump(1000)

@@ -20,7 +20,7 @@ func testZombies(t *testing.T) {
 		l := s.write(8, 2*time.Millisecond, false)
 		relays := []*program{s.relay("a", ""), s.relay("b", "")}
 		s.recovered(time.Now())
-		for i := range times(1, 8) {
+		for i := range times(1, 4) {
 			s.backlog(20_000)
 			leader := s.leading(relays)
 			pause(t.Context(), time.Duration(rng.IntN(150))*time.Millisecond)
@@ -76,7 +76,7 @@ func testThreeLeaders(t *testing.T) {
 			}
 			return nil
 		})
-		for n := range times(12, 120) {
+		for n := range times(12, 80) {
 			i := rng.IntN(len(relays))
 			if began := time.Now(); n%4 == 0 {
 				s.recovered(began)
@@ -103,7 +103,7 @@ func testForeignWriter(t *testing.T) {
 		s.invalidator("")
 		l := s.write(8, 2*time.Millisecond, false)
 		rng := rand.New(rand.NewPCG(seed(), 4))
-		for range times(4, 25) {
+		for range times(4, 15) {
 			p := s.relay("disturbed", "")
 			s.recovered(time.Now())
 			for range 1 + rng.IntN(20) {
