@@ -25,8 +25,10 @@ func (rec *recorder) note(position int64, sequence uint64) {
 	rec.mu.Unlock()
 }
 
-// run writes until stop is closed, and once more then.
+// run writes until stop is closed, and once more then. What resume found to be there beyond the last receipt it writes at
+// once: a relay that is killed again and again must not scan more each time.
 func (rec *recorder) run(ctx context.Context, stop <-chan struct{}) {
+	rec.write(ctx)
 	tick := time.NewTicker(rec.r.cfg.ReceiptEvery)
 	defer tick.Stop()
 	for {

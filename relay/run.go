@@ -15,7 +15,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// steadyTerm is how long a session has to last for the next one to be opened at once.
+// steadyTerm is how long a session has to last, without anything acknowledged, for the next one to be opened at once.
 const steadyTerm = time.Second
 
 // extendEvery is how often the leader makes partitions ahead.
@@ -35,7 +35,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		if time.Since(began) > steadyTerm {
+		if time.Since(began) > steadyTerm || r.stats.lastAck.Load() > began.UnixNano() {
 			pause.Reset()
 		}
 		wait := pause.NextBackOff()
