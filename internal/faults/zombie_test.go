@@ -14,7 +14,7 @@ import (
 
 // A relay is stopped in full flight and another one takes over; then it wakes up and goes on with what it had in hand.
 func testZombies(t *testing.T) {
-	scenario(t, "relay: stopped (SIGSTOP) in full flight past a take-over, then continued", options{}, func(s *scene) {
+	scenario(t, "relay: stopped (SIGSTOP) in full flight past a take-over, then continued", options{duplicates: 100 * time.Millisecond}, func(s *scene) {
 		rng := rand.New(rand.NewPCG(seed(), 2))
 		s.invalidator("")
 		l := s.write(8, 2*time.Millisecond, false)
@@ -59,7 +59,7 @@ func (s *scene) leading(relays []*program) (leader *program) {
 
 // Three relays lead at once. Some are killed, some stopped and continued.
 func testThreeLeaders(t *testing.T) {
-	scenario(t, "three relays lead at once (leader lock left out), killed and stopped at random", options{}, func(s *scene) {
+	scenario(t, "three relays lead at once (leader lock left out), killed and stopped at random", options{duplicates: 100 * time.Millisecond}, func(s *scene) {
 		rng := rand.New(rand.NewPCG(seed(), 3))
 		t.Setenv("OUTBOX_FORCE", "lead")
 		s.invalidator("")
