@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/uuid"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
@@ -73,21 +71,6 @@ func events(t *testing.T, s *stage) []outbox.Event {
 		t.Fatalf("%d events, %v", len(out), err)
 	}
 	return out
-}
-
-// store puts an event into the stream, past its deduplication.
-func store(t *testing.T, s *stage, e outbox.Event, headers ...string) {
-	t.Helper()
-	msg := nats.NewMsg(e.Subject)
-	e.SetHeaders(msg.Header)
-	msg.Header.Set(outbox.HeaderEventID, e.ID.String())
-	msg.Header.Set(outbox.HeaderMsgID, uuid.NewString())
-	for _, name := range headers {
-		msg.Header.Set(name, "x")
-	}
-	if _, err := s.js.PublishMsg(t.Context(), msg); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestAuditFindsStaleKeys(t *testing.T) {

@@ -17,14 +17,17 @@ func testKills(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed(), 1))
 		s.invalidator("")
 		l := s.write(8, 2*time.Millisecond, false)
+		s.killedAt("rebased:1")
 		for point, most := range relayPoints {
 			for range times(1, 20) {
-				p := s.relay("killed", fmt.Sprintf("%s:%d", point, 1+rng.IntN(most)))
-				if code := p.ended(30 * time.Second); code != -1 {
-					t.Fatalf("ended with %d at %s:\n%s", code, point, p.log.String())
-				}
-				s.row.faults++
+				s.killedAt(fmt.Sprintf("%s:%d", point, 1+rng.IntN(most)))
 			}
+		}
+		for range times(1, 5) {
+			s.exec(`INSERT INTO outbox.event (subject) VALUES ('nowhere')`)
+			s.killedAt("parked:1")
+			s.deleteMessage(rng)
+			s.killedAt("replanned:1")
 		}
 		for range times(5, 80) {
 			p := s.relay("killed", "")
@@ -38,4 +41,14 @@ func testKills(t *testing.T) {
 		s.relay("last", "")
 		s.judge()
 	})
+}
+
+// killedAt starts a relay that kills itself at a point, and waits until it has.
+func (s *scene) killedAt(point string) {
+	s.t.Helper()
+	p := s.relay("killed", point)
+	if code := p.ended(60 * time.Second); code != -1 {
+		s.t.Fatalf("ended with %d at %s:\n%s", code, point, p.log.String())
+	}
+	s.row.faults++
 }

@@ -46,7 +46,6 @@ type options struct {
 	replicas       int
 	duplicates     time.Duration // the stream's window; 1 s by default, so that nothing rests on it
 	limit          func(*jetstream.StreamConfig)
-	load           bool // accounts for writers
 }
 
 func newScene(t *testing.T, o options) *scene {
