@@ -15,7 +15,7 @@ servers: deps ## real PostgreSQL, NATS and Redis to play with, until Ctrl-C; URL
 build: ## bin/outbox
 	CGO_ENABLED=0 go build -trimpath -o bin/outbox ./cmd/outbox
 
-test: deps ## every test, on real servers (one to three minutes on 2 cores)
+test: deps ## every test, on real servers (about five minutes on 2 cores)
 	go test -count=1 -timeout 15m ./...
 
 test/short: ## what needs no server
@@ -61,7 +61,7 @@ lint: ## gofmt, vet, staticcheck, tidy
 vuln: ## known vulnerabilities in what we depend on
 	$(VULNCHECK) ./...
 
-deps: ## PostgreSQL and Redis for demo and tests, if they are missing
+deps: ## PostgreSQL, PgBouncer and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
 .PHONY: help demo servers build test test/short test/race fuzz faults mutations memory soak bench model lint vuln deps
