@@ -11,7 +11,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// maxHoles is how many holes of a stream are looked at one by one; beyond, outbox audit has to.
+// maxHoles is how many holes of a stream are looked at one by one; beyond, none is.
 const maxHoles = 1_000_000
 
 // span is a run of sequences, both ends included.
@@ -39,9 +39,16 @@ func (r *Relay) heal(ctx context.Context, t *target, log baseLog, suspects []spa
 	if err != nil {
 		return err
 	}
+	oldest, err := r.oldest(ctx)
+	if err != nil {
+		return err
+	}
 	n := 0
 	for _, s := range holes {
-		moved, err := r.vanished(ctx, t, log, s)
+		if oldest == 0 { // the table has nothing to publish again
+			break
+		}
+		moved, err := r.vanished(ctx, t, log, s, oldest)
 		if err != nil {
 			return err
 		}
@@ -88,12 +95,9 @@ func (r *Relay) holes(ctx context.Context, t *target, suspects []span) (spans, e
 	return out, nil
 }
 
-// vanished gives what belongs at a span of sequences a new position, or does what else Config.OnRemoved says.
-func (r *Relay) vanished(ctx context.Context, t *target, log baseLog, s span) (n int, err error) {
-	oldest, err := r.oldest(ctx)
-	if err != nil || oldest == 0 {
-		return 0, err
-	}
+// vanished gives what belongs at a span of sequences a new position, or does what else Config.OnRemoved says. The table has
+// no position before oldest.
+func (r *Relay) vanished(ctx context.Context, t *target, log baseLog, s span, oldest int64) (n int, err error) {
 	before, _ := log.positionAt(s.first - 1)
 	last, _ := log.positionAt(s.last)
 	first := max(before+1, log.first(), oldest)

@@ -54,14 +54,12 @@ var seed = sync.OnceValue(func() uint64 {
 // row is one line of the table.
 type row struct {
 	fault      string
-	began      time.Time
 	faults     int
 	recoveries []time.Duration
 	measure    string // what recoveries are, if not the time until the stream has an event
 	verdict    verify.Verdict
 	stale      int
 	note       string
-	took       time.Duration
 }
 
 // rows of the scenarios that ran, in order.
@@ -73,7 +71,6 @@ func scenario(t *testing.T, fault string, o options, run func(s *scene)) {
 	s := newScene(t, o)
 	s.row.fault = fault
 	run(s)
-	s.row.took = time.Since(s.row.began)
 	if !t.Failed() {
 		rows = append(rows, s.row)
 		t.Log(s.row.line())

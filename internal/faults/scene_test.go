@@ -51,7 +51,7 @@ type options struct {
 func newScene(t *testing.T, o options) *scene {
 	t.Helper()
 	s := &scene{t: t, databaseURL: o.database, natsURL: o.nats, redURL: devtest.Redis(t).URL(), rdb: devtest.RedisClient(t),
-		stream: devtest.Stream(t), prefix: devtest.Prefix(t), row: row{began: time.Now()}}
+		stream: devtest.Stream(t), prefix: devtest.Prefix(t)}
 	schema := outbox.DefaultSchema
 	if s.databaseURL == "" {
 		s.databaseURL, schema = devtest.Postgres(t).URL(), devtest.Schema(t)
@@ -193,6 +193,9 @@ func (s *scene) judge() verify.Verdict {
 	}
 	if err := broken.Err(); err != nil {
 		s.t.Error(err)
+	}
+	if v.Again == 0 && !s.others { // what comes again comes late
+		s.versions()
 	}
 	stale := s.stale()
 	if stale > 0 {
