@@ -19,7 +19,7 @@ test: deps ## every test, on real servers (about five minutes on 2 cores)
 	go test -count=1 -timeout 15m ./...
 
 test/short: ## what needs no server
-	go test -short -run 'Arrows|Fuzz|Wire|Parse|Rules|Resolve|Schema' ./sql ./outbox ./invalidate ./internal/arch
+	go test -short -run 'Arrows|Fuzz|Wire|Parse|Rules|Resolve|Schema' ./sql ./outbox ./invalidate/rules ./internal/slot ./internal/arch
 
 test/race: deps ## every test under the race detector
 	go test -race -count=1 -timeout 30m ./...
@@ -47,7 +47,7 @@ soak: deps ## random faults for DURATION; prints its seed, SEED repeats one
 	OUTBOX_SOAK=$(DURATION) OUTBOX_SEED=$(SEED) go test -count=1 -timeout 0 -v -run TestSoak ./internal/faults
 
 bench: deps ## drain of a backlog beside the raw floor
-	go test -run NONE -bench . -benchtime $(BENCHTIME) -timeout 60m ./relay ./invalidate
+	go test -run NONE -bench . -benchtime $(BENCHTIME) -timeout 60m ./relay ./invalidate ./invalidate/rules
 
 model: ## the three protocols, every interleaving (needs spin and gcc; about a minute)
 	@sh docs/model/check

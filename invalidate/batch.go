@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -18,7 +19,7 @@ type batch struct {
 	poison      []poisoned
 	keys        []string            // of all of them, each once
 	seen        map[string]struct{} // the keys
-	found       []Deletion          // scratch
+	found       []rules.Deletion    // scratch
 	unmatched   int
 	redelivered int
 	oldest      time.Time
@@ -44,7 +45,7 @@ func (b *batch) reset() {
 }
 
 // add sorts a message in. Keys that can be made of a poison event are deleted like all others.
-func (b *batch) add(s *resolver, msg jetstream.Msg) {
+func (b *batch) add(s *rules.Resolver, msg jetstream.Msg) {
 	if redelivered(msg.Reply()) {
 		b.redelivered++
 	}
@@ -54,7 +55,7 @@ func (b *batch) add(s *resolver, msg jetstream.Msg) {
 	}
 	event, err := read(msg)
 	var wrong error
-	b.found, wrong = s.resolve(&event, b.found[:0])
+	b.found, wrong = s.Resolve(&event, b.found[:0])
 	for _, d := range b.found {
 		if _, ok := b.seen[d.Key]; !ok {
 			b.seen[d.Key] = struct{}{}
@@ -81,7 +82,7 @@ func marker(msg jetstream.Msg) bool {
 }
 
 // read returns the event of a message. If its headers cannot be read, it returns what the rules need of it
-// all the same, and an error that wraps ErrPoison.
+// all the same, and an error that wraps rules.ErrPoison.
 func read(msg jetstream.Msg) (outbox.Event, error) {
 	event, err := outbox.Parse(msg.Subject(), msg.Headers(), msg.Data())
 	if err == nil {
@@ -98,7 +99,7 @@ func read(msg jetstream.Msg) (outbox.Event, error) {
 			event.Headers[name] = values[0]
 		}
 	}
-	return event, errors.Join(ErrPoison, err)
+	return event, errors.Join(rules.ErrPoison, err)
 }
 
 // createdAt returns when the event was written, or for a message of a foreign publisher, when it came into

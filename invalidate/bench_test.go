@@ -15,42 +15,6 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-func BenchmarkResolve(b *testing.B) {
-	payload := []byte(`{"event": "user.updated", "user_id": 4242424242, "address": {"city": "Aachen", "zip": "52062"}, "tags": ["a", "b"]}`)
-	for _, c := range []struct {
-		name string
-		keys []string
-	}{
-		{"tokens", []string{"user:$1:profile", "user:$1:orders"}},
-		{"payload", []string{"user:${payload.user_id}:profile", "city:${payload.address.city}"}},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			rules := oneRule(b, "users.*.updated", c.keys...)
-			event := outbox.Event{Subject: "users.4242424242.updated", Payload: payload}
-			b.ReportAllocs()
-			for b.Loop() {
-				if list, err := rules.Resolve(&event); err != nil || len(list) != 2 {
-					b.Fatal(list, err)
-				}
-			}
-		})
-	}
-	b.Run("one of 1000 rules", func(b *testing.B) {
-		text := "rules:\n"
-		for i := range 1000 {
-			text += fmt.Sprintf("  - {subject: t%d.*.updated, keys: [\"t%d:$1\"]}\n", i, i)
-		}
-		rules := parse(b, text)
-		event := outbox.Event{Subject: "t500.4242424242.updated"}
-		b.ReportAllocs()
-		for b.Loop() {
-			if list, err := rules.Resolve(&event); err != nil || len(list) != 1 {
-				b.Fatal(list, err)
-			}
-		}
-	})
-}
-
 // BenchmarkConsume drains a backlog from JetStream into UNLINKs of two keys for each event: "ours" is the
 // invalidator, "floor" the same calls with nothing around them.
 func BenchmarkConsume(b *testing.B) {

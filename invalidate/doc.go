@@ -1,8 +1,8 @@
 // Package invalidate deletes cached values that an event made stale: it consumes the stream that the relay
 // publishes to, and asks Redis to UNLINK the keys that rules name for each event.
 //
-//	rules, err := invalidate.ParseRules("rules.yaml", data)
-//	v, err := invalidate.New(js, rdb, invalidate.Config{Stream: "OUTBOX", Rules: rules})
+//	set, err := rules.Parse("rules.yaml", data)
+//	v, err := invalidate.New(js, rdb, invalidate.Config{Stream: "OUTBOX", Rules: set})
 //	err = v.Run(ctx) // until ctx ends
 //
 // # Why this is safe to repeat
@@ -26,7 +26,7 @@
 //
 // Two things can go wrong, and they must not be taken for each other.
 //
-// A poison event can never be resolved: a rule needs a payload field and it has none ([ErrPoison]). Waiting
+// A poison event can never be resolved: a rule needs a payload field and it has none ([rules.ErrPoison]). Waiting
 // does not help and others must not wait behind it. Its other keys are deleted, a copy goes to the
 // dead-letter stream with the reason, and when that stream has acknowledged the copy, the event is
 // terminated. If the stream cannot take it, the event stays unacknowledged and comes again.
@@ -56,23 +56,9 @@
 // delivered to anyone. A consumer that somebody deletes is made again and delivers the stream from the
 // beginning.
 //
-// # Rules
-//
-// A rule has a subject pattern and templates of keys. Placeholders are $1 for the first wildcard's token
-// (decoded with outbox.DecodeToken), ${payload.user_id} for a field of the JSON payload (a number exactly as
-// written, an array makes one key of each element), ${key}, ${subject} and ${header.Name}; $$ is a dollar.
-// Braces without a dollar stay as they are: they are the hash tags of a Redis Cluster.
-//
-// Fields are encoded, never pasted, so that no event can name a key outside its template: % : { } * ? [ ],
-// white space, control characters and bytes that are not UTF-8 become %XX, and whoever writes the cache has
-// to make its keys the same way. |raw before the closing brace pastes a field as it is. A template that has
-// nothing but placeholders is refused unless all of them say so. A field that is missing or null is poison;
-// an empty one is not, and an empty array names no key.
-//
 // # Limits
 //
-// The constants of this package bound rule files and what one event may name: [MaxRules], [MaxEventKeys] and
-// so on. Poison that the dead-letter stream cannot take counts against [Config.MaxAckPending]: when so many
+// The constants of package rules bound rule files and what one event may name. Poison that the dead-letter stream cannot take counts against [Config.MaxAckPending]: when so many
 // events wait for it, the consumer stops until it can. The dedupe window of dead letters is two minutes.
 //
 // # Not promised yet

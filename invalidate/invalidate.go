@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -22,7 +24,7 @@ type Config struct {
 	// another cache needs another name. Defaults to "invalidate-now".
 	Durable string
 	// Rules say which keys an event makes stale. Required.
-	Rules *Rules
+	Rules *rules.Set
 	// Batch is how many messages one pipeline of UNLINKs may serve, at most 10,000. A single one is not
 	// kept waiting for more. Defaults to 256.
 	Batch int
@@ -72,7 +74,7 @@ type Invalidator struct {
 	cfg Config
 	log *slog.Logger
 
-	resolver resolver // belongs to the goroutine in Run or Step, as do the next
+	resolver *rules.Resolver // belongs to the goroutine in Run or Step, as do the next
 	batch    batch
 	dead     deadLetters
 	known    bool // the server has accepted the consumer before
@@ -92,7 +94,7 @@ func New(js jetstream.JetStream, rdb redis.UniversalClient, cfg Config) (*Invali
 	}
 	v := &Invalidator{js: js, rdb: rdb, cfg: cfg}
 	v.log = cfg.Logger.With("stream", cfg.Stream, "consumer", cfg.Durable)
-	v.resolver.rules = cfg.Rules
+	v.resolver = cfg.Rules.NewResolver()
 	v.dead = deadLetters{js: js, cfg: &v.cfg, log: v.log}
 	return v, nil
 }
@@ -119,13 +121,13 @@ func (c *Config) check() error {
 	for _, name := range []struct{ field, value string }{
 		{"Stream", c.Stream}, {"Durable", c.Durable}, {"DeadStream", c.DeadStream},
 	} {
-		if name.value == "" || strings.ContainsAny(name.value, ".*>/\\") || strings.IndexFunc(name.value, blankOrControl) >= 0 {
+		if name.value == "" || strings.ContainsAny(name.value, ".*>/\\") || strings.IndexFunc(name.value, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) >= 0 {
 			return fmt.Errorf("%s %q is not a NATS name: it is required and has no . * > / \\ or white space", name.field, name.value)
 		}
 	}
 	switch {
 	case c.Rules == nil:
-		return errors.New("no Rules: they are required, see ParseRules")
+		return errors.New("no Rules: they are required, see rules.Parse")
 	case c.Batch < 1 || c.Batch > 10_000:
 		return fmt.Errorf("the Batch is %d, it has to be 1 to 10000", c.Batch)
 	case c.AckWait < time.Second:

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -29,7 +30,7 @@ type rig struct {
 	rdb    *redis.Client
 	stream string
 	prefix string
-	rules  *invalidate.Rules
+	rules  *rules.Set
 }
 
 func newRig(t testing.TB) *rig {
@@ -80,13 +81,13 @@ func jetStream(t testing.TB, conn *nats.Conn) jetstream.JetStream {
 	return js
 }
 
-func parse(t testing.TB, text string) *invalidate.Rules {
+func parse(t testing.TB, text string) *rules.Set {
 	t.Helper()
-	rules, err := invalidate.ParseRules("rules.yaml", []byte(text))
+	set, err := rules.Parse("rules.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rules
+	return set
 }
 
 func (r *rig) config() invalidate.Config {

@@ -103,7 +103,7 @@ func (v *Invalidator) work(ctx context.Context, msgs []jetstream.Msg) error {
 	b := &v.batch
 	b.reset()
 	for _, msg := range msgs {
-		b.add(&v.resolver, msg)
+		b.add(v.resolver, msg)
 	}
 	stop := v.keepAlive(func() { touch(msgs) })
 	deleted, err := v.unlink(ctx, b.keys)

@@ -198,7 +198,7 @@ func TestReconnectLeavesTheFilterOfNewerRules(t *testing.T) {
 	}
 	step(older)
 	cfg := r.config()
-	cfg.Rules = oneRule(t, r.stream+".>", "k")
+	cfg.Rules = parse(t, "rules: [{subject: \""+r.stream+".>\", keys: [k]}]")
 	step(r.invalidator(cfg))
 	step(older)
 	same(t, "filter", r.consumer(durable).Config.FilterSubjects, []string{r.stream + ".>"})

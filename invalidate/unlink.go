@@ -50,7 +50,7 @@ func unlinkChunk(ctx context.Context, rdb redis.UniversalClient, keys []string) 
 		}
 	}
 	if err != nil {
-		return 0, fmt.Errorf("unlink %s: %w", count(len(keys), "key"), err)
+		return 0, fmt.Errorf("unlink %d keys: %w", len(keys), err)
 	}
 	return deleted, nil
 }

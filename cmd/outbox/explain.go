@@ -17,7 +17,7 @@ func explain(c *cli.Context, s settings) error {
 	if err := required(c, "subject"); err != nil {
 		return err
 	}
-	rules, err := readRules(s)
+	set, err := readRules(s)
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func explain(c *cli.Context, s settings) error {
 	if err := e.Validate(); err != nil {
 		return usagef(c, "%w", err)
 	}
-	told := rules.Explain(&e)
+	told := set.Explain(&e)
 	if asJSON {
 		return printJSON(c.App.Writer, told)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
 
 func invalidateCommand() *cli.Command {
@@ -43,7 +44,7 @@ Examples:
 	}
 }
 
-func readRules(s settings) (*invalidate.Rules, error) {
+func readRules(s settings) (*rules.Set, error) {
 	path := s.text("invalidate.rules")
 	if path == "" {
 		return nil, usagef(nil, "--rules missing")
@@ -52,15 +53,15 @@ func readRules(s settings) (*invalidate.Rules, error) {
 	if err != nil {
 		return nil, usagef(nil, "read rules: %w", err)
 	}
-	rules, err := invalidate.ParseRules(path, data)
+	set, err := rules.Parse(path, data)
 	if err != nil {
 		return nil, usagef(nil, "%w", err)
 	}
-	return rules, nil
+	return set, nil
 }
 
 func runInvalidator(c *cli.Context, s settings) (err error) {
-	rules, err := readRules(s)
+	set, err := readRules(s)
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func runInvalidator(c *cli.Context, s settings) (err error) {
 	}
 	defer nc.Close()
 	v, err := invalidate.New(js, rdb, invalidate.Config{
-		Stream: s.text("stream"), Durable: s.text("invalidate.durable"), Rules: rules,
+		Stream: s.text("stream"), Durable: s.text("invalidate.durable"), Rules: set,
 		Batch: s.number("invalidate.batch"), DeadStream: s.text("invalidate.dead_stream"),
 		Replicas: s.number("invalidate.replicas"), AckWait: s.duration("invalidate.ack_wait"), Grace: s.duration("invalidate.grace"), Logger: log,
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
 
 // evictions counts what the invalidator has done. One goroutine of the invalidator's observes, anyone reads.
@@ -23,12 +24,12 @@ type evictions struct {
 // newInvalidator deletes the cached balance of every account that changes.
 func newInvalidator(s *stage, observe func(invalidate.Done)) (*invalidate.Invalidator, error) {
 	text := fmt.Sprintf("rules: [{subject: %q, keys: [%q]}]", s.subject+".*.updated", s.key("$1"))
-	rules, err := invalidate.ParseRules("demo", []byte(text))
+	set, err := rules.Parse("demo", []byte(text))
 	if err != nil {
 		return nil, err
 	}
 	return invalidate.New(s.js, s.rdb, invalidate.Config{
-		Stream: s.stream, Rules: rules, Grace: 3 * time.Second, Observe: observe,
+		Stream: s.stream, Rules: set, Grace: 3 * time.Second, Observe: observe,
 		AckWait: 5 * time.Second, // acks that were on their way when the broker stopped must come again before the end
 	})
 }

@@ -1,9 +1,10 @@
-package invalidate
+package rules
 
 import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	_ "embed"
@@ -24,7 +25,7 @@ const (
 //go:embed rules.schema.json
 var Schema []byte
 
-// Rule says which keys an event makes stale. It is what a rule file holds a list of; ParseRules checks it.
+// Rule says which keys an event makes stale. It is what a rule file holds a list of; Parse checks it.
 type Rule struct {
 	// Subject is the NATS pattern of the events it is about: "users.*.updated", "orders.>".
 	Subject string `yaml:"subject" json:"subject"`
@@ -37,8 +38,8 @@ type Rule struct {
 	On []string `yaml:"on,omitempty" json:"on,omitempty"`
 }
 
-// Rules resolves events to the keys they make stale. It never changes and is safe for concurrent use.
-type Rules struct {
+// A Set resolves events to the keys they make stale. It never changes and is safe for concurrent use.
+type Set struct {
 	rules []compiled
 	first map[string][]int // rules that can match a subject with this first token, in order of the file
 	wild  []int            // rules that match any first token: for subjects whose first is not in the map
@@ -49,10 +50,14 @@ type compiled struct {
 	keys     []template
 	prefixes []string
 	on       []string
+	index    int             // in the file
+	echo     []time.Duration // nil: the default of the invalidator; empty: none
+	ttl      Span
+	version  *Version
 }
 
 // Len returns how many rules there are.
-func (r *Rules) Len() int { return len(r.rules) }
+func (r *Set) Len() int { return len(r.rules) }
 
 // A fault is what is wrong with a rule, and where: the path to the value inside the rule.
 type fault struct {
@@ -116,9 +121,9 @@ func (r *Rule) checkLists() *fault {
 	return nil
 }
 
-// newRules indexes compiled rules by the first token of their subjects.
-func newRules(list []compiled) *Rules {
-	r := &Rules{rules: list, first: make(map[string][]int)}
+// newSet indexes compiled rules by the first token of their subjects.
+func newSet(list []compiled) *Set {
+	r := &Set{rules: list, first: make(map[string][]int)}
 	for i := range list {
 		token := list[i].pattern.tokens[0]
 		if token == "*" || token == ">" {
@@ -139,7 +144,7 @@ func newRules(list []compiled) *Rules {
 // Subjects returns the filter of a consumer that needs nothing but what the rules match: their subjects
 // without those that another one covers. NATS refuses a filter whose subjects overlap, so if two of them
 // still do, it returns nil, which means the whole stream.
-func (r *Rules) Subjects() []string {
+func (r *Set) Subjects() []string {
 	var kept []*pattern
 	for i := range r.rules {
 		p := &r.rules[i].pattern

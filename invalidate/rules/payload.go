@@ -1,4 +1,4 @@
-package invalidate
+package rules
 
 import (
 	"bytes"

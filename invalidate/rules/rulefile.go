@@ -1,4 +1,4 @@
-package invalidate
+package rules
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ import (
 // maxDepth is how deeply a rule file may nest; a right one nests four levels. The YAML parser recurses.
 const maxDepth = 32
 
-// ParseRules reads a rule file:
+// Parse reads a rule file:
 //
 //	rules:
 //	  - subject: users.*.updated
@@ -28,7 +28,7 @@ const maxDepth = 32
 // an error, so that a rule either works for an event or the event is at fault. An error begins with
 // name:line:column and shows the lines around it. Anchors, aliases and a second document are refused: they
 // let a small file grow without bound.
-func ParseRules(name string, data []byte) (*Rules, error) {
+func Parse(name string, data []byte) (*Set, error) {
 	f := ruleFile{name: name, text: string(data)}
 	if len(data) > MaxRuleFile {
 		return nil, fmt.Errorf("%s: the file has %d bytes, the limit is %d", name, len(data), MaxRuleFile)
@@ -46,8 +46,9 @@ func ParseRules(name string, data []byte) (*Rules, error) {
 		if rules[i], wrong = list[i].compile(); wrong != nil {
 			return nil, f.errorAt(f.find(i, wrong), wrong.err.Error())
 		}
+		rules[i].index = i
 	}
-	return newRules(rules), nil
+	return newSet(rules), nil
 }
 
 // A ruleFile is the text of a rule file and what is needed to point into it.

@@ -1,4 +1,4 @@
-package invalidate_test
+package rules_test
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // Each rule file named bad_… is refused with the text in the file beside it; the others are not refused.
 func TestRuleFiles(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("../testdata/rules/*.yaml")
+	files, err := filepath.Glob("../../testdata/rules/*.yaml")
 	fatal(t, err)
 	if len(files) < 30 {
 		t.Fatalf("only %d files", len(files))
@@ -27,7 +27,7 @@ func TestRuleFiles(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			data, err := os.ReadFile(file)
 			fatal(t, err)
-			_, err = invalidate.ParseRules(filepath.Base(file), data)
+			_, err = rules.Parse(filepath.Base(file), data)
 			if !strings.HasPrefix(filepath.Base(file), "bad_") {
 				fatal(t, err)
 				return
@@ -61,22 +61,22 @@ func TestRuleFileLimits(t *testing.T) {
 	t.Parallel()
 	rule := "  - {subject: users.*.updated, keys: [\"user:$1\"]}\n"
 	for _, c := range []struct{ name, text, want string }{
-		{"most rules", "rules:\n" + strings.Repeat(rule, invalidate.MaxRules), ""},
-		{"too many rules", "rules:\n" + strings.Repeat(rule, invalidate.MaxRules+1), "f: the file has 1001 rules, the limit is 1000"},
-		{"too large", "#" + strings.Repeat("x", invalidate.MaxRuleFile), "f: the file has 1048577 bytes, the limit is 1048576"},
+		{"most rules", "rules:\n" + strings.Repeat(rule, rules.MaxRules), ""},
+		{"too many rules", "rules:\n" + strings.Repeat(rule, rules.MaxRules+1), "f: the file has 1001 rules, the limit is 1000"},
+		{"too large", "#" + strings.Repeat("x", rules.MaxRuleFile), "f: the file has 1048577 bytes, the limit is 1048576"},
 		{"not UTF-8", "rules: \xff", "f: the file is not UTF-8"},
-		{"deep flow", strings.Repeat("[", invalidate.MaxRuleFile), "nests too deeply"},
-		{"deep map", strings.Repeat("{a: ", invalidate.MaxRuleFile/4), "nests too deeply"},
-		{"deep block", strings.Repeat("- ", invalidate.MaxRuleFile/2), "nests too deeply"},
-		{"deep keys", strings.Repeat("? ", invalidate.MaxRuleFile/2), "nests too deeply"},
-		{"longest key", "rules: [{subject: a, keys: [" + strings.Repeat("k", invalidate.MaxKey) + "]}]", ""},
-		{"too long key", "rules: [{subject: a, keys: [" + strings.Repeat("k", invalidate.MaxKey+1) + "]}]", "key has 1025 bytes"},
+		{"deep flow", strings.Repeat("[", rules.MaxRuleFile), "nests too deeply"},
+		{"deep map", strings.Repeat("{a: ", rules.MaxRuleFile/4), "nests too deeply"},
+		{"deep block", strings.Repeat("- ", rules.MaxRuleFile/2), "nests too deeply"},
+		{"deep keys", strings.Repeat("? ", rules.MaxRuleFile/2), "nests too deeply"},
+		{"longest key", "rules: [{subject: a, keys: [" + strings.Repeat("k", rules.MaxKey) + "]}]", ""},
+		{"too long key", "rules: [{subject: a, keys: [" + strings.Repeat("k", rules.MaxKey+1) + "]}]", "key has 1025 bytes"},
 		{"too long subject", "rules: [{subject: " + strings.Repeat("a", 1025) + ", keys: [k]}]", "subject has 1025 bytes"},
 		{"too many prefixes", "rules: [{subject: a, keys: [k], prefix: [" + strings.Repeat("p,", 101) + "]}]", "101 prefixes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := invalidate.ParseRules("f", []byte(c.text))
+			_, err := rules.Parse("f", []byte(c.text))
 			if c.want == "" {
 				fatal(t, err)
 			} else if err == nil {

@@ -1,4 +1,4 @@
-package invalidate_test
+package rules_test
 
 import (
 	"errors"
@@ -6,12 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 // oneRule makes rules of one rule with these keys.
-func oneRule(t testing.TB, subject string, keys ...string) *invalidate.Rules {
+func oneRule(t testing.TB, subject string, keys ...string) *rules.Set {
 	t.Helper()
 	quoted := make([]string, len(keys))
 	for i, key := range keys {
@@ -20,7 +20,7 @@ func oneRule(t testing.TB, subject string, keys ...string) *invalidate.Rules {
 	return parse(t, fmt.Sprintf("rules: [{subject: '%s', keys: [%s]}]", subject, strings.Join(quoted, ", ")))
 }
 
-func names(list []invalidate.Deletion) []string {
+func names(list []rules.Deletion) []string {
 	keys := []string{}
 	for _, d := range list {
 		keys = append(keys, d.Key)
@@ -98,8 +98,8 @@ func TestResolveOneKey(t *testing.T) {
 				Headers: map[string]string{"X-Tenant": "t:1", outbox.HeaderOp: "update"},
 			})
 			if reason, ok := strings.CutPrefix(c.want, "!"); ok {
-				var rule *invalidate.RuleError
-				if !errors.Is(err, invalidate.ErrPoison) || !errors.As(err, &rule) {
+				var rule *rules.RuleError
+				if !errors.Is(err, rules.ErrPoison) || !errors.As(err, &rule) {
 					t.Fatalf("keys %q, error %v, want poison", names(list), err)
 				}
 				contains(t, "reason", rule.Reason, reason)
@@ -124,14 +124,14 @@ func TestResolveOneKey(t *testing.T) {
 func TestResolveEventWithoutKey(t *testing.T) {
 	t.Parallel()
 	_, err := oneRule(t, "a", "k:${key}").Resolve(&outbox.Event{Subject: "a"})
-	if !errors.Is(err, invalidate.ErrPoison) {
+	if !errors.Is(err, rules.ErrPoison) {
 		t.Errorf("error %v, want poison", err)
 	}
 }
 
 func TestResolveSeveralRules(t *testing.T) {
 	t.Parallel()
-	rules := parse(t, `
+	set := parse(t, `
 rules:
   - {subject: users.*.updated, keys: ["user:$1", "users:all"], prefix: ["", "MyApp:"]}
   - {subject: ">", keys: ["all", "user:42"]}
@@ -139,9 +139,13 @@ rules:
   - {subject: "*.*.updated", keys: ["payload:${payload.id}", "$1:seen"]}
 `)
 	event := outbox.Event{Subject: "users.42.updated", Payload: []byte(`{}`)}
-	list, err := rules.Resolve(&event)
-	same(t, "keys", list, "[{user:42 0} {MyApp:user:42 0} {users:all 0} {MyApp:users:all 0} {all 1} {users:seen 3}]")
-	var rule *invalidate.RuleError
+	list, err := set.Resolve(&event)
+	var named []string
+	for _, d := range list {
+		named = append(named, fmt.Sprint(d.Key, " ", d.Rule))
+	}
+	same(t, "keys", named, "[user:42 0 MyApp:user:42 0 users:all 0 MyApp:users:all 0 all 1 users:seen 3]")
+	var rule *rules.RuleError
 	if !errors.As(err, &rule) || rule.Rule != 3 {
 		t.Errorf("error %v", err)
 	}
@@ -149,12 +153,12 @@ rules:
 
 	event.Headers = map[string]string{outbox.HeaderOp: "delete"}
 	event.Payload = []byte(`{"id": 1}`)
-	list, err = rules.Resolve(&event)
+	list, err = set.Resolve(&event)
 	fatal(t, err)
 	same(t, "keys", names(list)[5:], "[the:answer payload:1 users:seen]")
 
 	event.Headers[outbox.HeaderOp] = "insert"
-	list, _ = rules.Resolve(&event)
+	list, _ = set.Resolve(&event)
 	same(t, "keys", names(list)[5:], "[payload:1 users:seen]")
 
 	list, err = oneRule(t, "a.*", "k").Resolve(&outbox.Event{Subject: "a.b.c"})
@@ -173,7 +177,7 @@ func TestResolveLimits(t *testing.T) {
 		return "[" + strings.Join(list, ",") + "]"
 	}
 	number := func(i int) string { return fmt.Sprint(i) }
-	rules := oneRule(t, "a", "k:${payload.x}:${payload.y}", "last")
+	set := oneRule(t, "a", "k:${payload.x}:${payload.y}", "last")
 	for _, c := range []struct {
 		name, x, y string
 		keys       int
@@ -187,7 +191,7 @@ func TestResolveLimits(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			list, err := rules.Resolve(&outbox.Event{Subject: "a", Payload: []byte(`{"x": ` + c.x + `, "y": ` + c.y + `}`)})
+			list, err := set.Resolve(&outbox.Event{Subject: "a", Payload: []byte(`{"x": ` + c.x + `, "y": ` + c.y + `}`)})
 			same(t, "keys", len(list), c.keys)
 			seen := make(map[string]bool)
 			for _, d := range list {
@@ -198,7 +202,7 @@ func TestResolveLimits(t *testing.T) {
 			}
 			if c.reason == "" {
 				fatal(t, err)
-			} else if !errors.Is(err, invalidate.ErrPoison) {
+			} else if !errors.Is(err, rules.ErrPoison) {
 				t.Errorf("error %v, want poison", err)
 			} else {
 				contains(t, "error", err.Error(), c.reason)
@@ -209,14 +213,14 @@ func TestResolveLimits(t *testing.T) {
 
 func TestExplain(t *testing.T) {
 	t.Parallel()
-	rules := parse(t, `
+	set := parse(t, `
 rules:
   - {subject: users.*.updated, keys: ["user:$1", "users:all"]}
   - {subject: orders.>, keys: ["orders"]}
   - {subject: users.>, keys: ["users:all", "cart:${payload.cart}"]}
 `)
-	same(t, "explanation", rules.Explain(&outbox.Event{Subject: "users.42.updated", Payload: []byte(`{}`)}),
+	same(t, "explanation", set.Explain(&outbox.Event{Subject: "users.42.updated", Payload: []byte(`{}`)}),
 		`{users.42.updated [{0 users.*.updated [user:42 users:all] } {2 users.> [] rules[2] (users.>), `+
 			`key "cart:${payload.cart}": payload has no "payload.cart"}] 3 2 true}`)
-	same(t, "explanation", rules.Explain(&outbox.Event{Subject: "x"}), "{x [] 3 0 false}")
+	same(t, "explanation", set.Explain(&outbox.Event{Subject: "x"}), "{x [] 3 0 false}")
 }

@@ -1,4 +1,4 @@
-package invalidate_test
+package rules_test
 
 import (
 	"encoding/json"
@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
 
 // The schema and the Go type say the same: fields, required ones, and limits.
@@ -29,13 +29,13 @@ func TestSchema(t *testing.T) {
 		object
 		Defs struct{ Rule object } `json:"$defs"`
 	}
-	fatal(t, json.Unmarshal(invalidate.Schema, &schema))
+	fatal(t, json.Unmarshal(rules.Schema, &schema))
 	same(t, "top", slices.Collect(maps.Keys(schema.Properties)), []string{"rules"})
-	same(t, "rules", schema.Properties["rules"].MaxItems, invalidate.MaxRules)
+	same(t, "rules", schema.Properties["rules"].MaxItems, rules.MaxRules)
 
 	rule := schema.Defs.Rule
 	var fields, required []string
-	for field := range reflect.TypeFor[invalidate.Rule]().Fields() {
+	for field := range reflect.TypeFor[rules.Rule]().Fields() {
 		name, options, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		json, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		same(t, "JSON name of "+field.Name, json, name)
@@ -54,7 +54,7 @@ func TestSchema(t *testing.T) {
 		}
 	}
 	same(t, "limits", []int{rule.Properties["keys"].MinItems, rule.Properties["keys"].MaxItems, rule.Properties["prefix"].MaxItems},
-		[]int{1, invalidate.MaxRuleKeys, invalidate.MaxRulePrefixes})
+		[]int{1, rules.MaxRuleKeys, rules.MaxRulePrefixes})
 	for _, op := range append(rule.Properties["on"].Items.Enum, "insert", "update", "delete") {
 		parse(t, "rules: [{subject: a, keys: [k], on: ["+op+"]}]")
 	}

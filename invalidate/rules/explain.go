@@ -1,4 +1,4 @@
-package invalidate
+package rules
 
 import (
 	"errors"
@@ -24,8 +24,8 @@ type MatchedRule struct {
 }
 
 // Explain returns what Resolve would, told by rule.
-func (r *Rules) Explain(e *outbox.Event) Explanation {
-	s := resolver{rules: r}
+func (r *Set) Explain(e *outbox.Event) Explanation {
+	s := Resolver{rules: r}
 	s.load(e, nil)
 	told := Explanation{Subject: e.Subject, Matched: []MatchedRule{}, Rules: len(r.rules)}
 	for _, i := range s.candidates() {
@@ -34,7 +34,7 @@ func (r *Rules) Explain(e *outbox.Event) Explanation {
 		}
 		before := len(s.found)
 		err := s.apply(i)
-		m := MatchedRule{Rule: i, Subject: r.rules[i].pattern.text, Keys: []string{}}
+		m := MatchedRule{Rule: r.rules[i].index, Subject: r.rules[i].pattern.text, Keys: []string{}}
 		for _, d := range s.found[before:] {
 			m.Keys = append(m.Keys, d.Key)
 		}

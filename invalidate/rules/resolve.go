@@ -1,10 +1,11 @@
-package invalidate
+package rules
 
 import (
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
@@ -33,21 +34,33 @@ func (e *RuleError) Unwrap() error { return ErrPoison }
 type Deletion struct {
 	Key  string
 	Rule int // index in the file of the first rule that named it, from 0
+	// Tag says that Key is an index of keys, a SET or a ZSET of Redis: its members are to be deleted, and the index
+	// itself is left alone.
+	Tag bool
+	// TTL is how long readers let the value live; zero if a rule that named the key does not say.
+	TTL Span
+	// Due is the version that a value must have, at least, to be newer than the event, and Version says where a value
+	// has it. "" and nil if a rule that named the key does not say, or says otherwise than another.
+	Due     string
+	Version *Version
 }
+
+// A Span is the shortest and the longest time to live that readers give a value. They must never refresh it.
+type Span struct{ Min, Max time.Duration }
 
 // Resolve returns the keys that the event makes stale, each once, in the order of the rules. No keys and no
 // error means that no rule matches. If a key cannot be made, the error says so for the first key of each
 // rule (*RuleError, wrapping ErrPoison), and the keys that can be made are returned all the same: deleting
 // them does no harm.
-func (r *Rules) Resolve(e *outbox.Event) ([]Deletion, error) {
-	s := resolver{rules: r}
-	return s.resolve(e, nil)
+func (r *Set) Resolve(e *outbox.Event) ([]Deletion, error) {
+	s := Resolver{rules: r}
+	return s.Resolve(e, nil)
 }
 
-// A resolver resolves one event after the other and keeps what it needs for that. It belongs to one
+// A Resolver resolves one event after the other and keeps what it needs for that. It belongs to one
 // goroutine.
-type resolver struct {
-	rules   *Rules
+type Resolver struct {
+	rules   *Set
 	event   *outbox.Event
 	tokens  []string // of the event's subject
 	payload payload
@@ -67,8 +80,11 @@ const maxMade = 16 * MaxEventKeys
 // manyKeys is from where on a map finds duplicates faster than a look at each.
 const manyKeys = 32
 
-// resolve appends the deletions of an event to a list.
-func (s *resolver) resolve(e *outbox.Event, list []Deletion) ([]Deletion, error) {
+// NewResolver returns a resolver of these rules.
+func (r *Set) NewResolver() *Resolver { return &Resolver{rules: r} }
+
+// Resolve does what Set.Resolve does, and appends to a list.
+func (s *Resolver) Resolve(e *outbox.Event, list []Deletion) ([]Deletion, error) {
 	s.load(e, list)
 	var errs []error
 	for _, i := range s.candidates() {
@@ -90,7 +106,7 @@ func joined(errs []error) error {
 	return errors.Join(errs...)
 }
 
-func (s *resolver) load(e *outbox.Event, list []Deletion) {
+func (s *Resolver) load(e *outbox.Event, list []Deletion) {
 	s.event, s.found, s.begin = e, list, len(list)
 	s.made = 0
 	s.payload.reset(e.Payload)
@@ -102,14 +118,14 @@ func (s *resolver) load(e *outbox.Event, list []Deletion) {
 }
 
 // candidates returns the rules whose first token fits.
-func (s *resolver) candidates() []int {
+func (s *Resolver) candidates() []int {
 	if list, ok := s.rules.first[s.tokens[0]]; ok {
 		return list
 	}
 	return s.rules.wild
 }
 
-func (s *resolver) matches(i int) bool {
+func (s *Resolver) matches(i int) bool {
 	rule := &s.rules.rules[i]
 	if !rule.pattern.matches(s.tokens) {
 		return false
@@ -118,20 +134,20 @@ func (s *resolver) matches(i int) bool {
 }
 
 // apply finds the keys of one rule and returns the first that cannot be made as an error.
-func (s *resolver) apply(i int) error {
+func (s *Resolver) apply(i int) error {
 	rule := &s.rules.rules[i]
-	s.rule, s.pattern = i, &rule.pattern
+	s.rule, s.pattern = rule.index, &rule.pattern
 	var first error
 	for k := range rule.keys {
 		if err := s.make(&rule.keys[k], rule.prefixes); err != nil && first == nil {
-			first = &RuleError{Rule: i, Subject: rule.pattern.text, Key: rule.keys[k].text, Reason: err.Error()}
+			first = &RuleError{Rule: rule.index, Subject: rule.pattern.text, Key: rule.keys[k].text, Reason: err.Error()}
 		}
 	}
 	return first
 }
 
 // make finds the keys of one template.
-func (s *resolver) make(t *template, prefixes []string) error {
+func (s *Resolver) make(t *template, prefixes []string) error {
 	s.values = s.values[:0]
 	for i := range t.parts {
 		if t.parts[i].from != fromPayload {
@@ -157,7 +173,7 @@ func (s *resolver) make(t *template, prefixes []string) error {
 
 // expand appends the parts to the key and adds it to what was found; values are what the payload has for
 // them. An array makes a key of each of its elements, several make one of every combination.
-func (s *resolver) expand(parts []part, values [][]byte) error {
+func (s *Resolver) expand(parts []part, values [][]byte) error {
 	for i := range parts {
 		p := &parts[i]
 		if p.from != fromPayload {
@@ -179,7 +195,7 @@ func (s *resolver) expand(parts []part, values [][]byte) error {
 }
 
 // fan goes on with the rest of the parts for each element of an array.
-func (s *resolver) fan(array []byte, raw bool, parts []part, values [][]byte) error {
+func (s *Resolver) fan(array []byte, raw bool, parts []part, values [][]byte) error {
 	n := len(s.key)
 	return elements(array, func(element []byte) error {
 		s.key = s.key[:n]
@@ -190,7 +206,7 @@ func (s *resolver) fan(array []byte, raw bool, parts []part, values [][]byte) er
 	})
 }
 
-func (s *resolver) pasteScalar(value []byte, raw bool) error {
+func (s *Resolver) pasteScalar(value []byte, raw bool) error {
 	text, err := scalar(value)
 	if err == nil {
 		s.key, err = appendField(s.key, text, raw)
@@ -199,7 +215,7 @@ func (s *resolver) pasteScalar(value []byte, raw bool) error {
 }
 
 // paste appends the text that a part stands for, unless it is of the payload.
-func (s *resolver) paste(p *part) (err error) {
+func (s *Resolver) paste(p *part) (err error) {
 	switch p.from {
 	case fromLiteral:
 		s.key = append(s.key, p.text...)
@@ -223,7 +239,7 @@ func (s *resolver) paste(p *part) (err error) {
 }
 
 // wildcard returns the text that the n-th wildcard stands for.
-func (s *resolver) wildcard(n int) string {
+func (s *Resolver) wildcard(n int) string {
 	i := s.pattern.wildcards[n]
 	if s.pattern.tokens[i] == "*" || i == len(s.tokens)-1 {
 		return outbox.DecodeToken(s.tokens[i])
@@ -236,7 +252,7 @@ func (s *resolver) wildcard(n int) string {
 }
 
 // add takes the key over into what was found, unless it is there already.
-func (s *resolver) add() error {
+func (s *Resolver) add() error {
 	s.made++
 	switch {
 	case len(s.key) == 0:
@@ -258,7 +274,7 @@ func (s *resolver) add() error {
 	return nil
 }
 
-func (s *resolver) known() bool {
+func (s *Resolver) known() bool {
 	list := s.found[s.begin:]
 	if len(list) < manyKeys {
 		return slices.ContainsFunc(list, func(d Deletion) bool { return d.Key == string(s.key) })

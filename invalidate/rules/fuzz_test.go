@@ -1,4 +1,4 @@
-package invalidate_test
+package rules_test
 
 import (
 	"bytes"
@@ -11,13 +11,13 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 // Whatever a rule file holds, it is read or refused, and rules that were read never panic.
-func FuzzParseRules(f *testing.F) {
-	files, err := filepath.Glob("../testdata/rules/*.yaml")
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("../../testdata/rules/*.yaml")
 	fatal(f, err)
 	for _, file := range files {
 		data, err := os.ReadFile(file)
@@ -27,21 +27,21 @@ func FuzzParseRules(f *testing.F) {
 	f.Add([]byte("rules:\n  - subject: >\n    keys: [a]\n"))
 	f.Add([]byte("rules:\n  - subject: *.updated\n    keys: [a]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		rules, err := invalidate.ParseRules("f", data)
+		set, err := rules.Parse("f", data)
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "f:") {
 				t.Errorf("error without a place: %v", err)
 			}
 			return
 		}
-		rules.Subjects()
+		set.Subjects()
 		for _, subject := range []string{"users.42.updated", "orders.1.2.3", "a"} {
-			list, err := rules.Resolve(&outbox.Event{Subject: subject, Payload: []byte(`{"user_id": [1, 2]}`)})
-			if err != nil && !errors.Is(err, invalidate.ErrPoison) {
+			list, err := set.Resolve(&outbox.Event{Subject: subject, Payload: []byte(`{"user_id": [1, 2]}`)})
+			if err != nil && !errors.Is(err, rules.ErrPoison) {
 				t.Errorf("resolve: %v", err)
 			}
 			for _, d := range list {
-				if d.Key == "" || len(d.Key) > invalidate.MaxKey {
+				if d.Key == "" || len(d.Key) > rules.MaxKey {
 					t.Errorf("key %q", d.Key)
 				}
 			}
@@ -52,15 +52,15 @@ func FuzzParseRules(f *testing.F) {
 // Whatever an event holds, a field in a key is the field encoded: it can be decoded, and nothing in it can
 // be taken for the literal text around it.
 func FuzzResolve(f *testing.F) {
-	rules := oneRule(f, "t.>", "s:$1", "p:{${payload.a.b}}:${payload.c}", "k:${key}", "r:${payload.c|raw}", "h:${header.X}")
+	set := oneRule(f, "t.>", "s:$1", "p:{${payload.a.b}}:${payload.c}", "k:${key}", "r:${payload.c|raw}", "h:${header.X}")
 	f.Add("42", []byte(`{"a": {"b": 1}, "c": "x"}`), "key", "value")
 	f.Add("%3A", []byte(`{"c": [1, "\u003a", true], "a": {"b": "}{"}}`), "a:b", "\x00")
 	f.Add("a.b", []byte(`{"a": [], "a": {"b": -1.0e5}, "c": ["]", "\"", "\\"]}`), " ", "\u00a0")
 	f.Fuzz(func(t *testing.T, token string, payload []byte, key, header string) {
-		list, err := rules.Resolve(&outbox.Event{
+		list, err := set.Resolve(&outbox.Event{
 			Subject: "t." + token, Payload: payload, Key: key, Headers: map[string]string{"X": header},
 		})
-		if err != nil && !errors.Is(err, invalidate.ErrPoison) {
+		if err != nil && !errors.Is(err, rules.ErrPoison) {
 			t.Fatalf("error %v", err)
 		}
 		fields, ok := decodePayload(payload)
