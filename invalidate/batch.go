@@ -15,12 +15,17 @@ import (
 // goroutine that works.
 type batch struct {
 	good        []jetstream.Msg // acknowledged once the keys are gone; markers of parked events too
-	events      []outbox.Event  // of the good ones, markers not among them
+	events      []outbox.Event  // of the good and the tagged ones, markers not among them
+	tagged      []tagged        // acknowledged once the members of their tags are gone
 	poison      []poisoned
-	keys        []string            // of all of them, each once
-	seen        map[string]struct{} // the keys
-	found       []rules.Deletion    // scratch
+	keys        []string         // of all of them, each once
+	checks      []rules.Deletion // keys of an echo that keeps a value which is new enough, none of them in keys
+	seen        map[string]int   // all keys; ^index in keys, or index in checks
+	found       []rules.Deletion // scratch
+	careful     bool             // sort into checks what says its version
+	asked       int              // keys and checks
 	unmatched   int
+	skipped     int
 	redelivered int
 	oldest      time.Time
 }
@@ -32,20 +37,32 @@ type poisoned struct {
 	err   error
 }
 
+// A tagged msg waits for its tags. The msg is nil if nothing has to be acknowledged.
+type tagged struct {
+	msg  jetstream.Msg
+	tags []string
+}
+
 func (b *batch) reset() {
 	clear(b.good)
 	clear(b.events)
+	clear(b.tagged)
 	clear(b.poison)
 	clear(b.keys)
+	clear(b.checks)
 	clear(b.seen)
 	if b.seen == nil {
-		b.seen = make(map[string]struct{})
+		b.seen = make(map[string]int)
 	}
-	*b = batch{good: b.good[:0], events: b.events[:0], poison: b.poison[:0], keys: b.keys[:0], seen: b.seen, found: b.found}
+	*b = batch{
+		good: b.good[:0], events: b.events[:0], tagged: b.tagged[:0], poison: b.poison[:0],
+		keys: b.keys[:0], checks: b.checks[:0], seen: b.seen, found: b.found, careful: b.careful,
+	}
 }
 
-// add sorts a message in. Keys that can be made of a poison event are deleted like all others.
-func (b *batch) add(s *rules.Resolver, msg jetstream.Msg) {
+// add sorts a message in. Keys that can be made of a poison event are deleted like all others. What is expired does not
+// have to be deleted.
+func (b *batch) add(s *rules.Resolver, msg jetstream.Msg, expired func(*rules.Deletion, jetstream.Msg) bool) {
 	if redelivered(msg.Reply()) {
 		b.redelivered++
 	}
@@ -56,14 +73,22 @@ func (b *batch) add(s *rules.Resolver, msg jetstream.Msg) {
 	event, err := read(msg)
 	var wrong error
 	b.found, wrong = s.Resolve(&event, b.found[:0])
-	for _, d := range b.found {
-		if _, ok := b.seen[d.Key]; !ok {
-			b.seen[d.Key] = struct{}{}
-			b.keys = append(b.keys, d.Key)
+	var tags []string
+	for i := range b.found {
+		switch d := &b.found[i]; {
+		case expired(d, msg):
+			b.skipped++
+		case d.Tag:
+			tags = append(tags, d.Key)
+		default:
+			b.addKey(d)
 		}
 	}
 	if err = errors.Join(err, wrong); err != nil {
 		b.poison = append(b.poison, poisoned{msg, event, err})
+		if len(tags) > 0 {
+			b.tagged = append(b.tagged, tagged{tags: tags})
+		}
 		return
 	}
 	if len(b.found) == 0 {
@@ -72,8 +97,49 @@ func (b *batch) add(s *rules.Resolver, msg jetstream.Msg) {
 	if created := createdAt(&event, msg); b.oldest.IsZero() || created.Before(b.oldest) {
 		b.oldest = created
 	}
-	b.good = append(b.good, msg)
 	b.events = append(b.events, event)
+	if len(tags) > 0 {
+		b.tagged = append(b.tagged, tagged{msg, tags})
+		return
+	}
+	b.good = append(b.good, msg)
+}
+
+// addKey adds a key once. Of several versions that a value has to have, the newest counts; if one event says none, the
+// key is deleted whatever its value says.
+func (b *batch) addKey(d *rules.Deletion) {
+	check := b.careful && d.Due != ""
+	i, known := b.seen[d.Key]
+	switch {
+	case !known && check:
+		b.seen[d.Key] = len(b.checks)
+		b.checks = append(b.checks, *d)
+		b.asked++
+	case !known:
+		b.seen[d.Key] = ^len(b.keys)
+		b.keys = append(b.keys, d.Key)
+		b.asked++
+	case i < 0: // is deleted in any case
+	case !check, b.checks[i].Version != d.Version:
+		b.checks[i].Due = ""
+	default:
+		b.checks[i].Due = newest(b.checks[i].Due, d.Due)
+	}
+}
+
+// newest returns the newer of two versions, and "" if they cannot be compared.
+func newest(a, b string) string {
+	if a == "" {
+		return ""
+	}
+	newer, err := rules.Newer(a, b)
+	switch {
+	case err != nil:
+		return ""
+	case newer:
+		return a
+	}
+	return b
 }
 
 // marker says whether a message only stands in for an event that was parked.
@@ -112,19 +178,4 @@ func createdAt(event *outbox.Event, msg jetstream.Msg) time.Time {
 		return meta.Timestamp
 	}
 	return time.Now()
-}
-
-// redelivered reads from the reply subject of a message whether it was delivered before, without the
-// allocations of Metadata. The subject is $JS.ACK.<stream>.<consumer>.<delivered>.… or, with a domain,
-// $JS.ACK.<domain>.<account>.<stream>.<consumer>.<delivered>.… (NATS ADR-15).
-func redelivered(reply string) bool {
-	skip := 4
-	if strings.Count(reply, ".") > 8 {
-		skip = 6
-	}
-	for range skip {
-		_, reply, _ = strings.Cut(reply, ".")
-	}
-	times, _, _ := strings.Cut(reply, ".")
-	return times != "1" && times != ""
 }

@@ -40,35 +40,35 @@ func wait(ctx context.Context, d time.Duration) error {
 // ensure returns the consumer, made if it is missing. It waits for the stream and for the server as long as
 // ctx allows, and says once what it waits for. An error other than that of ctx means that the server refuses
 // the consumer, or that the connection was closed for good.
-func (v *Invalidator) ensure(ctx context.Context) (jetstream.Consumer, error) {
+func (l *lane) ensure(ctx context.Context) (jetstream.Consumer, error) {
 	retry := newBackoff(longestPause)
 	began := time.Now()
 	var said, missing bool
 	for {
-		cons, err := v.declare(ctx)
+		cons, err := l.declare(ctx)
 		switch {
 		case err == nil:
 			if said {
-				v.log.Info("consumer is there")
+				l.log.Info("consumer is there")
 			}
-			v.known = true
+			l.known = true
 			return cons, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case errors.Is(err, nats.ErrConnectionClosed), !v.known && refused(err):
+		case errors.Is(err, nats.ErrConnectionClosed), !l.known && refused(err):
 			return nil, err
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			if !missing {
-				v.log.Warn("stream does not exist yet, waiting for it")
+				l.log.Warn("stream does not exist yet, waiting for it")
 			}
 			said, missing = true, true
 		case !said:
-			v.log.Warn("consumer cannot be had yet, trying on", "err", err)
+			l.log.Warn("consumer cannot be had yet, trying on", "err", err)
 			said = true
-		case time.Since(began) > detourAfter && len(v.js.Conn().Servers()) > 1:
+		case time.Since(began) > detourAfter && len(l.js.Conn().Servers()) > 1:
 			began = time.Now() // the server may be cut off from the others, which a connection to it does not show
-			v.log.Warn("no consumer through this server, connecting to another", "url", v.js.Conn().ConnectedUrlRedacted())
-			_ = v.js.Conn().ForceReconnect() // fails only when it was closed, which the next try tells
+			l.log.Warn("no consumer through this server, connecting to another", "url", l.js.Conn().ConnectedUrlRedacted())
+			_ = l.js.Conn().ForceReconnect() // fails only when it was closed, which the next try tells
 		}
 		if err := wait(ctx, retry.NextBackOff()); err != nil {
 			return nil, err
@@ -86,30 +86,82 @@ func refused(err error) bool {
 // declare makes the consumer what the configuration says. Once it was that, a consumer that is there is left
 // alone: another instance may have newer rules by now, and a filter put back to the old ones would skip
 // events for good.
-func (v *Invalidator) declare(ctx context.Context) (jetstream.Consumer, error) {
+func (l *lane) declare(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var config jetstream.ConsumerConfig
-	cons, err := v.js.Consumer(ctx, v.cfg.Stream, v.cfg.Durable)
+	cons, err := l.js.Consumer(ctx, l.cfg.Stream, l.durable)
 	switch {
-	case err == nil && v.known:
+	case err == nil && l.known:
 		return cons, nil
 	case err == nil:
 		config = cons.CachedInfo().Config // keeps where it began to deliver, which cannot be changed
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		config = jetstream.ConsumerConfig{Durable: v.cfg.Durable, DeliverPolicy: jetstream.DeliverAllPolicy}
+		if config, err = l.firstConfig(ctx); err != nil {
+			return nil, err
+		}
 	default:
 		return nil, fmt.Errorf("look up consumer: %w", err)
 	}
 	config.AckPolicy = jetstream.AckExplicitPolicy
-	config.AckWait = v.cfg.AckWait
+	config.AckWait = l.cfg.AckWait
 	config.BackOff = nil // would stand before AckWait
 	config.MaxDeliver = -1
-	config.MaxAckPending = v.cfg.MaxAckPending
-	config.FilterSubject, config.FilterSubjects = "", v.cfg.Rules.Subjects()
-	cons, err = v.js.CreateOrUpdateConsumer(ctx, v.cfg.Stream, config)
+	config.MaxAckPending = l.cfg.MaxAckPending
+	config.FilterSubject, config.FilterSubjects = "", l.filter
+	if l.mark != nil {
+		var info *jetstream.ConsumerInfo
+		if cons != nil {
+			info = cons.CachedInfo()
+		}
+		if config.Metadata, err = l.mark(ctx, info); err != nil {
+			return nil, err
+		}
+	}
+	cons, err = l.js.CreateOrUpdateConsumer(ctx, l.cfg.Stream, config)
 	if err != nil {
 		return nil, fmt.Errorf("declare consumer: %w", err)
 	}
 	return cons, nil
+}
+
+// firstConfig says where a consumer that is not there yet begins.
+func (l *lane) firstConfig(ctx context.Context) (jetstream.ConsumerConfig, error) {
+	config := jetstream.ConsumerConfig{Durable: l.durable, DeliverPolicy: jetstream.DeliverAllPolicy}
+	from, err := l.begin(ctx)
+	switch {
+	case err != nil:
+		return config, fmt.Errorf("find out where to begin: %w", err)
+	case from.seq > 0:
+		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from.seq
+	case !from.at.IsZero():
+		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &from.at
+	}
+	return config, nil
+}
+
+// step takes what is waiting, at most one batch, and works it off.
+func (l *lane) step(ctx context.Context) (int, error) {
+	stop := l.tags.run(ctx)
+	defer stop()
+	cons, err := l.ensure(ctx)
+	if err != nil {
+		return 0, err
+	}
+	fetched, err := cons.FetchNoWait(l.cfg.Batch)
+	if err != nil {
+		return 0, fmt.Errorf("fetch batch: %w", err)
+	}
+	var msgs []jetstream.Msg
+	for m := range fetched.Messages() {
+		msgs = append(msgs, m)
+	}
+	if err := fetched.Error(); err != nil && len(msgs) == 0 {
+		return 0, fmt.Errorf("fetch batch: %w", err)
+	}
+	if err := l.work(ctx, msgs); err != nil {
+		return 0, err
+	}
+	l.tags.drain(ctx)
+	return len(msgs), nil
 }

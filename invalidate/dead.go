@@ -41,9 +41,12 @@ const (
 // acknowledged it, the message is terminated. If the stream cannot take it, the message stays unacknowledged
 // and comes again after AckWait. It belongs to the goroutine that works.
 type deadLetters struct {
-	js    jetstream.JetStream
-	cfg   *Config
-	log   *slog.Logger
+	js  jetstream.JetStream
+	cfg *Config
+	log *slog.Logger
+
+	durable string // who gives up on the message
+
 	ready bool                        // the stream was there
 	quiet time.Time                   // no attempt before: poison must not hold the others up
 	retry *backoff.ExponentialBackOff // of quiet; nil while all is well
@@ -100,7 +103,7 @@ func (d *deadLetters) buryOne(ctx context.Context, p *poisoned) error {
 	opts := []jetstream.PublishOpt{
 		jetstream.WithExpectStream(d.cfg.DeadStream),
 		// The time tells it from the message that has this sequence after the stream was deleted and made again.
-		jetstream.WithMsgID(fmt.Sprintf("%s:%d:%s:%d", meta.Stream, meta.Sequence.Stream, d.cfg.Durable, meta.Timestamp.UnixNano())),
+		jetstream.WithMsgID(fmt.Sprintf("%s:%d:%s:%d", meta.Stream, meta.Sequence.Stream, d.durable, meta.Timestamp.UnixNano())),
 	}
 	_, err = d.js.PublishMsg(ctx, letter, opts...)
 	if errors.Is(err, nats.ErrMaxPayload) {
@@ -154,7 +157,7 @@ func (d *deadLetters) letter(p *poisoned, meta *jetstream.MsgMetadata) *nats.Msg
 		header.Set(outbox.HeaderEventID, p.event.ID.String())
 	}
 	header.Set(HeaderDeadReason, reason(p.err))
-	header.Set(HeaderDeadConsumer, d.cfg.Durable)
+	header.Set(HeaderDeadConsumer, d.durable)
 	header.Set(HeaderDeadSubject, p.msg.Subject())
 	header.Set(HeaderDeadSequence, strconv.FormatUint(meta.Sequence.Stream, 10))
 	header.Set(HeaderDeadTime, time.Now().UTC().Format(time.RFC3339Nano))

@@ -22,7 +22,7 @@ var errSilent = errors.New("no answer to two pull requests")
 // A feed receives the messages of a consumer by one pull request after the other, each for up to a window of
 // messages: one that comes alone comes at once, a backlog in a stream. What was received and not taken waits
 // in the feed. The next request is made when that is less than a batch, so the feed never holds more than a
-// batch and a window, and nothing is fetched while nobody takes.
+// batch and a window, and nothing is fetched while nobody takes. A message can be left waiting until it is due.
 //
 // A request, once made, is left open until the server says that it is over, filled or after pullOpen. That word
 // comes behind everything sent on it. Who takes a request back loses what is on its way until AckWait is over,
@@ -39,8 +39,14 @@ type feed struct {
 
 	mu    sync.Mutex
 	room  sync.Cond // msgs became shorter, or ended
-	msgs  []jetstream.Msg
+	msgs  []received
 	ended bool // make no more requests
+}
+
+// received is a message and when it came.
+type received struct {
+	jetstream.Msg
+	at time.Time
 }
 
 // openFeed begins to receive. The caller must close the feed. The largest message the server may have is
@@ -93,7 +99,7 @@ func (f *feed) pull(ctx context.Context) (answered bool, err error) {
 			}
 			heard = time.Now()
 			f.mu.Lock()
-			f.msgs = append(f.msgs, msg)
+			f.msgs = append(f.msgs, received{msg, heard})
 			f.mu.Unlock()
 			f.ring()
 		}
@@ -117,20 +123,37 @@ func (f *feed) ring() {
 	}
 }
 
-// take moves up to a batch of waiting messages into the buffer, without waiting for any.
-func (f *feed) take(buffer []jetstream.Msg) []jetstream.Msg {
+// take moves up to a batch of waiting messages into the buffer, without waiting for any, up to the first that is to be
+// held back, and returns for how long that one is; 0 if none is.
+func (f *feed) take(buffer []jetstream.Msg, held func(received) time.Duration) ([]jetstream.Msg, time.Duration) {
+	var due time.Duration
+	buffer = buffer[:0]
 	f.mu.Lock()
-	n := min(f.batch, len(f.msgs))
-	buffer = append(buffer[:0], f.msgs[:n]...)
-	rest := copy(f.msgs, f.msgs[n:])
+	for _, m := range f.msgs[:min(f.batch, len(f.msgs))] {
+		if due = held(m); due > 0 {
+			break
+		}
+		buffer = append(buffer, m.Msg)
+	}
+	rest := copy(f.msgs, f.msgs[len(buffer):])
 	clear(f.msgs[rest:])
 	f.msgs = f.msgs[:rest]
 	f.mu.Unlock()
 	f.room.Signal()
-	if rest > 0 {
+	if rest > 0 && due <= 0 {
 		f.ring()
 	}
-	return buffer
+	return buffer, max(due, 0)
+}
+
+// giveBack lets others have what was not taken, at once.
+func (f *feed) giveBack() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, m := range f.msgs {
+		_ = m.Nak() // if that does not arrive, it happens after AckWait
+	}
+	f.msgs = nil
 }
 
 // end makes no more requests. What the open one brings can be taken until done is closed, and after.
@@ -152,5 +175,7 @@ func (f *feed) close() {
 func (f *feed) touch() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	touch(f.msgs)
+	for _, m := range f.msgs {
+		_ = m.InProgress() // the server gives it to us again if this does not arrive
+	}
 }

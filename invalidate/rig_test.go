@@ -90,8 +90,9 @@ func parse(t testing.TB, text string) *rules.Set {
 	return set
 }
 
+// config is without echoes and replays.
 func (r *rig) config() invalidate.Config {
-	return invalidate.Config{Stream: r.stream, Rules: r.rules}
+	return invalidate.Config{Stream: r.stream, Rules: r.rules, Echo: []time.Duration{}, ReplayWindow: -1}
 }
 
 func (r *rig) invalidator(cfg invalidate.Config) *invalidate.Invalidator {

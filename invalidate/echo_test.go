@@ -1,0 +1,196 @@
+package invalidate_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// echoes is a configuration with these delays.
+func (r *rig) echoes(delays ...time.Duration) invalidate.Config {
+	cfg := r.config()
+	cfg.Echo = delays
+	return cfg
+}
+
+// A reader that read the old row before the change fills the cache after the first deletion; the echo deletes it.
+func TestEchoDeletesWhatWasFilledTooLate(t *testing.T) {
+	t.Parallel()
+	const n, delay = 200, 1500 * time.Millisecond
+	r := newRig(t)
+	cfg := r.echoes(delay)
+	var mu sync.Mutex
+	published := make(map[int64]time.Time)
+	cfg.Observe = func(d invalidate.Done) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range d.Events {
+			if at := published[e.Position]; d.Delay > 0 && d.Unlinked.Before(at.Add(delay)) {
+				t.Errorf("the echo of event %d came %s after it", e.Position, d.Unlinked.Sub(at))
+			}
+		}
+	}
+	v := r.invalidator(cfg)
+	r.run(v)
+	r.fill(0, n)
+	for i := range n {
+		mu.Lock()
+		published[int64(i+1)] = time.Now() // and not later than that it came into the stream
+		mu.Unlock()
+		r.publish(i, i+1)
+	}
+	r.settled()
+	r.fill(0, n) // too late: the events are done
+	r.until(v, "echoed", func(s invalidate.Stats) bool { return s.Echoes[0].Events == n })
+	same(t, "keys left", r.left(), 0)
+	s := v.Stats()
+	same(t, "deleted at once, by the echo", []int64{s.Deleted, s.Echoes[0].Deleted}, []int{2 * n, 2 * n})
+	same(t, "consumer", s.Echoes[0].Consumer, "invalidate-echo-1500ms")
+	same(t, "redelivered", s.Echoes[0].Redelivered, 0)
+}
+
+// Events of a backlog that is older than the delay do not wait.
+func TestEchoOfABacklogDoesNotWait(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	r := newRig(t)
+	r.publish(0, n)
+	var last time.Time
+	devtest.Eventually(t, patience, "older than the delay", func() error {
+		stream, err := r.js.Stream(t.Context(), r.stream)
+		fatal(t, err)
+		info := stream.CachedInfo()
+		last = info.State.LastTime
+		if age := info.TimeStamp.Sub(last); age < 3*time.Second {
+			return fmt.Errorf("is %s old", age)
+		}
+		return nil
+	})
+	v := r.invalidator(r.echoes(2 * time.Second))
+	began := time.Now()
+	r.run(v)
+	r.until(v, "echoed", func(s invalidate.Stats) bool { return s.Echoes[0].Events == n })
+	if d := time.Since(began); d > 2*time.Second {
+		t.Errorf("took %s", d)
+	}
+}
+
+// Rules say themselves when they want echoes; each delay has a consumer.
+func TestRulesChooseTheirEchoes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.rules = parse(t, fmt.Sprintf(`
+rules:
+  - {subject: %[1]s.users.*.updated, prefix: [%[2]q], keys: ["user:$1:profile"], echo: [50ms, 400ms]}
+  - {subject: %[1]s.users.*.updated, prefix: [%[2]q], keys: ["user:$1:orders"], echo: off}
+  - {subject: %[1]s.bought.*, prefix: [%[2]q], keys: ["cart:$1"]}
+`, r.stream, r.prefix))
+	v := r.invalidator(r.echoes(100 * time.Millisecond))
+	r.run(v)
+	r.publish(0, 10)
+	r.publishEvent(&outbox.Event{Subject: r.stream + ".bought.1"})
+	r.published()
+	r.until(v, "all echoes", func(s invalidate.Stats) bool {
+		return s.Events == 11 && s.Echoes[0].Events == 11 && s.Echoes[1].Events == 11 && s.Echoes[2].Events == 11
+	})
+	var told []string
+	for _, e := range v.Stats().Echoes {
+		told = append(told, fmt.Sprint(e.Delay, e.Keys))
+	}
+	same(t, "keys by delay", told, "[50ms 10 100ms 1 400ms 10]")
+}
+
+// What an echo holds back when it ends is not left to lie until AckWait is over, and none is lost.
+func TestEndGivesHeldEchoesBack(t *testing.T) {
+	t.Parallel()
+	const n = 500
+	r := newRig(t)
+	cfg := r.echoes(3 * time.Second)
+	first := r.invalidator(cfg)
+	stop := r.run(first)
+	r.publish(0, n)
+	r.until(first, "deleted at once", func(s invalidate.Stats) bool { return s.Events == n })
+	devtest.Eventually(t, patience, "the echo has them in hand", func() error {
+		if info := r.consumer("invalidate-echo-3s"); info.NumAckPending < n {
+			return fmt.Errorf("%d", info.NumAckPending)
+		}
+		return nil
+	})
+	fatal(t, stop())
+	r.fill(0, n)
+	second := r.invalidator(cfg)
+	r.run(second)
+	r.until(second, "all echoes", func(s invalidate.Stats) bool { return s.Echoes[0].Events+first.Stats().Echoes[0].Events == n })
+	same(t, "keys left", r.left(), 0)
+}
+
+// A new delay begins with the events whose echo is still to come, not with those of long ago.
+func TestNewEchoBeginsInTheRecentPast(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	v := r.invalidator(r.config())
+	stop := r.run(v)
+	r.publish(0, 10)
+	r.settled()
+	fatal(t, stop())
+	v = r.invalidator(r.echoes(100 * time.Millisecond))
+	r.run(v)
+	r.until(v, "echoed", func(s invalidate.Stats) bool { return s.Echoes[0].Events == 10 })
+	c := r.consumer("invalidate-echo-100ms").Config
+	floor := r.consumer(durable).AckFloor.Last
+	if c.DeliverPolicy != jetstream.DeliverByStartTimePolicy || floor.Sub(*c.OptStartTime) < time.Minute {
+		t.Errorf("begins at %v, policy %s; last ack at %s", c.OptStartTime, c.DeliverPolicy, floor)
+	}
+}
+
+// Other rules take over while events flow: each event is resolved by the one or the other, and none is lost.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	r := newRig(t)
+	v := r.invalidator(r.echoes(200 * time.Millisecond))
+	r.run(v)
+	r.fill(0, n)
+	wider := parse(t, fmt.Sprintf(`
+rules:
+  - {subject: %[1]s.users.*.updated, prefix: [%[2]q], keys: ["user:$1:profile", "user:$1:orders"], echo: [100ms, 300ms]}
+  - {subject: %[1]s.new.*, prefix: [%[2]q], keys: ["new:$1"]}
+`, r.stream, r.prefix))
+	for i := range n / 100 {
+		r.publish(100*i, 100*i+100)
+		if i%10 == 5 {
+			set := wider
+			if i%20 == 5 {
+				set = r.rules
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			fatal(t, v.Reload(ctx, set))
+			cancel()
+		}
+	}
+	fatal(t, v.Reload(t.Context(), wider))
+	r.publishEvent(&outbox.Event{Subject: r.stream + ".new.1"})
+	r.published()
+	r.settled()
+	r.until(v, "the new rule", func(s invalidate.Stats) bool { return s.Events >= n+1 })
+	r.until(v, "echoes", func(s invalidate.Stats) bool {
+		return s.Echoes[0].Delay == 100*time.Millisecond && s.Echoes[0].Events > 0
+	})
+	for _, name := range []string{"invalidate-echo-100ms", "invalidate-echo-300ms"} {
+		devtest.Eventually(t, patience, name, func() error {
+			if info := r.consumer(name); info.NumPending+uint64(info.NumAckPending) > 0 {
+				return fmt.Errorf("%d pending, %d not acknowledged", info.NumPending, info.NumAckPending)
+			}
+			return nil
+		})
+	}
+	same(t, "unmatched", v.Stats().Unmatched, 0)
+}
