@@ -27,7 +27,7 @@ type Statements struct {
 	DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows                              string
 	Keep, Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable      string
 	Oldest, Park, Plan                                                                   string
-	ReceiptInsert, ReceiptLast, Replan, Session, Sleep, Status, Unparked                 string
+	ReceiptInsert, ReceiptLast, Replan, Replicas, Session, Sleep, Status, Unparked       string
 }
 
 // Migration is one numbered step of the schema.
@@ -83,6 +83,7 @@ func For(schema string) (Statements, error) {
 		ReceiptInsert:   q("receipt_insert"),
 		ReceiptLast:     q("receipt_last"),
 		Replan:          q("replan"),
+		Replicas:        q("replicas"),
 		Session:         q("session"),
 		Sleep:           q("sleep"),
 		Status:          q("status"),

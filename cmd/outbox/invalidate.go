@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/redis/go-redis/v9"
@@ -17,8 +18,9 @@ func invalidateCommand() *cli.Command {
 	return &cli.Command{
 		Name: "invalidate", Usage: "delete from Redis what the events of a stream make stale", UsageText: "outbox invalidate --stream <name> --rules <file> [flags]",
 		Description: `Consumes the stream until SIGTERM or SIGINT and deletes the keys that the rules name; an event is acknowledged when
-its keys are gone. Any number may run, each event goes to one of them. With --explain it prints what one event
-would delete, and needs no server. Settings can be in the section invalidate of the file.
+its keys are gone, and deletes them once more after --echo, for readers that read the old row before the change.
+Any number may run, each event goes to one of them. SIGHUP reads the rules again. With --explain it prints what one
+event would delete, and needs no server. Settings can be in the section invalidate of the file.
 
 Examples:
   outbox invalidate --stream OUTBOX --rules rules.yaml --listen :9465
@@ -76,15 +78,23 @@ func runInvalidator(c *cli.Context, s settings) (err error) {
 		return err
 	}
 	defer nc.Close()
-	v, err := invalidate.New(js, rdb, invalidate.Config{
-		Stream: s.text("stream"), Durable: s.text("invalidate.durable"), Rules: set,
-		Batch: s.number("invalidate.batch"), DeadStream: s.text("invalidate.dead_stream"),
-		Replicas: s.number("invalidate.replicas"), AckWait: s.duration("invalidate.ack_wait"), Grace: s.duration("invalidate.grace"), Logger: log,
-	})
+	cfg := invalidatorConfig(s, set)
+	cfg.Logger = log
+	gate, err := openGate(c, s, log)
+	if err != nil {
+		return err
+	}
+	if gate != nil {
+		defer gate.close()
+		cfg.Gate = gate.replicas
+	}
+	v, err := invalidate.New(js, rdb, cfg)
 	if err != nil {
 		return usagef(nil, "%w", err)
 	}
-	probes, err := serveProbes(c.Context, s.text("invalidate.listen"), invalidatorReady(v, nc, rdb), invalidatorMetrics(v), log)
+	reloads := newReloads()
+	defer reloads.onHangup(c.Context, s, v, log)()
+	probes, err := serveProbes(c.Context, s.text("invalidate.listen"), invalidatorReady(v, nc, rdb), append(invalidatorMetrics(v.Stats), reloads.done, reloads.refused), log)
 	if err != nil {
 		return err
 	}
@@ -92,11 +102,31 @@ func runInvalidator(c *cli.Context, s settings) (err error) {
 	return errors.Join(v.Run(c.Context), probes.close())
 }
 
+func invalidatorConfig(s settings, set *rules.Set) invalidate.Config {
+	return invalidate.Config{
+		Stream: s.text("stream"), Durable: s.text("invalidate.durable"), Rules: set, Echo: s.durations("invalidate.echo"),
+		TagRate: orNegative(s.number("invalidate.tag_rate")), ReplayWindow: orNegative(s.duration("invalidate.replay_window")),
+		Batch: s.number("invalidate.batch"), DeadStream: s.text("invalidate.dead_stream"),
+		Replicas: s.number("invalidate.replicas"), AckWait: s.duration("invalidate.ack_wait"), Grace: s.duration("invalidate.grace"),
+	}
+}
+
+// orNegative is a setting whose 0 means off, for a field whose 0 means the default.
+func orNegative[N int | time.Duration](n N) N {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
 func invalidatorReady(v *invalidate.Invalidator, nc *nats.Conn, rdb redis.UniversalClient) func(context.Context) readiness {
 	return func(ctx context.Context) readiness {
 		checks := map[string]string{"nats": natsState(nc), "redis": okOr(rdb.Ping(ctx).Err()), "work": stateOK}
-		if v.Stats().Paused {
-			checks["work"] = "paused until Redis answers"
+		stats := v.Stats()
+		for _, lane := range append([]invalidate.Lane{stats.Lane}, stats.Echoes...) {
+			if lane.Paused {
+				checks["work"] = "paused until Redis answers"
+			}
 		}
 		return judge("", checks)
 	}

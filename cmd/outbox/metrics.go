@@ -6,25 +6,34 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A measure is one metric, and how to read it from a snapshot of type S. It has no labels: nothing here may depend
-// on what passes through.
+// A measure is one metric, and how to read it from a snapshot of type S. Its only label is one that the configuration
+// decides on (the consumer): nothing here may depend on what passes through.
 type measure[S any] struct {
 	name, help string
 	kind       prometheus.ValueType
 	read       func(S) float64
 }
 
-// measures collects its metrics out of one snapshot, so that they belong to the same moment.
+// measures collects its metrics out of snapshots, so that those of one belong to the same moment.
 type measures[S any] struct {
-	list     []measure[S]
-	about    []*prometheus.Desc
-	snapshot func() S
+	list      []measure[S]
+	about     []*prometheus.Desc
+	snapshots func() []S
+	label     func(S) string // nil: one snapshot without a label
 }
 
 func newMeasures[S any](list []measure[S], snapshot func() S) *measures[S] {
-	m := &measures[S]{list: list, snapshot: snapshot}
-	for _, e := range list {
-		m.about = append(m.about, prometheus.NewDesc(e.name, e.help, nil, nil))
+	return describe(&measures[S]{list: list, snapshots: func() []S { return []S{snapshot()} }}, nil)
+}
+
+// newLabelled has a series for each snapshot.
+func newLabelled[S any](list []measure[S], name string, label func(S) string, snapshots func() []S) *measures[S] {
+	return describe(&measures[S]{list: list, snapshots: snapshots, label: label}, []string{name})
+}
+
+func describe[S any](m *measures[S], labels []string) *measures[S] {
+	for _, e := range m.list {
+		m.about = append(m.about, prometheus.NewDesc(e.name, e.help, labels, nil))
 	}
 	return m
 }
@@ -36,9 +45,14 @@ func (m *measures[S]) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (m *measures[S]) Collect(ch chan<- prometheus.Metric) {
-	now := m.snapshot()
-	for i, e := range m.list {
-		ch <- prometheus.MustNewConstMetric(m.about[i], e.kind, e.read(now))
+	for _, now := range m.snapshots() {
+		var labels []string
+		if m.label != nil {
+			labels = []string{m.label(now)}
+		}
+		for i, e := range m.list {
+			ch <- prometheus.MustNewConstMetric(m.about[i], e.kind, e.read(now), labels...)
+		}
 	}
 }
 

@@ -20,8 +20,8 @@ func TestMetricsAreWellNamed(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(
 		newMeasures(relayMeasures, func() relay.Stats { return relay.Stats{} }),
-		newMeasures(invalidatorMeasures, func() invalidate.Stats { return invalidate.Stats{} }),
 		&backlog{read: func(context.Context) (outbox.Status, error) { return outbox.Status{}, nil }}, newBuildInfo())
+	registry.MustRegister(invalidatorMetrics(func() invalidate.Stats { return invalidate.Stats{} })...)
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -34,8 +34,13 @@ func TestMetricsAreWellNamed(t *testing.T) {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 	for _, f := range families {
-		if n := len(f.GetMetric()); n != 1 || len(f.GetMetric()[0].GetLabel()) > 0 && f.GetName() != "outbox_build_info" {
-			t.Errorf("%s has %d series or labels", f.GetName(), n)
+		if n := len(f.GetMetric()); n != 1 {
+			t.Errorf("%s has %d series", f.GetName(), n)
+		}
+		for _, label := range f.GetMetric()[0].GetLabel() {
+			if label.GetName() != "consumer" && f.GetName() != "outbox_build_info" {
+				t.Errorf("%s has the label %s", f.GetName(), label.GetName())
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -89,6 +90,15 @@ func scriptDurable(ts *testscript.TestScript, _ bool, _ []string) {
 func scriptTerm(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, c := range ts.BackgroundCmds() {
 		ts.Check(c.Process.Signal(syscall.SIGTERM))
+	}
+}
+
+// scriptHangup sends SIGHUP to the invalidators in the background.
+func scriptHangup(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, c := range ts.BackgroundCmds() {
+		if slices.Contains(c.Args, "invalidate") {
+			ts.Check(c.Process.Signal(syscall.SIGHUP))
+		}
 	}
 }
 

@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error { return setupScript(e, bin) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": scriptExits, "json": scriptJSON, "sql": scriptSQL, "http": scriptHTTP, "until": scriptUntil,
-			"hushed": scriptHushed, "redis": scriptRedis, "stream": scriptStream, "durable": scriptDurable, "term": scriptTerm,
+			"hushed": scriptHushed, "redis": scriptRedis, "stream": scriptStream, "durable": scriptDurable, "term": scriptTerm, "hangup": scriptHangup,
 			"mend": scriptMend, "letters": scriptLetters,
 		},
 		RequireUniqueNames: true,

@@ -72,6 +72,10 @@ var settingTable = []*setting{
 
 	{section: "invalidate", name: "rules", usage: "`FILE` of rules (YAML)"},
 	{section: "invalidate", name: "durable", value: "invalidate-now", usage: "`NAME` of the consumer; one per cache, shared by its invalidators"},
+	{section: "invalidate", name: "echo", value: "5s", usage: "`TIMES` after an event at which its keys are deleted once more, joined by commas, for rules that do not say it; off: never", check: delays},
+	{section: "invalidate", name: "echo-replicas", usage: "`NAMES` (application_name) of the replicas that readers ask, joined by commas: an echo waits until they have caught up; needs --database-url"},
+	{section: "invalidate", name: "tag-rate", value: "20000", usage: "`N` members of tags deleted in a second, at most; 0: as fast as possible", check: number(0, 100_000_000)},
+	{section: "invalidate", name: "replay-window", value: "60s", usage: "`TIME` before a fail-over of Redis whose events are worked off again; 0s: none", check: duration},
 	{section: "invalidate", name: "dead-stream", usage: "`NAME` of the stream that takes poison events (default: the stream's with _DEAD)"},
 	{section: "invalidate", name: "batch", value: "256", usage: "`N` events per pipeline, at most", check: number(1, 10_000)},
 	{section: "invalidate", name: "replicas", value: "1", usage: "`N` replicas of the dead-letter stream when it is made, 1 to 5", check: number(1, 5)},
@@ -146,6 +150,19 @@ func duration(value string) error {
 func positive(value string) error {
 	if d, err := time.ParseDuration(value); err != nil || d <= 0 {
 		return fmt.Errorf("want a time above 0 such as 500ms or 10s")
+	}
+	return nil
+}
+
+// delays is a list of times, or off.
+func delays(value string) error {
+	if value == "off" {
+		return nil
+	}
+	for _, item := range split(value) {
+		if d, err := time.ParseDuration(item); err != nil || d < time.Millisecond || d > time.Hour {
+			return fmt.Errorf("want times from 1ms to 1h such as 5s or 1s,30s, or off")
+		}
 	}
 	return nil
 }

@@ -95,6 +95,17 @@ func (s settings) duration(key string) time.Duration {
 	return d
 }
 
+// durations is a list of times; not nil, and without any where it says off.
+func (s settings) durations(key string) []time.Duration {
+	list := []time.Duration{}
+	for _, item := range s.list(key) {
+		if d, err := time.ParseDuration(item); err == nil { // checked
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
 func (s settings) list(key string) []string { return split(s.text(key)) }
 
 func (s settings) origin(key string) origin {

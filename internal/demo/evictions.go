@@ -35,6 +35,9 @@ func newInvalidator(s *stage, observe func(invalidate.Done)) (*invalidate.Invali
 }
 
 func (e *evictions) observe(done invalidate.Done) {
+	if done.Delay > 0 {
+		return // the echo, of events that were counted
+	}
 	for i := range done.Events {
 		event := &done.Events[i]
 		if !e.note(event.Position, done.Unlinked) {
