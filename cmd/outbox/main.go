@@ -33,6 +33,13 @@ func main() {
 	os.Exit(run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 
+// hangups delivers SIGHUP, which ends every other command, until forget is called.
+func hangups() (signals <-chan os.Signal, forget func()) {
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, syscall.SIGHUP)
+	return ch, func() { signal.Stop(ch) }
+}
+
 // run is the whole program but for signals and the end of the process; it returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	defer crash(stderr, &code)
@@ -73,7 +80,7 @@ func newApp() *cli.App {
 func commands() []*cli.Command {
 	return []*cli.Command{
 		migrateCommand(), adoptCommand(), rolesCommand(), attachCommand(), detachCommand(),
-		relayCommand(), invalidateCommand(),
+		relayCommand(), invalidateCommand(), rulesCommand(),
 		statusCommand(), deadCommand(), doctorCommand(), demoCommand(),
 		configCommand(), completionCommand(), versionCommand(),
 	}

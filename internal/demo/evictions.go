@@ -10,15 +10,24 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
 
-// evictions counts what the invalidator has done. One goroutine of the invalidator's observes, anyone reads.
+// echoDelay is how long after a change its key is deleted once more: longer than the slowest reader takes.
+const echoDelay = 3 * time.Second
+
+// evictions counts what the invalidator has done. Its goroutines observe, anyone reads.
 type evictions struct {
 	faults *faults
 	stats  atomic.Pointer[invalidate.Invalidator] // nil before the stream is there
 	events atomic.Int64                           // whose keys are gone, each counted once
+	echoed atomic.Int64                           // whose keys were deleted once more, each counted once
 	delay  delay                                  // from the insert of the event to the reply of Redis, for the panel
 
+	now, echo marks
+}
+
+// marks are when something was done for the events, by position, which have no gaps.
+type marks struct {
 	mu sync.Mutex
-	at []int64 // when the keys of the event at a position were gone, in nanoseconds; 0: not yet
+	at []int64 // in nanoseconds; 0: not yet
 }
 
 // newInvalidator deletes the cached balance of every account that changes.
@@ -29,57 +38,65 @@ func newInvalidator(s *stage, observe func(invalidate.Done)) (*invalidate.Invali
 		return nil, err
 	}
 	return invalidate.New(s.js, s.rdb, invalidate.Config{
-		Stream: s.stream, Rules: set, Grace: 3 * time.Second, Observe: observe,
+		Stream: s.stream, Rules: set, Echo: []time.Duration{echoDelay}, Grace: 3 * time.Second, Observe: observe,
 		AckWait: 5 * time.Second, // acks that were on their way when the broker stopped must come again before the end
 	})
 }
 
 func (e *evictions) observe(done invalidate.Done) {
-	if done.Delay > 0 {
-		return // the echo, of events that were counted
-	}
 	for i := range done.Events {
 		event := &done.Events[i]
-		if !e.note(event.Position, done.Unlinked) {
-			continue // delivered again
+		switch {
+		case done.Delay > 0:
+			if e.echo.note(event.Position, done.Unlinked) {
+				e.echoed.Add(1)
+			}
+		case e.now.note(event.Position, done.Unlinked): // not delivered again
+			e.events.Add(1)
+			e.delay.observe(done.Unlinked.Sub(event.CreatedAt), e.faults.disturbed(event.CreatedAt, done.Unlinked))
 		}
-		e.events.Add(1)
-		e.delay.observe(done.Unlinked.Sub(event.CreatedAt), e.faults.disturbed(event.CreatedAt, done.Unlinked))
 	}
-}
-
-// note keeps when the event at a position was done, and says whether it was the first time. Positions have no gaps,
-// so that a slice holds them.
-func (e *evictions) note(position int64, at time.Time) (first bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if position <= 0 {
-		return false // not of a relay
-	}
-	if missing := int(position) + 1 - len(e.at); missing > 0 {
-		e.at = append(e.at, make([]int64, missing)...)
-	}
-	if e.at[position] != 0 {
-		return false
-	}
-	e.at[position] = at.UnixNano()
-	return true
 }
 
 // done is when the keys of the event at a position were gone; false if they are not.
-func (e *evictions) done(position int64) (time.Time, bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if position <= 0 || position >= int64(len(e.at)) || e.at[position] == 0 {
-		return time.Time{}, false
+func (e *evictions) done(position int64) (time.Time, bool) { return e.now.done(position) }
+
+// note keeps when the event at a position was done, and says whether it was the first time.
+func (m *marks) note(position int64, at time.Time) (first bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if position <= 0 {
+		return false // not of a relay
 	}
-	return time.Unix(0, e.at[position]), true
+	if missing := int(position) + 1 - len(m.at); missing > 0 {
+		m.at = append(m.at, make([]int64, missing)...)
+	}
+	if m.at[position] != 0 {
+		return false
+	}
+	m.at[position] = at.UnixNano()
+	return true
 }
 
-// deleted is how many keys were in Redis when they were to be deleted.
-func (e *evictions) deleted() int64 {
-	if v := e.stats.Load(); v != nil {
-		return v.Stats().Deleted
+func (m *marks) done(position int64) (time.Time, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if position <= 0 || position >= int64(len(m.at)) || m.at[position] == 0 {
+		return time.Time{}, false
 	}
-	return 0
+	return time.Unix(0, m.at[position]), true
+}
+
+// deleted is how many keys were in Redis when they were to be deleted at once, and how many were there again when they
+// were to be deleted once more: at most so many of those were filled too late.
+func (e *evictions) deleted() (now, echo int64) {
+	v := e.stats.Load()
+	if v == nil {
+		return 0, 0
+	}
+	s := v.Stats()
+	for _, lane := range s.Echoes {
+		echo += lane.Deleted
+	}
+	return s.Deleted, echo
 }

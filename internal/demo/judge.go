@@ -9,7 +9,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// settle waits until everything that was committed is published and consumed, no longer than settleTimeout. What is
+// settle waits until everything that was committed is published and consumed, by the echo too, no longer than settleTimeout. What is
 // missing then is for the audit to say.
 func (d *show) settle(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, settleTimeout)
@@ -21,7 +21,7 @@ func (d *show) settle(ctx context.Context) error {
 			return false, fmt.Errorf("count events: %w", err)
 		}
 		published, ok := d.stage.published(bounded)
-		return ok && published >= committed && d.evicts.events.Load() >= committed, nil
+		return ok && published >= committed && d.evicts.events.Load() >= committed && d.evicts.echoed.Load() >= committed, nil
 	})
 	switch {
 	case ctx.Err() != nil:
@@ -60,7 +60,9 @@ func (d *show) judge(ctx context.Context) (*Report, error) {
 		return nil, fmt.Errorf("read the history of pgbench: %w", err)
 	}
 	r.Uncaptured = r.History - r.Unchanged - r.Committed
-	r.Invalidated, r.DeletedKeys = d.evicts.events.Load(), d.evicts.deleted()
+	r.Invalidated, r.Echoed, r.EchoS = d.evicts.events.Load(), d.evicts.echoed.Load(), echoDelay.Seconds()
+	r.DeletedKeys, r.EchoDeletedKeys = d.evicts.deleted()
+	r.SlowReads, r.StaleFills = d.cache.slow.Load(), d.cache.raced.Load()
 	r.Hits, r.Misses = d.cache.hits.Load(), d.cache.misses.Load()
 	r.RelayKills, r.BrokerStops, r.CatchUpS = d.faults.kills, d.faults.stops, seconds(d.faults.catchUp)
 	r.BrokerStoppedS = seconds(time.Duration(d.faults.stops) * d.faults.plan.stopFor)

@@ -150,7 +150,8 @@ func (d *show) now() snapshot {
 	}
 	b.mu.Unlock()
 	s.tps = d.app.tps()
-	s.deleted, s.hits, s.misses = d.evicts.deleted(), d.cache.hits.Load(), d.cache.misses.Load()
+	s.deleted, _ = d.evicts.deleted()
+	s.hits, s.misses = d.cache.hits.Load(), d.cache.misses.Load()
 	s.cached = max(s.misses-s.deleted, 0) // about: two readers may fill one key
 	s.stream50, s.stream99 = d.watcher.delay.calm.quantile(0.5), d.watcher.delay.calm.quantile(0.99)
 	s.evict50, s.evict9 = d.evicts.delay.calm.quantile(0.5), d.evicts.delay.calm.quantile(0.99)

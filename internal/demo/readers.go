@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
@@ -19,19 +20,24 @@ const (
 	readsPerReader = 300
 	// skew makes some accounts hotter than others: the hottest 1 % get 100^(-1/skew) of the reads, here two fifths.
 	skew = 5
+	// one in so many readers is slow: it takes up to slowest between reading the row and filling the cache.
+	slowOne = 4
+	slowest = 1500 * time.Millisecond
 	// scanPage is how many keys are looked at in one go.
 	scanPage = 1000
 )
 
 // A cache is what plain cache-aside readers see of Redis: GET; on a miss SELECT and SETEX with a long TTL. They know
-// nothing of us either.
+// nothing of us either. Some of them are slow, so that the race of cache-aside happens.
 type cache struct {
 	cfg      *Config
 	stage    *stage
 	balance  string // the SELECT
 	accounts int
 
-	hits, misses atomic.Int64
+	fills *errgroup.Group // of Run; slow ones, at most slowest × readsPerReader × Config.Readers / slowOne of them
+
+	hits, misses, slow, raced atomic.Int64
 }
 
 func newCache(cfg *Config, s *stage) *cache {
@@ -45,6 +51,7 @@ func newCache(cfg *Config, s *stage) *cache {
 func (c *cache) Run(ctx context.Context) error {
 	pace := rate.NewLimiter(rate.Limit(readsPerReader*c.cfg.Readers), c.cfg.Readers)
 	group, ctx := errgroup.WithContext(ctx)
+	c.fills = group
 	for range c.cfg.Readers {
 		group.Go(func() error {
 			for pace.Wait(ctx) == nil {
@@ -78,7 +85,34 @@ func (c *cache) read(ctx context.Context, aid int) error {
 	if err := c.stage.pool.QueryRow(ctx, c.balance, aid).Scan(&balance); err != nil {
 		return err
 	}
+	if rand.IntN(slowOne) == 0 { // #nosec G404 -- nothing to guess
+		c.slow.Add(1)
+		c.fills.Go(func() error { return c.fillLate(ctx, key, aid, balance) })
+		return nil
+	}
 	return c.stage.rdb.Set(ctx, key, balance, c.cfg.TTL).Err()
+}
+
+// fillLate is a reader that was held up.
+func (c *cache) fillLate(ctx context.Context, key string, aid, balance int) error {
+	timer := time.NewTimer(rand.N(slowest)) // #nosec G404 -- nothing to guess
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return nil
+	}
+	if err := c.stage.rdb.Set(ctx, key, balance, c.cfg.TTL).Err(); err != nil {
+		return quiet(ctx, fmt.Errorf("fill the cache late: %w", err))
+	}
+	var now int // only to tell afterwards what happened
+	if err := c.stage.pool.QueryRow(ctx, c.balance, aid).Scan(&now); err != nil {
+		return quiet(ctx, fmt.Errorf("look at the row: %w", err))
+	}
+	if now != balance {
+		c.raced.Add(1)
+	}
+	return nil
 }
 
 // key is where the balance of an account is cached.

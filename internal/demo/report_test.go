@@ -10,7 +10,7 @@ import (
 func TestReportSaysWhatWasBroken(t *testing.T) {
 	t.Parallel()
 	r := Report{
-		DurationS: 30, Transactions: 12034, History: 12034, Unchanged: 1, Committed: 12033, Published: 12031, Invalidated: 12033,
+		DurationS: 30, Transactions: 12034, History: 12034, Unchanged: 1, Committed: 12033, Published: 12031, Invalidated: 12033, Echoed: 12033, EchoS: 3,
 		Lost: 2, StaleKeys: 3, CachedKeys: 26120, Hits: 39000, Misses: 27000, MaxPending: 2012, CatchUpS: 0.4, RelayKills: 1, BrokerStops: 1,
 		BrokerStoppedS: 5, Versions: Versions{"15.18", "2.15.2", "7.0.15"},
 	}
@@ -18,7 +18,7 @@ func TestReportSaysWhatWasBroken(t *testing.T) {
 	if err := r.Print(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"PROMISES WERE BROKEN: 2 lost.", "12,033 events", "3 stale", "up to 2,012 events", "Try this next:"} {
+	for _, want := range []string{"PROMISES WERE BROKEN: 2 lost, 3 stale in the cache.", "12,033 events", "once more 3.0 s after its change", "up to 2,012 events", "Try this next:"} {
 		if !strings.Contains(strings.Join(strings.Fields(b.String()), " "), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -27,6 +28,19 @@ func BenchmarkResolve(b *testing.B) {
 			}
 		})
 	}
+	b.Run("kept resolver", func(b *testing.B) {
+		set := oneRule(b, "users.*.updated", "user:$1:profile", "user:${payload.user_id}:orders")
+		event := outbox.Event{Subject: "users.4242424242.updated", Payload: payload}
+		resolver := set.NewResolver()
+		var list []rules.Deletion
+		b.ReportAllocs()
+		for b.Loop() {
+			var err error
+			if list, err = resolver.Resolve(&event, list[:0]); err != nil || len(list) != 2 {
+				b.Fatal(list, err)
+			}
+		}
+	})
 	b.Run("one of 1000 rules", func(b *testing.B) {
 		text := "rules:\n"
 		for i := range 1000 {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -24,6 +26,14 @@ func FuzzParse(f *testing.F) {
 		fatal(f, err)
 		f.Add(data)
 	}
+	for _, field := range []string{
+		"echo: off", "echo: [1s, 30s]", "echo: [off]", "echo: ~", "echo: {}", "echo: 1e9h", "echo: -1s", "echo: [[1s]]", "ttl: 1h", "ttl: [54m, 66m]", "ttl: []", "ttl: |\n      1h",
+		"headers: true", "headers: yes", "headers: 1", "tags: [\"t:$1\", \"t:${payload.user_id}\"]", "tags: {}", "version: {event: user_id, value: \"hash:v\"}", "version: {event: \"\"}",
+		"version: []", "version: {event: a, value: hash}", "prefix: [\"\", \"p:\"]", "keys: [\"o:${payload.items.id}\"]",
+	} {
+		f.Add([]byte("rules:\n  - subject: [users.*.updated, orders.>]\n    keys: [a]\n    " + field + "\n"))
+		f.Add([]byte("rules: [{subject: a, " + field + "}]"))
+	}
 	f.Add([]byte("rules:\n  - subject: >\n    keys: [a]\n"))
 	f.Add([]byte("rules:\n  - subject: *.updated\n    keys: [a]\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -34,16 +44,108 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		set.Subjects()
-		for _, subject := range []string{"users.42.updated", "orders.1.2.3", "a"} {
-			list, err := set.Resolve(&outbox.Event{Subject: subject, Payload: []byte(`{"user_id": [1, 2]}`)})
-			if err != nil && !errors.Is(err, rules.ErrPoison) {
-				t.Errorf("resolve: %v", err)
+		try(t, set)
+		try(t, set.Audited())
+		for _, delay := range set.Delays([]time.Duration{time.Second}) {
+			try(t, set.Echo(delay, []time.Duration{time.Second}))
+			if delay < rules.MinEcho || delay > rules.MaxEcho {
+				t.Errorf("delay %v", delay)
 			}
-			for _, d := range list {
-				if d.Key == "" || len(d.Key) > rules.MaxKey {
-					t.Errorf("key %q", d.Key)
-				}
+		}
+	})
+}
+
+// try resolves some events and checks what can be said of any deletion.
+func try(t *testing.T, set *rules.Set) {
+	t.Helper()
+	set.Subjects()
+	set.EchoTexts()
+	for _, subject := range []string{"users.42.updated", "orders.1.2.3", "a"} {
+		event := outbox.Event{
+			Subject: subject, Payload: []byte(`{"user_id": [1, 2], "items": [{"id": 1}, {"id": [2]}]}`),
+			Headers: map[string]string{"cache-keys": "a b", "Cache-Tags": `["a"]`},
+		}
+		list, err := set.Resolve(&event)
+		if err != nil && !errors.Is(err, rules.ErrPoison) {
+			t.Errorf("resolve: %v", err)
+		}
+		for _, d := range list {
+			if d.Key == "" || len(d.Key) > rules.MaxKey {
+				t.Errorf("key %q", d.Key)
+			}
+			if d.TTL.Min > d.TTL.Max || (d.TTL.Min == 0) != (d.TTL.Max == 0) || (d.Due == "") != (d.Version == nil) {
+				t.Errorf("key %q: TTL %v, due %q, version %v", d.Key, d.TTL, d.Due, d.Version)
+			}
+		}
+		told := set.Explain(&event)
+		if told.Keys+told.Tags != len(list) || told.Poison != (err != nil) {
+			t.Errorf("explained %d keys, %d tags, poison %v; resolved %d and %v", told.Keys, told.Tags, told.Poison, len(list), err)
+		}
+	}
+}
+
+// Whatever a file of examples holds, it is read or refused with a place.
+func FuzzExamples(f *testing.F) {
+	files, err := filepath.Glob("../../testdata/rules/examples/*.yaml")
+	fatal(f, err)
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		fatal(f, err)
+		f.Add(data)
+	}
+	for _, payload := range []string{"{a: {b: [1, 2.5, true, null, x]}}", "|\n  {}", "- a\n- b", "0x10", "1e400", "-", "? a\n: b", "[[[[]]]]", "\"\\u0000\"", "2024-05-01", ".inf"} {
+		f.Add([]byte("examples:\n  - subject: a\n    payload: " + payload + "\n"))
+	}
+	set := parse(f, `rules: [{subject: a, keys: ["k:${payload.a.b}"]}]`)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list, err := rules.ParseExamples("f", data)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "f:") {
+				t.Errorf("error without a place: %v", err)
+			}
+			return
+		}
+		for i := range list {
+			if err := list[i].Event.Validate(); err != nil {
+				t.Errorf("event: %v", err)
+			}
+			set.Check(&list[i])
+		}
+	})
+}
+
+// Whatever the headers of an event hold, the keys are those that they list, and only for a rule that lets them.
+func FuzzHeaders(f *testing.F) {
+	open := parse(f, `rules: [{subject: a, headers: true, prefix: ["p:"]}]`)
+	closed := parse(f, `rules: [{subject: a, keys: [k]}]`)
+	for _, seed := range []string{"a b", `["a b", "c"]`, "[", `["a", 1]`, `[null]`, "\x00", " \t", `["\u0000"]`, "\xff", "[]", `["a"] x`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		event := outbox.Event{Subject: "a", Headers: map[string]string{"cache-Keys": value}}
+		list, err := closed.Resolve(&event)
+		same(t, "closed", told(list), "k@0")
+		fatal(t, err)
+		list, err = open.Resolve(&event)
+		if err != nil && !errors.Is(err, rules.ErrPoison) {
+			t.Fatal(err)
+		}
+		listed := strings.Fields(value)
+		if strings.HasPrefix(strings.TrimSpace(value), "[") {
+			listed = nil
+			_ = json.Unmarshal([]byte(value), &listed) // what is left out then is checked below
+		}
+		found := make(map[string]bool)
+		for _, d := range list {
+			key, ok := strings.CutPrefix(d.Key, "p:")
+			found[key] = true
+			if !ok || key == "" || strings.IndexFunc(key, unicode.IsControl) >= 0 || !slices.Contains(listed, key) || d.Tag {
+				t.Errorf("key %q of %q", d.Key, value)
+			}
+		}
+		for _, key := range listed {
+			if err == nil && !found[key] {
+				t.Errorf("%q of %q is not found", key, value)
 			}
 		}
 	})
@@ -52,10 +154,13 @@ func FuzzParse(f *testing.F) {
 // Whatever an event holds, a field in a key is the field encoded: it can be decoded, and nothing in it can
 // be taken for the literal text around it.
 func FuzzResolve(f *testing.F) {
-	set := oneRule(f, "t.>", "s:$1", "p:{${payload.a.b}}:${payload.c}", "k:${key}", "r:${payload.c|raw}", "h:${header.X}")
+	set := oneRule(f, "t.>", "s:$1", "p:{${payload.a.b}}:${payload.c}", "k:${key}", "r:${payload.c|raw}", "h:${header.X}", "o:${payload.o.i}")
 	f.Add("42", []byte(`{"a": {"b": 1}, "c": "x"}`), "key", "value")
 	f.Add("%3A", []byte(`{"c": [1, "\u003a", true], "a": {"b": "}{"}}`), "a:b", "\x00")
 	f.Add("a.b", []byte(`{"a": [], "a": {"b": -1.0e5}, "c": ["]", "\"", "\\"]}`), " ", "\u00a0")
+	f.Add("x", []byte(`{"o": [{"i": 1}, {"i": ["a", "b"]}, {"i": "}:"}]}`), "", "")
+	f.Add("x", []byte(`{"o": [[{"i": 1}], 7, {}, {"i": [[1]]}]}`), "", "")
+	f.Add("x", []byte(`{"o": {"i": [true, null]}}`), "", "")
 	f.Fuzz(func(t *testing.T, token string, payload []byte, key, header string) {
 		list, err := set.Resolve(&outbox.Event{
 			Subject: "t." + token, Payload: payload, Key: key, Headers: map[string]string{"X": header},
@@ -80,6 +185,11 @@ func FuzzResolve(f *testing.F) {
 				}
 				plain(t, b, fields[0]...)
 				plain(t, c, fields[1]...)
+			case "o:":
+				if !ok {
+					t.Fatalf("key %q of payload %q", d.Key, payload)
+				}
+				plain(t, rest, fields[2]...)
 			case "r:":
 				if strings.IndexFunc(rest, unicode.IsControl) >= 0 {
 					t.Errorf("raw key %q", d.Key)
@@ -97,8 +207,8 @@ func decodeTokens(tokens string) string {
 	return strings.Join(list, ".")
 }
 
-// decodePayload reads a.b and c the way encoding/json does.
-func decodePayload(payload []byte) (fields [2][]string, ok bool) {
+// decodePayload reads a.b, c and o.i the way encoding/json does.
+func decodePayload(payload []byte) (fields [3][]string, ok bool) {
 	var content map[string]any
 	d := json.NewDecoder(bytes.NewReader(payload))
 	d.UseNumber()
@@ -106,8 +216,22 @@ func decodePayload(payload []byte) (fields [2][]string, ok bool) {
 		return fields, false
 	}
 	// A map keeps the last of equal names whole, as the resolver does.
-	a, _ := content["a"].(map[string]any)
-	return [2][]string{texts(a["b"]), texts(content["c"])}, true
+	return [3][]string{each(content["a"], "b"), texts(content["c"]), each(content["o"], "i")}, true
+}
+
+// each reads a field of an object, or of each object in an array.
+func each(value any, name string) (list []string) {
+	switch v := value.(type) {
+	case map[string]any:
+		return texts(v[name])
+	case []any:
+		for _, element := range v {
+			if object, ok := element.(map[string]any); ok {
+				list = append(list, texts(object[name])...)
+			}
+		}
+	}
+	return list
 }
 
 func texts(value any) (list []string) {

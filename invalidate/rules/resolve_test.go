@@ -78,7 +78,21 @@ func TestResolveOneKey(t *testing.T) {
 		{"a", "k:${payload.ids}", "a", `{"ids": [ ]}`, ""},
 		{"a", "k:${payload.x}:${payload.y}", "a", `{"x": [1, 2], "y": ["a", "b"]}`, "k:1:a k:1:b k:2:a k:2:b"},
 		{"a", "k:${payload.x}:${payload.y}", "a", `{"x": [1, 2], "y": []}`, ""},
+		// arrays of objects
+		{"a", "k:${payload.items.id}", "a", `{"items": [{"id": 1}, {"x": 9, "id": "b"}, {"id": 1}]}`, "k:1 k:b"},
+		{"a", "k:${payload.items.id}", "a", `{"items": []}`, ""},
+		{"a", "k:${payload.items.id}", "a", `{"items": {"id": 1}}`, "k:1"},
+		{"a", "k:${payload.items.id}", "a", `{"items": [{"id": [1, 2]}, {"id": []}, {"id": 3}]}`, "k:1 k:2 k:3"},
+		{"a", "k:${payload.a.b.c.d}", "a", `{"a": [{"b": {"c": [{"d": 1}, {"d": 2}]}}, {"b": {"c": {"d": 3}}}]}`, "k:1 k:2 k:3"},
+		{"a", "k:${payload.x.a}:${payload.y}", "a", `{"x": [{"a": 1}, {"a": 2}], "y": [3, 4]}`, "k:1:3 k:1:4 k:2:3 k:2:4"},
+		{"a", "k:${payload.x.a}:${payload.y.b}", "a", `{"x": [{"a": 1}], "y": [{"b": []}]}`, ""},
 		// poison
+		{"a", "k:${payload.items.id}", "a", `{"items": [[{"id": 1}]]}`, `!payload has an array where "payload.items" has to have the field "id"`},
+		{"a", "k:${payload.items.id}", "a", `{"items": [{"id": [[1]]}]}`, "!payload has an array where a string"},
+		{"a", "k:${payload.items.id}", "a", `{"items": [1]}`, `!payload has a number where "payload.items"`},
+		{"a", "k:${payload.items.id}", "a", `{"items": [{"id": 1}, {}]}`, `!payload has no "payload.items.id"`},
+		{"a", "k:${payload.items.0}", "a", `{"items": [1]}`, `!payload has a number where "payload.items" has to have the field "0"`},
+		{"a", "k:${payload.id}", "a", `[{"id": 1}]`, `!payload has an array where "payload"`},
 		{"a", "k:${payload.id}", "a", ``, "!payload is not JSON"},
 		{"a", "k:${payload.id}", "a", `{"id": 1} x`, "!payload is not JSON"},
 		{"a", "k:${payload.id}", "a", `{}`, `!payload has no "payload.id"`},
@@ -126,6 +140,38 @@ func TestResolveEventWithoutKey(t *testing.T) {
 	_, err := oneRule(t, "a", "k:${key}").Resolve(&outbox.Event{Subject: "a"})
 	if !errors.Is(err, rules.ErrPoison) {
 		t.Errorf("error %v, want poison", err)
+	}
+}
+
+// What an element of an array lacks does not keep the others from making their keys.
+func TestResolveElementsBesideBadOnes(t *testing.T) {
+	t.Parallel()
+	set := parse(t, `rules: [{subject: a, keys: ["k:${payload.items.id}"], prefix: ["", "p:"]}]`)
+	list, err := set.Resolve(&outbox.Event{Subject: "a", Payload: []byte(`{"items": [{"id": 1}, {}, 7, {"id": 2}]}`)})
+	same(t, "keys", names(list), "[k:1 k:2 p:k:1 p:k:2]")
+	same(t, "error", err, `rules[0] (a), key "k:${payload.items.id}": payload has no "payload.items.id"`)
+}
+
+// A rule with several subjects is tried by each of them, and stays one rule.
+func TestResolveSeveralSubjects(t *testing.T) {
+	t.Parallel()
+	set := parse(t, `
+rules:
+  - {subject: [users.*.updated, "*.42.>", orders.*], keys: ["k:$1"], tags: ["t:$1"]}
+  - {subject: users.>, keys: [all]}
+`)
+	same(t, "rules", set.Len(), 2)
+	same(t, "subjects", set.Subjects(), "[]")
+	for subject, want := range map[string]string{
+		"users.42.updated": "k:42@0, #t:42@0, k:users@0, #t:users@0, all@1",
+		"users.7.updated":  "k:7@0, #t:7@0, all@1",
+		"x.42.y.z":         "k:x@0, #t:x@0",
+		"orders.7":         "k:7@0, #t:7@0",
+		"x.y":              "",
+	} {
+		list, err := set.Resolve(&outbox.Event{Subject: subject})
+		fatal(t, err)
+		same(t, subject, told(list), want)
 	}
 }
 
@@ -188,9 +234,14 @@ func TestResolveLimits(t *testing.T) {
 		{"combinations", array(100, number), array(100, number), 1000, "more than 1000 keys"},
 		{"the same again and again", array(300, func(int) string { return "1" }), array(300, func(int) string { return "1" }), 1, "more than 16000 keys"},
 		{"nothing many times", array(100000, number), "[]", 1, ""},
+		{"nothing in many elements", array(100000, number), array(100000, func(int) string { return `{"z":[]}` }), 1, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			set := set
+			if strings.Contains(c.y, "z") {
+				set = oneRule(t, "a", "k:${payload.x}:${payload.y.z}", "last")
+			}
 			list, err := set.Resolve(&outbox.Event{Subject: "a", Payload: []byte(`{"x": ` + c.x + `, "y": ` + c.y + `}`)})
 			same(t, "keys", len(list), c.keys)
 			seen := make(map[string]bool)
@@ -209,18 +260,4 @@ func TestResolveLimits(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestExplain(t *testing.T) {
-	t.Parallel()
-	set := parse(t, `
-rules:
-  - {subject: users.*.updated, keys: ["user:$1", "users:all"]}
-  - {subject: orders.>, keys: ["orders"]}
-  - {subject: users.>, keys: ["users:all", "cart:${payload.cart}"]}
-`)
-	same(t, "explanation", set.Explain(&outbox.Event{Subject: "users.42.updated", Payload: []byte(`{}`)}),
-		`{users.42.updated [{0 users.*.updated [user:42 users:all] } {2 users.> [] rules[2] (users.>), `+
-			`key "cart:${payload.cart}": payload has no "payload.cart"}] 3 2 true}`)
-	same(t, "explanation", set.Explain(&outbox.Event{Subject: "x"}), "{x [] 3 0 false}")
 }

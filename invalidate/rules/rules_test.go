@@ -72,6 +72,10 @@ func TestRuleFileLimits(t *testing.T) {
 		{"longest key", "rules: [{subject: a, keys: [" + strings.Repeat("k", rules.MaxKey) + "]}]", ""},
 		{"too long key", "rules: [{subject: a, keys: [" + strings.Repeat("k", rules.MaxKey+1) + "]}]", "key has 1025 bytes"},
 		{"too long subject", "rules: [{subject: " + strings.Repeat("a", 1025) + ", keys: [k]}]", "subject has 1025 bytes"},
+		{"most subjects", "rules: [{subject: [" + subjects(rules.MaxSubjects) + "], keys: [k]}]", ""},
+		{"too many subjects", "rules:\n  - {subject: [" + subjects(600) + "], keys: [k]}\n  - {subject: [" + subjects(401) + "], keys: [k]}", "f:3:15: the file has more than 1000 subjects"},
+		{"most tags", "rules: [{subject: a, keys: [" + subjects(rules.MaxRuleKeys) + "], tags: [" + subjects(rules.MaxRuleKeys) + "]}]", ""},
+		{"too many keys and tags", "rules: [{subject: a, prefix: [" + subjects(6) + "], keys: [" + subjects(100) + "], tags: [" + subjects(67) + "]}]", "names 1002 keys and tags"},
 		{"too many prefixes", "rules: [{subject: a, keys: [k], prefix: [" + strings.Repeat("p,", 101) + "]}]", "101 prefixes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -87,6 +91,8 @@ func TestRuleFileLimits(t *testing.T) {
 		})
 	}
 }
+
+func subjects(n int) string { return "s" + strings.ReplaceAll(upTo(n), ",", ", s") }
 
 func TestSubjects(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,8 @@ import (
 //
 //	$1 … $9, ${1} …     the token that the n-th wildcard of the subject stands for, decoded with
 //	                    outbox.DecodeToken; for > the rest of the tokens joined by dots
-//	${payload.a.b}      a string, number or boolean of the JSON payload, or an array of them: one key for each
+//	${payload.a.b}      a string, number or boolean of the JSON payload; where it is an array, or a field on the
+//	                    way to it is an array of objects, one key for each element
 //	${key}              Event.Key
 //	${subject}          Event.Subject
 //	${header.Name}      a header of the event, Outbox-Op included
@@ -48,18 +49,23 @@ type part struct {
 	path []string // fields of the payload
 }
 
-func parseTemplate(text string, p *pattern) (template, error) {
+// parseTemplate reads a template; noun is what it makes, key or tag, for errors.
+func parseTemplate(noun, text string, p *pattern) (template, error) {
 	if text == "" {
-		return template{}, fmt.Errorf("key is empty")
+		return template{}, fmt.Errorf("%s is empty", noun)
 	}
 	if len(text) > MaxKey {
-		return template{}, fmt.Errorf("key has %d bytes, the limit is %d", len(text), MaxKey)
+		return template{}, fmt.Errorf("%s has %d bytes, the limit is %d", noun, len(text), MaxKey)
 	}
 	t := template{text: text}
-	if err := t.parse(text, p); err != nil {
-		return template{}, fmt.Errorf("key %q %w", text, err)
+	err := t.parse(text, p)
+	if err == nil {
+		err = t.check()
 	}
-	return t, t.check()
+	if err != nil {
+		return template{}, fmt.Errorf("%s %q %w", noun, text, err)
+	}
+	return t, nil
 }
 
 // parse splits the text into parts. Its errors read on from "key %q".
@@ -142,11 +148,9 @@ func (t *template) addNamed(inner string, p *pattern) error {
 	case name == "subject":
 		t.parts = append(t.parts, part{from: fromSubject, raw: hasOption})
 	case root == "payload" && hasRest:
-		path := strings.Split(rest, ".")
-		for _, field := range path {
-			if field == "" || strings.IndexFunc(field, blankOrControl) >= 0 {
-				return fmt.Errorf("has ${%s}, a path is field names joined by dots", inner)
-			}
+		path, ok := parsePath(rest)
+		if !ok {
+			return fmt.Errorf("has ${%s}, a path is field names joined by dots", inner)
 		}
 		t.parts = append(t.parts, part{from: fromPayload, raw: hasOption, path: path})
 	case root == "header" && hasRest:
@@ -172,7 +176,7 @@ func notInHeaderName(r rune) bool {
 }
 
 // check refuses a template that would let an event name any key at all, unless every placeholder says |raw,
-// and literal text that no key should have.
+// and literal text that no key should have. Its errors read on from "key %q".
 func (t *template) check() error {
 	literal, encoded := 0, false
 	for _, part := range t.parts {
@@ -182,11 +186,11 @@ func (t *template) check() error {
 		}
 		literal += len(part.text)
 		if strings.IndexFunc(part.text, unicode.IsControl) >= 0 {
-			return fmt.Errorf("key %q has a control character", t.text)
+			return fmt.Errorf("has a control character")
 		}
 	}
 	if literal == 0 && encoded {
-		return fmt.Errorf("key %q has no literal text: give it some, or let the event name whole keys with |raw", t.text)
+		return fmt.Errorf("has no literal text: give it some, or let the event name whole keys with |raw")
 	}
 	return nil
 }
