@@ -40,6 +40,61 @@
 // nothing anywhere. And why nothing is given back with a delayed Nak: such events count as being in hand,
 // fill MaxAckPending, and with that stop the consumer for events that could be worked off.
 //
+// # The echo
+//
+// One deletion cannot win a race that plain cache-aside has: a reader misses, reads the old row, the row changes, its key
+// is deleted, and then the reader fills the cache with what it read. That value stays until its TTL ends. The quicker the
+// deletion, the likelier. So every key is deleted once more, [Config.Echo] after the event, by a second consumer of the
+// same stream that runs so far behind.
+//
+// Assume that a reader has written the cache at most R after its database snapshot began, that what it reads is at most L
+// behind the primary, and that D, the echo's delay, is at least R + L. A value older than an event then comes from a
+// snapshot that began before the commit + L, so it is in the cache before the commit + L + R, which is not after the commit
+// + D: the echo deletes it, and none can follow. That holds for clients that do nothing but GET and SETEX, whatever is
+// delivered late, twice or in another order: a late echo is an echo. The first deletion is for latency, the echo for safety.
+//
+// D counts from the moment the message came into the stream, which is after the commit. The clock that stamped it is not
+// compared with ours: the server is asked what time it is, and only durations are measured here (see clock). 250 ms are
+// added for a server whose clock jumps back.
+//
+// What it takes: R must really be bounded (statement and write timeouts of the reader, not its goodwill); a process that is
+// stopped in between for longer than D writes its old value after the echo. Replicas that are further behind than D - R
+// break it too, unless [Config.Gate] says how far they are. What the assumption does not cover the audit counts, and the
+// TTL bounds. What it costs: at most one miss more for each change and echo. A rule with a version spares values that are
+// new enough: they are read (GET or HGET) and kept. A rule may have no echo, or several, a short one for the usual reader
+// and a long one for the slowest.
+//
+// Events wait in the stream, and in hand, for at most [Config.MaxAckPending] of them, each touched like all others; they
+// are never given back with a delay. When an invalidator is killed, what it had in hand is echoed up to
+// [Config.AckWait] later.
+//
+// # Tags
+//
+// A tag is a SET or a ZSET of keys. All its members are deleted, at most [Config.TagRate] in a second, by a goroutine of
+// its own, so that one large tag holds up no other key. The members stay members: a design that removes them loses those
+// that are filled in between. [Sweep] removes those without a value later. A scan returns every member that was there
+// from its beginning to its end; one that a reader added during it, with an old value, is found by the echo, which scans
+// again. That needs a reader that writes the value first and the membership then, or in one go; if it dies in between, the
+// value has no tag until its TTL ends.
+//
+// The event is acknowledged when the scan is done; a scan that is interrupted begins again. A tag that is asked for while
+// it waits is scanned once for all. For a tag so large that even this is too much, readers can use stamps (package
+// fill): then a rule names one key.
+//
+// # Fail-over of Redis
+//
+// Replication is asynchronous: a replica that is promoted may not have the last deletions, and has the keys. So Redis is
+// asked every second who it is (run_id and master_replid of each master), and when that changes, the events of
+// [Config.ReplayWindow] before are worked off again, by a consumer of its own, from where the slowest of the others stood
+// then. The same happens at the start when Redis is another one than when the consumer was last declared. A partition in
+// which the old master goes on for longer than the window is not covered.
+//
+// # Backlogs
+//
+// Equal keys of a batch are deleted once. Where a rule says the TTL of its values, an event older than that and the
+// longest delay made nothing stale that is still there, and is acknowledged without asking Redis. Nothing is ever flushed:
+// an empty cache is a stampede.
+//
 // # Stopping
 //
 // A pull request cannot be taken back without losing, until [Config.AckWait] is over, what the server has sent on it.
@@ -60,9 +115,4 @@
 //
 // The constants of package rules bound rule files and what one event may name. Poison that the dead-letter stream cannot take counts against [Config.MaxAckPending]: when so many
 // events wait for it, the consumer stops until it can. The dedupe window of dead letters is two minutes.
-//
-// # Not promised yet
-//
-// A reader that read the old row before the commit may write it into the cache after the key was deleted.
-// Closing that race takes a second deletion some time later, the echo, which comes later.
 package invalidate

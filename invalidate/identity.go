@@ -31,17 +31,7 @@ func identity(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 		ids = append(ids, id)
 		return err
 	}
-	var err error
-	switch client := rdb.(type) {
-	case *redis.ClusterClient:
-		err = client.ForEachMaster(ctx, ask)
-	case *redis.Ring:
-		err = client.ForEachShard(ctx, ask)
-	case *redis.Client:
-		err = ask(ctx, client)
-	default:
-		err = fmt.Errorf("unknown kind of client %T", rdb)
-	}
+	err := eachMaster(ctx, rdb, ask)
 	if err != nil {
 		return "", fmt.Errorf("ask redis who it is: %w", err)
 	}

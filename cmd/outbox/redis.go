@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -22,8 +23,17 @@ func openRedis(s settings, log *slog.Logger) (redis.UniversalClient, error) {
 		return nil, err
 	}
 	redis.SetLogger(redisLogger{log})
+	if options.IsClusterMode {
+		cluster := options.Cluster()
+		cluster.ClusterStateReloadInterval = clusterReload
+		return redis.NewClusterClient(cluster), nil
+	}
 	return redis.NewUniversalClient(options), nil
 }
+
+// clusterReload is how old what the client knows of a cluster may be. A master that died does not make it look: until then
+// it goes on asking the dead one, with the library's default for a minute.
+const clusterReload = time.Second
 
 // secureRedis fills in what the settings say beside the URL: they win over it.
 func (s settings) secureRedis(o *redis.UniversalOptions) error {

@@ -80,7 +80,8 @@ func (c *child) end(signals ...syscall.Signal) error {
 		if c.ended() {
 			return nil
 		}
-		_ = c.cmd.Process.Signal(signal) // it may just have ended: done tells
+		_ = c.cmd.Process.Signal(signal)          // it may just have ended: done tells
+		_ = c.cmd.Process.Signal(syscall.SIGCONT) // a frozen one heeds nothing but SIGKILL
 		grace := time.NewTimer(stopGrace)
 		select {
 		case <-c.done:

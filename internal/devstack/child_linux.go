@@ -1,7 +1,25 @@
 package devstack
 
-import "syscall"
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"syscall"
+)
 
 // dieWithUs makes the kernel send signal to the child when the thread that
 // started it ends.
 func dieWithUs(attr *syscall.SysProcAttr, signal syscall.Signal) { attr.Pdeathsig = signal }
+
+// halted returns nil if a process is stopped by SIGSTOP, which takes effect some
+// time after kill(2) has returned.
+func halted(pid int) error {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // pid (name) state …
+	if err != nil {
+		return err
+	}
+	if _, state, _ := bytes.Cut(stat, []byte(") ")); !bytes.HasPrefix(state, []byte("T")) {
+		return errNotYet
+	}
+	return nil
+}

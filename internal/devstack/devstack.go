@@ -1,7 +1,7 @@
 // Package devstack starts the real servers that the demo and every test run
 // against: Postgres, PgBouncer and Redis as child processes, NATS inside this
 // process. For the failures of larger installations there are standbys of Postgres,
-// replicas of Redis, a NATS cluster and disks that fill up.
+// replicas of Redis, Redis Cluster and Sentinel, a NATS cluster and disks that fill up.
 //
 // Each server gets a folder of its own and a free port on 127.0.0.1, and can be
 // stopped and started again on the same port and data. Given a URL instead, it

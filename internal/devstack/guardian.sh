@@ -14,6 +14,7 @@ alive() {
 for signal in INT QUIT KILL; do
     if [ -z "$pid" ] || ! alive; then break; fi
     kill -s "$signal" "$pid" 2>/dev/null
+    kill -s CONT "$pid" 2>/dev/null # a frozen one heeds nothing but KILL
     tries=0
     while alive && [ "$tries" -lt 50 ]; do
         sleep 0.1

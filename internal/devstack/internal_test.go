@@ -151,6 +151,27 @@ func TestGuardian(t *testing.T) {
 	}
 }
 
+// A frozen process heeds the guardian's first signal all the same.
+func TestGuardianEndsFrozen(t *testing.T) {
+	t.Parallel()
+	guard, err := startGuardian(filepath.Join(t.TempDir(), "guarded"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	frozen := exec.Command("sleep", "600")
+	if err := frozen.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- frozen.Wait() }()
+	if err := errors.Join(frozen.Process.Signal(syscall.SIGSTOP), guard.watch(frozen.Process.Pid), guard.release(), <-ended); err == nil {
+		t.Error("the process ended by itself")
+	}
+	if status, ok := frozen.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGINT {
+		t.Errorf("ended by %s", frozen.ProcessState)
+	}
+}
+
 // A port that another program takes at the last moment is given up for the next.
 func TestStartTriesAnotherPort(t *testing.T) {
 	t.Parallel()

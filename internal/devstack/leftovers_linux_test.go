@@ -67,6 +67,19 @@ func TestKernelStopsServers(t *testing.T) {
 	}
 }
 
+// Groups of Redis servers are no exception, not even frozen members.
+func TestNothingIsLeftOfRedisGroups(t *testing.T) {
+	t.Parallel()
+	f := startChild(t, redisGroups)
+	if found := f.processes(); len(found) != 16 { // 3 masters, 2 servers, 3 sentinels, as many guardians
+		t.Fatalf("%d processes in %s, want 16: %v", len(found), f.dir, found)
+	}
+	f.signal(f.cmd.Process.Pid, syscall.SIGKILL)
+	f.wait()
+	devtest.Eventually(t, within, "no process left", f.noProcess)
+	devtest.Eventually(t, within, "no folder left", func() error { return empty(f.dir) })
+}
+
 // A server belongs to the process, not to the thread that happened to start it.
 func TestServerOutlivesThread(t *testing.T) {
 	t.Parallel()
@@ -106,6 +119,16 @@ type family struct {
 
 func startFamily(t *testing.T, end string) *family {
 	t.Helper()
+	f := startChild(t, end)
+	if found := f.processes(); len(found) < 7 { // postgres, pgbouncer, redis, four guardians
+		t.Fatalf("the test sees too few processes in %s: %v", f.dir, found)
+	}
+	return f
+}
+
+// startChild starts the child process and returns when its servers run.
+func startChild(t *testing.T, end string) *family {
+	t.Helper()
 	f := &family{t: t, dir: serverParent(t)}
 	f.cmd = exec.Command(os.Args[0])
 	f.cmd.Env = append(os.Environ(), childEnv+"="+end+" "+f.dir)
@@ -125,9 +148,6 @@ func startFamily(t *testing.T, end string) *family {
 	t.Cleanup(func() { f.cmd.Process.Kill() })
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
 		t.Fatalf("child: %q, %v", line, err)
-	}
-	if found := f.processes(); len(found) < 7 { // postgres, pgbouncer, redis, four guardians
-		t.Fatalf("the test sees too few processes in %s: %v", f.dir, found)
 	}
 	return f
 }

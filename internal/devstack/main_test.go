@@ -17,6 +17,10 @@ import (
 // small tablespace if it may, in a folder and then meets one of the ends below: "END FOLDER".
 const childEnv = "DEVSTACK_TEST_CHILD"
 
+// redisGroups as the end: groups of Redis servers are started instead, and it is the
+// test that kills the child.
+const redisGroups = "redis-groups"
+
 func TestMain(m *testing.M) {
 	if order := os.Getenv(childEnv); order != "" {
 		end, dir, _ := strings.Cut(order, " ")
@@ -26,6 +30,28 @@ func TestMain(m *testing.M) {
 }
 
 func child(end, dir string) {
+	start := startAll
+	if end == redisGroups {
+		start = startGroups
+	}
+	err := start(dir)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("ready")
+	fmt.Scanln() // until the test has seen the servers run
+	switch end {
+	case "panic":
+		panic("as the test ordered")
+	case "exit":
+		os.Exit(3)
+	}
+	select {} // until the test kills us
+}
+
+// startAll starts a server of each kind.
+func startAll(dir string) error {
 	ctx := context.Background()
 	p, err := devstack.StartPostgres(ctx, devstack.PostgresConfig{Dir: dir})
 	if err == nil {
@@ -43,19 +69,22 @@ func child(end, dir string) {
 	if err == nil {
 		_, err = devstack.StartRedis(ctx, devstack.RedisConfig{Dir: dir})
 	}
+	return err
+}
+
+// startGroups starts a Redis Cluster, and Redis under sentinels, with a frozen member
+// in each.
+func startGroups(dir string) error {
+	ctx := context.Background()
+	c, err := devstack.StartRedisCluster(ctx, devstack.RedisClusterConfig{Dir: dir})
 	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
+		return err
 	}
-	fmt.Println("ready")
-	fmt.Scanln() // until the test has seen the servers run
-	switch end {
-	case "panic":
-		panic("as the test ordered")
-	case "exit":
-		os.Exit(3)
+	s, err := devstack.StartRedisSentinel(ctx, devstack.RedisSentinelConfig{Dir: dir})
+	if err != nil {
+		return err
 	}
-	select {} // until the test kills us
+	return errors.Join(c.Master(0).Freeze(), s.Replica().Freeze())
 }
 
 // serverParent returns a folder that a Postgres of another uid can enter, unlike

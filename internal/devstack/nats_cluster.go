@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,7 +85,7 @@ func (c *NATSCluster) startAnywhere() error {
 		if err == nil {
 			err = c.run()
 		}
-		if err == nil || try == portTries || !slices.ContainsFunc(ports, func(port int) bool { return portFree(port) != nil }) {
+		if err == nil || try == portTries || !anyTaken(ports) {
 			return err
 		}
 		if err := c.closeLinks(); err != nil {

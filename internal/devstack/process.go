@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,6 +21,7 @@ type process struct {
 	user  *syscall.Credential // nil: as we are
 	abort syscall.Signal      // ends it at once
 	argv  func(port int) []string
+	more  int // further ports that it needs, besides port
 	// configure writes what the program reads about its port; nil: nothing.
 	configure func(port int) error
 	// ready returns nil when the server with this port and pid answers, and an
@@ -34,7 +31,9 @@ type process struct {
 	mu     sync.Mutex
 	guard  *guardian
 	port   int    // fixed by the first start that works
+	others []int  // the further ports, fixed with it
 	child  *child // nil when stopped
+	frozen bool   // the child is; see freeze
 	closed bool
 }
 
@@ -48,18 +47,18 @@ func (p *process) open() error {
 	return nil
 }
 
-// startAnywhere starts the server on a free port. Another program may take the
-// port between our look and the server's, so it tries several. Like run, it is
-// called before anyone else has p.
+// startAnywhere starts the server on free ports. Another program may take a port
+// between our look and the server's, so it tries several. Like run, it is called
+// before anyone else has p.
 func (p *process) startAnywhere(ctx context.Context) error {
 	for try := 1; ; try++ {
-		port, err := freePort()
+		ports, err := freePorts(1 + p.more)
 		if err != nil {
 			return err
 		}
-		p.port = port
+		p.port, p.others = ports[0], ports[1:]
 		err = p.start(ctx)
-		if err == nil || try == portTries || portFree(port) == nil {
+		if err == nil || try == portTries || !anyTaken(ports) {
 			return err
 		}
 	}
@@ -89,7 +88,7 @@ func (p *process) start(ctx context.Context) error {
 	if err := p.awaitReady(ctx, c); err != nil {
 		return errors.Join(fmt.Errorf("%w%s", err, p.logTail()), c.end(p.abort), p.guard.forget())
 	}
-	p.child = c
+	p.child, p.frozen = c, false
 	return nil
 }
 
@@ -194,44 +193,3 @@ func (p *process) logTail() string {
 	text = text[max(0, len(text)-most):]
 	return "; the end of its log:\n" + strings.TrimSpace(string(text))
 }
-
-// freePort finds a port that nobody listens on. It stays below the ports that the
-// system hands out to outgoing connections (Linux from 32768, macOS from 49152),
-// so that no client takes the port of a server while that is stopped.
-func freePort() (int, error) {
-	const first, count, tries = 20000, 10000, 100
-	var err error
-	for range tries {
-		port := first + rand.IntN(count)
-		if err = portFree(port); err == nil {
-			return port, nil
-		}
-	}
-	return 0, fmt.Errorf("find a free port: %w", err)
-}
-
-// freePorts finds n ports, all different.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for len(ports) < n {
-		port, err := freePort()
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(ports, port) {
-			ports = append(ports, port)
-		}
-	}
-	return ports, nil
-}
-
-// portFree returns nil if a server could listen on port now.
-func portFree(port int) error {
-	listener, err := net.Listen("tcp", address(port))
-	if err != nil {
-		return err
-	}
-	return listener.Close()
-}
-
-func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 
@@ -16,7 +20,15 @@ type Redis struct {
 	url    string
 	proc   *process // nil if the server was given
 	cfg    RedisConfig
+	group  redisGroup
 	master atomic.Pointer[Redis] // whom it follows, from the next start at the latest; nil: none
+}
+
+// redisGroup is what a server needs as a member of a cluster, or of what sentinels
+// watch. It is no business of the replicas that [Redis.Replica] starts.
+type redisGroup struct {
+	bus  bool   // a node of a cluster, which needs a second port
+	conf string // what its file of settings says at first; "": it has none
 }
 
 // StartRedis starts a server and returns when it answers, or checks that the one
@@ -74,25 +86,53 @@ func launchRedis(ctx context.Context, r *Redis) (*Redis, error) {
 		dir:   dir,
 		abort: syscall.SIGKILL,
 		argv: func(port int) []string {
-			return append([]string{program, "--dir", dir}, r.cfg.argv(port, r.master.Load())...)
+			return slices.Concat([]string{program}, r.groupArgv(dir), r.cfg.argv(port, r.master.Load()))
 		},
-		ready: func(ctx context.Context, port, pid int) error {
-			answered, err := r.cfg.serverPID(ctx, address(port))
-			if err == nil && answered != pid {
-				err = fmt.Errorf("port %d is taken by process %d", port, answered)
-			}
-			return err
-		},
+		ready: r.cfg.ready,
+	}
+	if r.group.bus {
+		r.proc.more = 1
 	}
 	if err := r.proc.open(); err != nil {
 		return nil, err
 	}
-	if err := r.proc.startAnywhere(ctx); err != nil {
+	err = r.writeConf(dir)
+	if err == nil {
+		err = r.proc.startAnywhere(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, r.proc.close())
 	}
 	r.url = r.cfg.url(r.proc.port)
 	say(r.cfg.Log, "redis: using %s, %s", program, address(r.proc.port))
 	return r, nil
+}
+
+// writeConf writes the file of settings, once: from then on it is the server's, which
+// notes there what sentinels order.
+func (r *Redis) writeConf(dir string) error {
+	if r.group.conf == "" {
+		return nil
+	}
+	return os.WriteFile(confFile(dir), []byte(r.group.conf), 0o600)
+}
+
+func confFile(dir string) string { return filepath.Join(dir, "redis.conf") }
+
+// groupArgv returns the beginning of the command line.
+func (r *Redis) groupArgv(dir string) []string {
+	var argv []string
+	if r.group.conf != "" {
+		argv = append(argv, confFile(dir))
+	}
+	argv = append(argv, "--dir", dir)
+	if r.group.bus {
+		argv = append(argv, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(r.proc.others[0]),
+			"--cluster-node-timeout", strconv.FormatInt(nodeTimeout.Milliseconds(), 10),
+			"--cluster-replica-validity-factor", "0", // however old, a replica may take over
+			"--repl-ping-replica-period", "1") // a replica that has been sent nothing yet does not count
+	}
+	return argv
 }
 
 // URL returns redis://127.0.0.1:port/0, with the password of the default user if it

@@ -83,6 +83,15 @@ func (cfg RedisConfig) tlsConfig() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{own}, InsecureSkipVerify: true}, nil
 }
 
+// ready returns nil when the server with this port and pid answers; see process.
+func (cfg RedisConfig) ready(ctx context.Context, port, pid int) error {
+	answered, err := cfg.serverPID(ctx, address(port))
+	if err == nil && answered != pid {
+		err = fmt.Errorf("port %d is taken by process %d", port, answered)
+	}
+	return err
+}
+
 // serverPID asks a Redis server for its process id: what tells our server from
 // another on the same port. It speaks the protocol itself, since a client logs each
 // refused connection, and a starting server refuses some.

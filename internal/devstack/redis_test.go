@@ -82,10 +82,12 @@ func TestStartOnTakenPort(t *testing.T) {
 		n.URL(): n.Start,
 	} {
 		_, addr, _ := strings.Cut(url, "://")
-		listener, err := net.Listen("tcp", strings.TrimSuffix(addr, "/0"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		var listener net.Listener
+		devtest.Eventually(t, within, "a free port", func() error { // a child, until it runs its program, has NATS's too
+			var err error
+			listener, err = net.Listen("tcp", strings.TrimSuffix(addr, "/0"))
+			return err
+		})
 		go func() { // refuses all, until the listener is closed
 			for {
 				conn, err := listener.Accept()

@@ -103,13 +103,16 @@ func (r *Redis) linked(ctx context.Context, client *redis.Client) error {
 
 // ask does something with a client of its own.
 func (r *Redis) ask(ctx context.Context, do func(context.Context, *redis.Client) error) error {
-	security, err := r.cfg.tlsConfig()
+	return r.cfg.ask(ctx, address(r.proc.port), do)
+}
+
+// ask does something with a client of its own for a server with the same password.
+func (cfg RedisConfig) ask(ctx context.Context, addr string, do func(context.Context, *redis.Client) error) error {
+	security, err := cfg.tlsConfig()
 	if err != nil {
 		return err
 	}
-	client := redis.NewClient(&redis.Options{
-		Addr: address(r.proc.port), Password: r.cfg.Password, TLSConfig: security, MaxRetries: -1,
-	})
+	client := redis.NewClient(&redis.Options{Addr: addr, Password: cfg.Password, TLSConfig: security, MaxRetries: -1})
 	defer client.Close()
 	return do(ctx, client)
 }
