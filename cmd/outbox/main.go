@@ -80,7 +80,7 @@ func newApp() *cli.App {
 func commands() []*cli.Command {
 	return []*cli.Command{
 		migrateCommand(), adoptCommand(), rolesCommand(), attachCommand(), detachCommand(),
-		relayCommand(), invalidateCommand(), rulesCommand(),
+		relayCommand(), invalidateCommand(), rulesCommand(), sweepCommand(),
 		statusCommand(), deadCommand(), doctorCommand(), demoCommand(),
 		configCommand(), completionCommand(), versionCommand(),
 	}
