@@ -66,10 +66,12 @@ func newApp() *cli.App {
 		Description:          appDescription,
 		Version:              readBuild().Version,
 		EnableBashCompletion: true,
-		ExitErrHandler:       func(*cli.Context, error) {}, // errors become exit codes once, in report
-		OnUsageError:         onUsageError,
-		Action:               group,
-		Commands:             commands(),
+		// Names and headers may have commas; a list is a flag given more than once.
+		DisableSliceFlagSeparator: true,
+		ExitErrHandler:            func(*cli.Context, error) {}, // errors become exit codes once, in report
+		OnUsageError:              onUsageError,
+		Action:                    group,
+		Commands:                  commands(),
 	}
 	for _, c := range app.Commands {
 		prepare(c)
@@ -81,7 +83,7 @@ func commands() []*cli.Command {
 	return []*cli.Command{
 		migrateCommand(), adoptCommand(), rolesCommand(), attachCommand(), detachCommand(),
 		relayCommand(), invalidateCommand(), rulesCommand(), sweepCommand(),
-		statusCommand(), deadCommand(), doctorCommand(), demoCommand(),
+		statusCommand(), stalenessCommand(), deadCommand(), doctorCommand(), demoCommand(),
 		configCommand(), completionCommand(), versionCommand(),
 	}
 }

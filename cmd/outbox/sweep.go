@@ -21,7 +21,6 @@ every tag that the rules can name. A ZSET whose scores are not times loses membe
 Examples:
   outbox sweep --rules rules.yaml --dry-run
   outbox sweep --tag group:users --match 'team:*' --rate 5000 -o json`,
-		DisableSliceFlagSeparator: true, // names may have commas
 		Flags: append(settingFlags("invalidate", "rules"),
 			&cli.StringSliceFlag{Name: "tag", Usage: "`NAME` of a tag; may be given more than once"},
 			&cli.StringSliceFlag{Name: "match", Usage: "`PATTERN` of tags as in SCAN: * ? [ab]; may be given more than once"},
