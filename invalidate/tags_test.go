@@ -3,6 +3,7 @@ package invalidate_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -173,7 +174,8 @@ func TestTagIsTakenOver(t *testing.T) {
 // member is lost. Each value tells when it was read.
 func TestTagUnderRefill(t *testing.T) {
 	t.Parallel()
-	const members, clients, delay = 3000, 10, 700 * time.Millisecond
+	const delay = 700 * time.Millisecond
+	members, clients := tagSize(t)
 	r := newRig(t)
 	r.tagRules()
 	r.index("busy", members, true)
@@ -216,6 +218,47 @@ func TestTagUnderRefill(t *testing.T) {
 	same(t, "members lost", lost, 0)
 	if checked == 0 {
 		t.Error("nothing was filled again")
+	}
+	t.Logf("%d members, %d clients: %d values at the end, all newer than the change; no member lost", members, clients, checked)
+}
+
+// tagSize is how large tags are in these tests, and how many clients fill them: full where OUTBOX_TAG says so.
+func tagSize(t *testing.T) (members, clients int) {
+	t.Helper()
+	if os.Getenv("OUTBOX_TAG") == "full" {
+		return 100_000, 50
+	}
+	return 3000, 10
+}
+
+// Deletions keep to the configured rate; without a limit they are as fast as Redis.
+func TestTagRate(t *testing.T) {
+	t.Parallel()
+	members, _ := tagSize(t)
+	r := newRig(t)
+	r.tagRules()
+	pace := 1500
+	if members > 10_000 {
+		pace = 10_000
+	}
+	for _, limit := range []int{-1, pace} {
+		r.index("large", members, true)
+		cfg := r.config()
+		cfg.Durable = fmt.Sprintf("rate%d", limit)
+		cfg.TagRate = limit
+		v := r.invalidator(cfg)
+		stop := r.run(v)
+		r.until(v, "caught up", func(s invalidate.Stats) bool { return s.Tags == s.Events && s.TagsWaiting == 0 })
+		began, before := time.Now(), v.Stats().Members
+		r.publishTag("large")
+		r.until(v, "done", func(s invalidate.Stats) bool { return s.Members > before })
+		took, deleted := time.Since(began), v.Stats().Members-before
+		fatal(t, stop())
+		got := float64(deleted) / took.Seconds()
+		t.Logf("%d members in %s: %.0f/s, limit %d", deleted, took.Round(time.Millisecond), got, limit)
+		if limit > 0 && (got > 1.1*float64(limit) || got < 0.9*float64(limit) && os.Getenv("OUTBOX_TAG") == "full") {
+			t.Errorf("%.0f/s, the limit is %d/s", got, limit)
+		}
 	}
 }
 
