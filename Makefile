@@ -42,9 +42,16 @@ mutations: deps ## breaks the code in ten places, one after the other, and expec
 memory: deps ## ten million rows waiting: what relay and invalidator use (about ten minutes, 6 GB of disk)
 	OUTBOX_MEMORY=10000000 go test -count=1 -timeout 60m -v -run TestMemory ./internal/faults
 
+tags: deps ## a tag of 100,000 members while 50 clients fill it again, and how fast its members are deleted
+	OUTBOX_TAG=full go test -count=1 -timeout 20m -v -run 'TestTagUnderRefill|TestTagRate' ./invalidate
+
 DURATION ?= 10m
 soak: deps ## random faults for DURATION; prints its seed, SEED repeats one
 	OUTBOX_SOAK=$(DURATION) OUTBOX_SEED=$(SEED) go test -count=1 -timeout 0 -v -run TestSoak ./internal/faults
+
+staleness: DURATION = 60s
+staleness: deps ## how stale a cache is under 15 ways of invalidating it, with faults (about 17 minutes); writes docs/staleness
+	go run ./internal/staleness/run -duration $(DURATION) $(if $(SEED),-seed $(SEED)) $(if $(ARMS),-arms $(ARMS)) -out docs/staleness
 
 bench: deps ## drain of a backlog beside the raw floor
 	go test -run NONE -bench . -benchtime $(BENCHTIME) -timeout 60m ./relay ./invalidate ./invalidate/rules
@@ -64,4 +71,4 @@ vuln: ## known vulnerabilities in what we depend on
 deps: ## PostgreSQL, PgBouncer and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
-.PHONY: help demo servers build test test/short test/race fuzz faults mutations memory soak bench model lint vuln deps
+.PHONY: help demo servers build test test/short test/race fuzz faults mutations memory tags soak staleness bench model lint vuln deps

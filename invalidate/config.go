@@ -28,6 +28,14 @@ type Config struct {
 	// the database to writing the cache, and replicas that readers ask are behind: see the package documentation. nil
 	// means 5 s; an empty slice means never.
 	Echo []time.Duration
+	// Audit is how long after an event came into the stream its keys are looked at, for evidence that no stale value
+	// survived: once at each of these scales, by rules that have a ttl or a version; in whole milliseconds, each 1 ms to
+	// 1 h, at most eight. One that is shorter than the echoes finds what these are still to delete. nil means 1 min and
+	// 5 min; an empty slice means never.
+	Audit []time.Duration
+	// Sample is the share of the events that audits look at, above 0 and at most 1. Which ones, a hash of their ids says:
+	// the same at every scale. Defaults to 0.01.
+	Sample float64
 	// Gate, if set, holds echoes back until replicas have caught up; Echo counts from then on.
 	Gate Gate
 	// TagRate is how many members of tags one consumer may delete in a second; negative is without limit. Defaults to
@@ -42,7 +50,7 @@ type Config struct {
 	Batch int
 	// AckWait is after how long the server gives an event that was not acknowledged to another
 	// invalidator: how long one that was killed delays what it had in hand. At least a second. Defaults
-	// to 30 s.
+	// to 10 s.
 	AckWait time.Duration
 	// MaxAckPending is how many events may be in the hands of all invalidators together; the server
 	// delivers no more until some are acknowledged. At least four batches. Defaults to 8192, or to four
@@ -50,7 +58,7 @@ type Config struct {
 	MaxAckPending int
 	// DeadStream is the stream that takes poison events. Defaults to Stream + "_DEAD".
 	DeadStream string
-	// Replicas of the dead-letter stream when it has to be made, 1 to 5. Defaults to 1.
+	// Replicas of the dead-letter stream, and of the bucket that audits write to, when it has to be made, 1 to 5. Defaults to 1.
 	Replicas int
 	// Grace bounds how long Run goes on with what it has in hand when its context ends; at rest it goes on for up
 	// to a second. Defaults to 10 s.
@@ -84,9 +92,10 @@ type Done struct {
 func (c *Config) setDefaults() {
 	def(&c.Durable, "invalidate-now")
 	def(&c.TagRate, 20_000)
+	def(&c.Sample, 0.01)
 	def(&c.ReplayWindow, time.Minute)
 	def(&c.Batch, 256)
-	def(&c.AckWait, 30*time.Second)
+	def(&c.AckWait, 10*time.Second)
 	def(&c.MaxAckPending, max(8192, 4*c.Batch))
 	def(&c.DeadStream, c.Stream+"_DEAD")
 	def(&c.Replicas, 1)
@@ -94,6 +103,9 @@ func (c *Config) setDefaults() {
 	def(&c.Logger, slog.New(slog.DiscardHandler))
 	if c.Echo == nil {
 		c.Echo = []time.Duration{5 * time.Second}
+	}
+	if c.Audit == nil {
+		c.Audit = []time.Duration{time.Minute, 5 * time.Minute}
 	}
 }
 
@@ -117,6 +129,12 @@ func (c *Config) check() error {
 		return errors.New("no Rules: they are required, see rules.Parse")
 	case slices.ContainsFunc(c.Echo, func(d time.Duration) bool { return d < time.Millisecond || d > time.Hour }):
 		return fmt.Errorf("the Echo is %s, each delay has to be 1ms to 1h", c.Echo)
+	case len(c.Audit) > maxAudits || slices.ContainsFunc(c.Audit, func(d time.Duration) bool {
+		return d < time.Millisecond || d > time.Hour || d%time.Millisecond != 0
+	}):
+		return fmt.Errorf("the Audit is %s, it can have %d scales, each in whole milliseconds from 1ms to 1h", c.Audit, maxAudits)
+	case !(c.Sample > 0 && c.Sample <= 1):
+		return fmt.Errorf("the Sample is %v, it has to be above 0 and at most 1", c.Sample)
 	case c.Batch < 1 || c.Batch > 10_000:
 		return fmt.Errorf("the Batch is %d, it has to be 1 to 10000", c.Batch)
 	case c.AckWait < time.Second:

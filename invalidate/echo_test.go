@@ -194,3 +194,17 @@ rules:
 	}
 	same(t, "unmatched", v.Stats().Unmatched, 0)
 }
+
+// A poison event is dead-lettered once; its echo deletes what can be made of it and lets it go.
+func TestEchoBuriesNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	v := r.invalidator(r.echoes(50 * time.Millisecond))
+	r.run(v)
+	r.publishEvent(&outbox.Event{Subject: r.stream + ".bought.7", Payload: []byte(`{}`)}) // has no cart
+	r.published()
+	r.acknowledged(durable)
+	r.acknowledged("invalidate-echo-50ms")
+	same(t, "letters", len(r.letters()), 1)
+	same(t, "keys that could be made", v.Stats().Echoes[0].Keys, 1)
+}

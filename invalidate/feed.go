@@ -22,7 +22,8 @@ var errSilent = errors.New("no answer to two pull requests")
 // A feed receives the messages of a consumer by one pull request after the other, each for up to a window of
 // messages: one that comes alone comes at once, a backlog in a stream. What was received and not taken waits
 // in the feed. The next request is made when that is less than a batch, so the feed never holds more than a
-// batch and a window, and nothing is fetched while nobody takes. A message can be left waiting until it is due.
+// batch and a window, and nothing is fetched while nobody takes. A message can be left waiting until it is due; then
+// nothing is fetched either, and little when it is due: what is in hand when we die comes again only after AckWait.
 //
 // A request, once made, is left open until the server says that it is over, filled or after pullOpen. That word
 // comes behind everything sent on it. Who takes a request back loses what is on its way until AckWait is over,
@@ -38,8 +39,10 @@ type feed struct {
 	err    error              // read after done: why the server does not deliver any more; nil after end
 
 	mu    sync.Mutex
-	room  sync.Cond // msgs became shorter, or ended
+	room  sync.Cond // msgs became shorter, holds ended, or all did
 	msgs  []received
+	holds bool // what is there is not due yet
+	ahead bool // it was so once since the last request: all that is due was taken
 	ended bool // make no more requests
 }
 
@@ -68,8 +71,8 @@ func openFeed(cons jetstream.Consumer, batch, window int, payload int64) *feed {
 // receive makes requests until the feed ends, which is no error, or the server does not answer them.
 func (f *feed) receive(ctx context.Context) error {
 	silent := false
-	for f.waitForRoom() {
-		answered, err := f.pull(ctx)
+	for n := f.waitForRoom(); n > 0; n = f.waitForRoom() {
+		answered, err := f.pull(ctx, n)
 		switch {
 		case err != nil:
 			return fmt.Errorf("fetch: %w", err)
@@ -81,11 +84,11 @@ func (f *feed) receive(ctx context.Context) error {
 	return nil
 }
 
-// pull makes one request and takes in what it brings. It says whether the server was heard. When ctx ends it
+// pull makes one request for up to n messages and takes in what it brings. It says whether the server was heard. When ctx ends it
 // leaves the request alone; nobody reads it then, and Fetch ends by itself within pullSilence.
-func (f *feed) pull(ctx context.Context) (answered bool, err error) {
+func (f *feed) pull(ctx context.Context, n int) (answered bool, err error) {
 	heard := time.Now()
-	got, err := f.cons.Fetch(f.window, jetstream.FetchMaxWait(pullOpen), jetstream.FetchMaxBytes(f.bytes))
+	got, err := f.cons.Fetch(n, jetstream.FetchMaxWait(pullOpen), jetstream.FetchMaxBytes(f.bytes))
 	if err != nil {
 		return false, err
 	}
@@ -106,14 +109,22 @@ func (f *feed) pull(ctx context.Context) (answered bool, err error) {
 	}
 }
 
-// waitForRoom returns when less than a batch is waiting, and false when the feed ends.
-func (f *feed) waitForRoom() bool {
+// waitForRoom returns when less than a batch is waiting, how many messages are to be asked for, and 0 when the feed ends.
+func (f *feed) waitForRoom() (n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for !f.ended && len(f.msgs) >= f.batch {
+	for !f.ended && (f.holds || len(f.msgs) >= f.batch) {
 		f.room.Wait()
 	}
-	return !f.ended
+	n = f.window
+	if f.ahead {
+		n = f.batch
+	}
+	if f.ended {
+		n = 0
+	}
+	f.ahead = false
+	return n
 }
 
 func (f *feed) ring() {
@@ -138,6 +149,8 @@ func (f *feed) take(buffer []jetstream.Msg, held func(received) time.Duration) (
 	rest := copy(f.msgs, f.msgs[len(buffer):])
 	clear(f.msgs[rest:])
 	f.msgs = f.msgs[:rest]
+	f.holds = due > 0
+	f.ahead = f.ahead || f.holds
 	f.mu.Unlock()
 	f.room.Signal()
 	if rest > 0 && due <= 0 {

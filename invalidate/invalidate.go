@@ -22,13 +22,17 @@ type Invalidator struct {
 	log    *slog.Logger
 	clock  clock
 	reload chan *rules.Set
+	past   *history // nil without audits
 
 	lanes    []*lane // belong to the goroutine in Run or Step, as do the next; the first deletes at once
+	audits   []*auditor
 	failover failover
+	bulletin bulletin
 	next     *rules.Set // with errReloaded
 
-	mu    sync.Mutex
-	stats []*stats // of all lanes there ever were, in order of their delays
+	mu      sync.Mutex
+	stats   []*stats  // of all lanes there ever were, in order of their delays
+	records []*record // of all audits there ever were, in order of their scales
 }
 
 // New checks the configuration and returns an invalidator that has not touched any server yet. The clients
@@ -44,6 +48,10 @@ func New(js jetstream.JetStream, rdb redis.UniversalClient, cfg Config) (*Invali
 	v := &Invalidator{js: js, rdb: rdb, cfg: cfg, log: cfg.Logger.With("stream", cfg.Stream), reload: make(chan *rules.Set)}
 	v.clock = clock{js: js, stream: cfg.Stream}
 	v.failover = failover{v: v, window: cfg.ReplayWindow}
+	v.bulletin = newBulletin(js, &v.cfg, v.log)
+	if len(cfg.Audit) > 0 {
+		v.past = newHistory()
+	}
 	v.adopt(cfg.Rules)
 	return v, nil
 }
@@ -55,6 +63,9 @@ func (v *Invalidator) Stats() Stats {
 	s := Stats{Lane: v.stats[0].snapshot()}
 	for _, echo := range v.stats[1:] {
 		s.Echoes = append(s.Echoes, echo.snapshot())
+	}
+	for _, r := range v.records {
+		s.Audits = append(s.Audits, r.audit())
 	}
 	s.FailOvers, s.Replayed = v.failover.count()
 	return s

@@ -28,6 +28,7 @@ type lane struct {
 	durable string
 	delay   time.Duration // each message waits for so long after it came into the stream
 	slowest time.Duration // that a reader may take from the database to the cache
+	gate    Gate          // if set, messages wait for it before the delay begins
 	filter  []string      // subjects
 	begin   func(context.Context) (start, error)
 	mark    func(context.Context, *jetstream.ConsumerInfo) (metadata map[string]string, err error) // if set, of the consumer; nil info: there is none yet
@@ -35,8 +36,9 @@ type lane struct {
 
 	resolver *rules.Resolver
 	batch    batch
-	dead     deadLetters
+	dead     *deadLetters // nil: another lane buries
 	tags     *tagQueue
+	noter    *noter // nil without audits
 	pacer    *rate.Limiter
 	known    bool // the server has accepted the consumer before
 }
@@ -114,8 +116,8 @@ func (l *lane) held(m received) time.Duration {
 		return 0
 	}
 	from := l.clock.latest(storedAt(m.Reply()), m.at)
-	if l.cfg.Gate != nil {
-		passed, ok := l.cfg.Gate.Passed(from)
+	if l.gate != nil {
+		passed, ok := l.gate.Passed(from)
 		if !ok {
 			return gatePause
 		}
@@ -135,6 +137,18 @@ func (l *lane) flush(ctx context.Context) {
 	}
 }
 
+// bury dead-letters poison. Only the lane that deletes at once does that; the others let it go, so that a person finds one
+// letter.
+func (l *lane) bury(ctx context.Context, poison []poisoned) (buried, left int) {
+	if l.dead != nil {
+		return l.dead.bury(ctx, poison)
+	}
+	for _, p := range poison {
+		_ = p.msg.Ack() // if that does not arrive, it is delivered again
+	}
+	return 0, 0
+}
+
 // invalidate does what has to be done for the messages in hand, in the order that makes it safe: resolve, unlink,
 // and only when Redis has said yes to every key, acknowledge; those with tags are acknowledged when the members of the
 // tags are gone. Then poison goes to the dead letters. An error means that ctx ended before; nothing was acknowledged
@@ -143,8 +157,10 @@ func (l *lane) invalidate(ctx context.Context, msgs []jetstream.Msg) error {
 	began := time.Now()
 	b := &l.batch
 	b.reset()
+	l.noter.reset()
 	for _, msg := range msgs {
 		b.add(l.resolver, msg, l.expired)
+		l.noter.take(msg, b.found, l.expired)
 	}
 	stop := l.keepAlive(func() { touch(msgs) })
 	defer stop()
@@ -153,6 +169,7 @@ func (l *lane) invalidate(ctx context.Context, msgs []jetstream.Msg) error {
 		return err
 	}
 	unlinked := time.Now()
+	l.noter.write(l.durable, b, deleted)
 	crash.Point("unlinked")
 	failed := 0
 	for _, msg := range b.good {
@@ -163,7 +180,7 @@ func (l *lane) invalidate(ctx context.Context, msgs []jetstream.Msg) error {
 	if err := l.tags.enqueue(ctx, b.tagged); err != nil {
 		return err
 	}
-	dead, deadErrors := l.dead.bury(ctx, b.poison)
+	dead, deadErrors := l.bury(ctx, b.poison)
 	l.stats.update(func(s *Lane) {
 		s.Events += int64(len(b.events))
 		s.Unmatched += int64(b.unmatched)

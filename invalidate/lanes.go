@@ -24,6 +24,7 @@ const newLaneSlack = time.Minute
 func (v *Invalidator) adopt(set *rules.Set) {
 	v.cfg.Rules = set
 	now := v.newLane(v.cfg.Durable, 0, set, v.statsOf(v.cfg.Durable, 0))
+	now.dead = &deadLetters{js: v.js, cfg: &v.cfg, durable: now.durable, log: now.log}
 	if v.failover.window > 0 {
 		now.mark = v.failover.mark
 	}
@@ -35,17 +36,17 @@ func (v *Invalidator) adopt(set *rules.Set) {
 		l.begin = v.recently(delay)
 		v.lanes = append(v.lanes, l)
 	}
+	v.adoptAudits(set)
 }
 
 func (v *Invalidator) newLane(durable string, delay time.Duration, set *rules.Set, counted *stats) *lane {
 	l := &lane{
 		js: v.js, rdb: v.rdb, cfg: &v.cfg, clock: &v.clock, log: v.log.With("consumer", durable), stats: counted,
 		durable: durable, delay: delay, filter: v.cfg.Rules.Subjects(), begin: everything, resolver: set.NewResolver(),
-		pacer: newPacer(v.cfg.TagRate), slowest: v.cfg.slowestReader(),
+		pacer: newPacer(v.cfg.TagRate), slowest: v.cfg.slowestReader(), gate: v.cfg.Gate, noter: v.noter(set),
 	}
 	l.work = l.invalidate
 	l.tags = newTagQueue(l)
-	l.dead = deadLetters{js: v.js, cfg: &v.cfg, durable: durable, log: l.log}
 	return l
 }
 
@@ -95,7 +96,7 @@ type start struct {
 func everything(context.Context) (start, error) { return start{}, nil }
 
 // recently has a new consumer begin so much earlier than the present that no event is left out whose echo is still to
-// come. If the consumer that deletes at once is behind, or there is none, it begins with the first message.
+// come. If the consumer that deletes at once is far behind, or there is none, it begins with the first message.
 func (v *Invalidator) recently(delay time.Duration) func(context.Context) (start, error) {
 	return func(ctx context.Context) (start, error) {
 		cons, err := v.js.Consumer(ctx, v.cfg.Stream, v.cfg.Durable)
@@ -106,7 +107,7 @@ func (v *Invalidator) recently(delay time.Duration) func(context.Context) (start
 			return start{}, fmt.Errorf("look up consumer: %w", err)
 		}
 		info := cons.CachedInfo()
-		if info.AckFloor.Last == nil || info.NumPending > uint64(v.cfg.Batch) {
+		if info.AckFloor.Last == nil || info.NumPending > uint64(v.cfg.MaxAckPending) {
 			return start{}, nil
 		}
 		return start{at: info.AckFloor.Last.Add(-delay - newLaneSlack)}, nil

@@ -35,6 +35,12 @@ func (v *Invalidator) generation(ctx context.Context) error {
 	for _, l := range v.lanes {
 		group.Go(func() error { return l.run(work, graceful) })
 	}
+	for _, a := range v.audits {
+		group.Go(func() error { return a.run(work, graceful) })
+	}
+	if len(v.audits) > 0 {
+		group.Go(func() error { v.bulletin.run(work, v.auditRecords()); return nil })
+	}
 	if v.failover.window > 0 {
 		group.Go(func() error { v.failover.run(work, graceful); return nil })
 	}
@@ -48,6 +54,7 @@ func (v *Invalidator) generation(ctx context.Context) error {
 		}
 	})
 	err := group.Wait()
+	v.bulletin.last(graceful, v.auditRecords())
 	if errors.Is(err, errReloaded) {
 		v.adopt(v.next)
 		err = nil

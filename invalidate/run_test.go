@@ -180,7 +180,7 @@ func TestConsumerIsWhatTheConfigurationSays(t *testing.T) {
 	}
 	c := r.consumer(durable).Config
 	same(t, "consumer", []any{c.DeliverPolicy, c.AckPolicy, c.MaxDeliver, len(c.BackOff), c.AckWait, c.MaxAckPending},
-		[]any{jetstream.DeliverNewPolicy, jetstream.AckExplicitPolicy, -1, 0, 30 * time.Second, 8192})
+		[]any{jetstream.DeliverNewPolicy, jetstream.AckExplicitPolicy, -1, 0, 10 * time.Second, 8192})
 	slices.Sort(c.FilterSubjects)
 	same(t, "filter", c.FilterSubjects, []string{r.stream + ".bought.*", r.stream + ".users.*.updated"})
 }

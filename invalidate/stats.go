@@ -9,9 +9,10 @@ import (
 // others.
 type Stats struct {
 	Lane
-	Echoes    []Lane // by delay
-	FailOvers int64  // times that Redis turned out to be another server, or had its data from elsewhere
-	Replayed  int64  // events worked off again because of that
+	Echoes    []Lane  // by delay
+	Audits    []Audit // by scale
+	FailOvers int64   // times that Redis turned out to be another server, or had its data from elsewhere
+	Replayed  int64   // events worked off again because of that
 }
 
 // Lane is what one consumer did.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/invalidate"
 )
 
 // aclRedis is a Redis with deploy/redis/outbox.acl as it stands, where the user was given a password.
@@ -84,8 +85,10 @@ func TestDeployedACL(t *testing.T) {
 			if _, err := pipe.Exec(t.Context()); err != nil {
 				t.Errorf("unlink: %v", err)
 			}
-			if err := rdb.Ping(t.Context()).Err(); err != nil {
-				t.Errorf("ping: %v", err)
+			if err := errors.Join(rdb.Ping(t.Context()).Err(), rdb.Info(t.Context(), "server").Err(), rdb.PTTL(t.Context(), "user:1").Err(),
+				rdb.Type(t.Context(), "group:a").Err(), rdb.SScan(t.Context(), "group:a", 0, "", 10).Err(), rdb.ZScan(t.Context(), "group:a", 0, "", 10).Err(),
+				invalidate.Now(t.Context(), rdb, "user:1", "order:{a}", "users:all")); err != nil {
+				t.Errorf("what an invalidator does: %v", err)
 			}
 			if log, err := admin.Do(t.Context(), "ACL", "LOG").Slice(); err != nil || len(log) > 0 {
 				t.Errorf("refused on the way: %v, %v", log, err)
@@ -112,7 +115,6 @@ KEYS *
 RANDOMKEY
 FLUSHALL
 FLUSHDB
-INFO
 CONFIG GET *
 ACL LIST
 MONITOR

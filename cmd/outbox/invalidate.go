@@ -106,6 +106,7 @@ func invalidatorConfig(s settings, set *rules.Set) invalidate.Config {
 	return invalidate.Config{
 		Stream: s.text("stream"), Durable: s.text("invalidate.durable"), Rules: set, Echo: s.durations("invalidate.echo"),
 		TagRate: orNegative(s.number("invalidate.tag_rate")), ReplayWindow: orNegative(s.duration("invalidate.replay_window")),
+		Audit: s.durations("invalidate.audit"), Sample: s.share("invalidate.audit_sample"),
 		Batch: s.number("invalidate.batch"), DeadStream: s.text("invalidate.dead_stream"),
 		Replicas: s.number("invalidate.replicas"), AckWait: s.duration("invalidate.ack_wait"), Grace: s.duration("invalidate.grace"),
 	}

@@ -33,6 +33,19 @@ var invalidatorMeasures = []measure[invalidate.Stats]{
 	{"outbox_invalidator_replayed_total", "Events worked off again because of that.", prometheus.CounterValue, func(s invalidate.Stats) float64 { return float64(s.Replayed) }},
 }
 
+// Each has a series for each audit: invalidate-audit-1m. There are none without rules that have a ttl or a version.
+var auditMeasures = []measure[invalidate.Audit]{
+	{"outbox_audit_events_total", "Events that an audit has seen.", prometheus.CounterValue, func(a invalidate.Audit) float64 { return float64(a.Events) }},
+	{"outbox_audit_sampled_total", "Of these, those whose keys were looked at.", prometheus.CounterValue, func(a invalidate.Audit) float64 { return float64(a.Sampled) }},
+	{"outbox_audit_checked_total", "Keys looked at.", prometheus.CounterValue, func(a invalidate.Audit) float64 { return float64(a.Checked) }},
+	{"outbox_audit_absent_total", "Of these, keys without a value.", prometheus.CounterValue, func(a invalidate.Audit) float64 { return float64(a.Absent) }},
+	{"outbox_audit_clean_total", "Keys with a value that is not older than the event.", prometheus.CounterValue, func(a invalidate.Audit) float64 { return float64(a.Clean) }},
+	{"outbox_audit_suspect_total", "Keys with a value that may be older than the event.", prometheus.CounterValue, func(a invalidate.Audit) float64 { return float64(a.Suspect) }},
+	{"outbox_audit_violations_total", "Keys with a value that is older than the event: stale values that survived.", prometheus.CounterValue, func(a invalidate.Audit) float64 { return float64(a.Violations) }},
+	{"outbox_audit_violation_ratio_bound", "Upper bound at 95 % of the share of violations, as the keys looked at support it; 1 without any.", prometheus.GaugeValue, func(a invalidate.Audit) float64 { return a.Bound95 }},
+	{"outbox_audit_last_violation_timestamp_seconds", "When the last violation was found, 0 for never.", prometheus.GaugeValue, func(a invalidate.Audit) float64 { return seconds(a.LastViolation) }},
+}
+
 func invalidatorMetrics(stats func() invalidate.Stats) []prometheus.Collector {
 	lanes := func() []invalidate.Lane {
 		s := stats()
@@ -40,6 +53,7 @@ func invalidatorMetrics(stats func() invalidate.Stats) []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		newLabelled(laneMeasures, "consumer", func(s invalidate.Lane) string { return s.Consumer }, lanes),
+		newLabelled(auditMeasures, "consumer", func(a invalidate.Audit) string { return a.Consumer }, func() []invalidate.Audit { return stats().Audits }),
 		newMeasures(invalidatorMeasures, stats),
 	}
 }

@@ -76,10 +76,12 @@ var settingTable = []*setting{
 	{section: "invalidate", name: "echo-replicas", usage: "`NAMES` (application_name) of the replicas that readers ask, joined by commas: an echo waits until they have caught up; needs --database-url"},
 	{section: "invalidate", name: "tag-rate", value: "20000", usage: "`N` members of tags deleted in a second, at most; 0: as fast as possible", check: number(0, 100_000_000)},
 	{section: "invalidate", name: "replay-window", value: "60s", usage: "`TIME` before a fail-over of Redis whose events are worked off again; 0s: none", check: duration},
+	{section: "invalidate", name: "audit", value: "1m,5m", usage: "`TIMES` after an event at which its keys are looked at, joined by commas, if a rule has a ttl or a version; off: never", check: delays},
+	{section: "invalidate", name: "audit-sample", value: "0.01", usage: "`SHARE` of the events whose keys are looked at, above 0 and at most 1", check: share},
 	{section: "invalidate", name: "dead-stream", usage: "`NAME` of the stream that takes poison events (default: the stream's with _DEAD)"},
 	{section: "invalidate", name: "batch", value: "256", usage: "`N` events per pipeline, at most", check: number(1, 10_000)},
 	{section: "invalidate", name: "replicas", value: "1", usage: "`N` replicas of the dead-letter stream when it is made, 1 to 5", check: number(1, 5)},
-	{section: "invalidate", name: "ack-wait", value: "30s", usage: "`TIME` after which what an invalidator died with goes to another, at least 1s", check: positive},
+	{section: "invalidate", name: "ack-wait", value: "10s", usage: "`TIME` after which what an invalidator died with goes to another, at least 1s", check: positive},
 	{section: "invalidate", name: "grace", value: "10s", usage: "`TIME` to finish what is in hand on SIGTERM", check: positive},
 	{section: "invalidate", name: "listen", usage: "`ADDRESS` for /livez /readyz /metrics, off when empty; :9465 means 127.0.0.1:9465", check: address},
 }
@@ -163,6 +165,13 @@ func delays(value string) error {
 		if d, err := time.ParseDuration(item); err != nil || d < time.Millisecond || d > time.Hour {
 			return fmt.Errorf("want times from 1ms to 1h such as 5s or 1s,30s, or off")
 		}
+	}
+	return nil
+}
+
+func share(value string) error {
+	if f, err := strconv.ParseFloat(value, 64); err != nil || !(f > 0 && f <= 1) {
+		return fmt.Errorf("want a number above 0 and at most 1 such as 0.01")
 	}
 	return nil
 }

@@ -90,6 +90,11 @@ func (s settings) number(key string) int {
 	return n
 }
 
+func (s settings) share(key string) float64 {
+	f, _ := strconv.ParseFloat(s.text(key), 64) //nolint:errcheck // checked
+	return f
+}
+
 func (s settings) duration(key string) time.Duration {
 	d, _ := time.ParseDuration(s.text(key)) //nolint:errcheck // checked
 	return d

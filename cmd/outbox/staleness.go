@@ -1,0 +1,201 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/seed-6eff6314/outbox-relay/invalidate"
+)
+
+func stalenessCommand() *cli.Command {
+	return &cli.Command{
+		Name: "staleness", Usage: "print the evidence that no stale value survived in the cache", UsageText: "outbox staleness [flags]",
+		Description: `Reads what the audits of outbox invalidate have written to NATS: some time after an event, its scale, they look at
+the keys of a share of the events, and judge by the ttl or the version of the rule. clean: the value cannot be older
+than the event; suspect: it may be; violation: it is. The bound is the share of violations that is not exceeded, at 95 %,
+among the keys that could be judged (suspects could not), and nines is its negative decimal logarithm. Counts are those
+since the start of each process that wrote in the time of --since, kept for 7 days.
+
+Exit codes: 0 without violations, 3 with violations, 1 when nothing could be judged.
+
+Examples:
+  outbox staleness
+  outbox staleness --since 168h -o json | jq '.scales[] | {scale, violations, bound95}'`,
+		Flags: append(settingFlags(""),
+			&cli.StringFlag{Name: "since", Value: "24h", Usage: "processes that wrote not longer ago than this `TIME`, at most 168h"},
+			outputFlag()),
+		Action: withSettings("", staleness),
+	}
+}
+
+type stalenessJSON struct {
+	Stream     string          `json:"stream"`
+	Since      time.Time       `json:"since"`
+	Scales     []scaleJSON     `json:"scales"`
+	Violations []violationJSON `json:"violations"` // the last ten of each process, the latest first
+}
+
+type scaleJSON struct {
+	Scale        string  `json:"scale"`
+	ScaleSeconds float64 `json:"scale_seconds"`
+	Consumer     string  `json:"consumer"`
+	invalidate.Tally
+	Bound95   float64   `json:"bound95"`
+	Nines     float64   `json:"nines"`
+	Processes int       `json:"processes"`
+	Started   time.Time `json:"started"` // the first process
+	Updated   time.Time `json:"updated"` // the last one that wrote
+
+	scale time.Duration
+}
+
+type violationJSON struct {
+	Scale string `json:"scale"`
+	Found string `json:"found"`
+	invalidate.Violation
+}
+
+func staleness(c *cli.Context, s settings) error {
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	since, err := ago(c, "since")
+	if err != nil {
+		return err
+	}
+	nc, js, err := dialNATS(s, c.Command.HelpName)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	ctx, cancel := within(c.Context)
+	defer cancel()
+	found, err := invalidate.ReadFindings(ctx, js, s.text("stream"))
+	if err != nil {
+		return &serverError{natsServer, err}
+	}
+	out := newStaleness(s.text("stream"), since, found)
+	if asJSON {
+		err = printJSON(c.App.Writer, out)
+	} else {
+		err = out.print(c)
+	}
+	return errors.Join(err, out.verdict())
+}
+
+// newStaleness adds up what the processes found, by consumer.
+func newStaleness(stream string, since time.Time, found []invalidate.Findings) *stalenessJSON {
+	out := &stalenessJSON{Stream: stream, Since: since, Scales: []scaleJSON{}, Violations: []violationJSON{}}
+	for i := range found {
+		f := &found[i]
+		if f.Updated.Before(since) {
+			continue
+		}
+		at := slices.IndexFunc(out.Scales, func(s scaleJSON) bool { return s.Consumer == f.Consumer })
+		if at < 0 {
+			at = len(out.Scales)
+			out.Scales = append(out.Scales, scaleJSON{
+				Scale: scaleText(f.Scale), ScaleSeconds: f.Scale.Seconds(), Consumer: f.Consumer, Started: f.Started, scale: f.Scale,
+			})
+		}
+		sum := &out.Scales[at]
+		sum.Tally.Add(f.Tally)
+		sum.Processes++
+		if f.Started.Before(sum.Started) {
+			sum.Started = f.Started
+		}
+		if f.Updated.After(sum.Updated) {
+			sum.Updated = f.Updated
+		}
+		for _, v := range f.Last {
+			if !v.Time.Before(since) {
+				out.Violations = append(out.Violations, violationJSON{Scale: scaleText(v.Scale), Found: v.Found(), Violation: v})
+			}
+		}
+	}
+	for i := range out.Scales {
+		sum := &out.Scales[i]
+		sum.Bound95 = sum.Bound()
+		sum.Nines = max(0, -math.Log10(sum.Bound95))
+	}
+	slices.SortStableFunc(out.Scales, func(a, b scaleJSON) int { return cmp.Compare(a.scale, b.scale) })
+	slices.SortStableFunc(out.Violations, func(a, b violationJSON) int { return b.Time.Compare(a.Time) })
+	return out
+}
+
+// scaleText writes a time as a rule file would: 1m, not 1m0s.
+func scaleText(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+// verdict is the error that the evidence amounts to.
+func (out *stalenessJSON) verdict() error {
+	var sum invalidate.Tally
+	for i := range out.Scales {
+		sum.Add(out.Scales[i].Tally)
+	}
+	since := stamp(out.Since)
+	switch {
+	case sum.Violations > 0:
+		return findings("%d stale values have survived", sum.Violations)
+	case sum.Checked == 0:
+		return fmt.Errorf("no data: no audit has looked at a key of %s and written it since %s; run outbox invalidate with rules that have ttl or version, or look back further with --since", out.Stream, since)
+	case sum.Checked == sum.Suspect:
+		return fmt.Errorf("no evidence: none of %d keys could be judged; a ttl whose span is as wide as the scale, values without their version, or an outbox invalidate that may not read keys in Redis leave nothing but suspects", sum.Checked)
+	}
+	return nil
+}
+
+const shownViolations = 10
+
+func (out *stalenessJSON) print(c *cli.Context) error {
+	if len(out.Scales) == 0 {
+		return nil
+	}
+	var rows [][]string
+	for i := range out.Scales {
+		s := &out.Scales[i]
+		rows = append(rows, []string{s.Scale, s.Consumer, digits(s.Checked), digits(s.Clean), digits(s.Absent), digits(s.Suspect), digits(s.Violations),
+			strconv.FormatFloat(s.Bound95, 'g', 3, 64), strconv.FormatFloat(s.Nines, 'f', 2, 64), strconv.Itoa(s.Processes), stamp(s.Started), age(s.Updated)})
+	}
+	header := []string{"SCALE", "CONSUMER", "CHECKED", "CLEAN", "ABSENT", "SUSPECT", "VIOLATIONS", "BOUND95", "NINES", "PROCESSES", "SINCE", "AGE"}
+	if err := printTable(c.App.Writer, header, rows); err != nil {
+		return err
+	}
+	for i := range out.Violations[:min(len(out.Violations), shownViolations)] {
+		v := &out.Violations[i]
+		rows := [][]string{
+			{"violation", fmt.Sprintf("%s after the event, by its %s", v.Scale, v.Tier)}, {"time", stamp(v.Time)}, {"key", plain(v.Key)},
+			{"event_id", v.EventID.String()}, {"subject", plain(v.Subject)}, {"sequence", fmt.Sprint(v.Sequence)},
+			{"found", plain(v.Found)}, {"history", plain(v.Story())},
+		}
+		if _, err := fmt.Fprintln(c.App.Writer); err != nil {
+			return fmt.Errorf("print: %w", err)
+		}
+		if err := printTable(c.App.Writer, nil, rows); err != nil {
+			return err
+		}
+	}
+	if more := len(out.Violations) - shownViolations; more > 0 {
+		fmt.Fprintf(c.App.ErrWriter, "%d more; outbox staleness -o json shows all that are kept\n", more)
+	}
+	return nil
+}
+
+func digits(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,166 @@
+package invalidate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// newAuditRig is a rig whose event <stream>.<kind>.<n> makes one key stale, <kind>:<n>. How such a key can be judged, the
+// kind says: aged, versioned, hash, both and plain, which cannot be.
+func newAuditRig(t *testing.T) *rig {
+	t.Helper()
+	r := newRig(t)
+	bucket := invalidate.FindingsBucket(r.stream)
+	t.Cleanup(func() {
+		err := r.js.DeleteKeyValue(context.Background(), bucket)
+		if err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			t.Errorf("delete bucket %s: %v", bucket, err)
+		}
+	})
+	r.auditRules(r.prefix)
+	return r
+}
+
+func (r *rig) auditRules(prefix string) {
+	r.t.Helper()
+	r.rules = parse(r.t, fmt.Sprintf(`
+rules:
+  - {subject: %[1]s.aged.*, prefix: [%[2]q], keys: ["aged:$1"], ttl: 1h}
+  - {subject: %[1]s.versioned.*, prefix: [%[2]q], keys: ["versioned:$1"], version: {event: version, value: data.version}}
+  - {subject: %[1]s.hash.*, prefix: [%[2]q], keys: ["hash:$1"], version: {event: version, value: "hash:ver"}}
+  - {subject: %[1]s.both.*, prefix: [%[2]q], keys: ["both:$1"], ttl: 1h, version: {event: version, value: version}}
+  - {subject: %[1]s.plain.*, prefix: [%[2]q], keys: ["plain:$1"]}
+`, r.stream, prefix))
+}
+
+// audits is a configuration that looks at every event at these scales.
+func (r *rig) audits(scales ...time.Duration) invalidate.Config {
+	cfg := r.config()
+	cfg.Audit = scales
+	cfg.Sample = 1
+	return cfg
+}
+
+const auditDurable = "invalidate-audit-"
+
+// auditing runs an invalidator, and returns when its audits hear of what is published from now on.
+func (r *rig) auditing(v *invalidate.Invalidator) (stop func() error) {
+	r.t.Helper()
+	stop = r.run(v)
+	for _, a := range v.Stats().Audits {
+		devtest.Eventually(r.t, patience, a.Consumer, func() error {
+			_, err := r.js.Consumer(r.t.Context(), r.stream, a.Consumer)
+			return err
+		})
+	}
+	return stop
+}
+
+// changed publishes one event about a key, named kind.n.
+func (r *rig) changed(name string, version int) {
+	r.t.Helper()
+	r.publishEvent(&outbox.Event{
+		Subject: r.stream + "." + name, Payload: fmt.Appendf(nil, `{"version": %d}`, version), Position: 1, CreatedAt: time.Now(),
+	})
+	r.published()
+}
+
+func (r *rig) key(name string) string { return r.prefix + strings.Replace(name, ".", ":", 1) }
+
+// put sets a key as a reader did a while ago.
+func (r *rig) put(name, value string, ago time.Duration) {
+	r.t.Helper()
+	fatal(r.t, r.rdb.Set(r.t.Context(), r.key(name), value, time.Hour-ago).Err())
+}
+
+// audited waits until each scale has checked so many keys.
+func (r *rig) audited(v *invalidate.Invalidator, keys int64) []invalidate.Audit {
+	r.t.Helper()
+	r.until(v, "audited", func(s invalidate.Stats) bool {
+		for _, a := range s.Audits {
+			if a.Checked < keys {
+				return false
+			}
+		}
+		return true
+	})
+	return v.Stats().Audits
+}
+
+// tally waits until each scale has checked as many keys as wanted, and compares what they were found to be.
+func (r *rig) tally(v *invalidate.Invalidator, want string) {
+	r.t.Helper()
+	var n, checked int64
+	for _, part := range strings.Fields(want) {
+		if _, err := fmt.Sscanf(part[strings.Index(part, "=")+1:], "%d", &n); err != nil {
+			r.t.Fatal(err)
+		}
+		if !strings.HasPrefix(part, "no_ttl") {
+			checked += n
+		}
+	}
+	for _, a := range r.audited(v, checked) {
+		got := fmt.Sprintf("absent=%d clean=%d suspect=%d no_ttl=%d violations=%d", a.Absent, a.Clean, a.Suspect, a.NoTTL, a.Violations)
+		same(r.t, "audit after "+a.Scale.String(), got, want)
+		same(r.t, "checked", a.Checked, checked)
+	}
+}
+
+// findings are what the audits wrote, once they have written of so many keys altogether.
+func (r *rig) findings(keys int64) []invalidate.Findings {
+	r.t.Helper()
+	var all []invalidate.Findings
+	devtest.Eventually(r.t, patience, "findings in the bucket", func() (err error) {
+		all, err = invalidate.ReadFindings(r.t.Context(), r.js, r.stream)
+		n := int64(0)
+		for i := range all {
+			n += all[i].Checked
+		}
+		if err == nil && n < keys {
+			err = fmt.Errorf("of %d keys", n)
+		}
+		return err
+	})
+	return all
+}
+
+// A deaf Redis says yes to deletions and does nothing.
+type deaf struct{}
+
+func (deaf) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (deaf) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (deaf) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		var heard []redis.Cmder
+		for _, cmd := range cmds {
+			if unlink, ok := cmd.(*redis.IntCmd); ok && cmd.Name() == "unlink" {
+				unlink.SetVal(1)
+			} else {
+				heard = append(heard, cmd)
+			}
+		}
+		if len(heard) == 0 {
+			return nil
+		}
+		return next(ctx, heard)
+	}
+}
+
+// deafen has the rig's client lose its deletions.
+func (r *rig) deafen() {
+	r.t.Helper()
+	client := redisClient(r.t, devtest.Redis(r.t).URL())
+	client.AddHook(deaf{})
+	r.rdb = client
+}

@@ -1,0 +1,171 @@
+package invalidate_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// A value that was there before the event, and that no deletion reached, is found by its age and by its version, and told
+// with what was done to its key.
+func TestAuditFindsWhatWasLeft(t *testing.T) {
+	t.Parallel()
+	r := newAuditRig(t)
+	r.deafen()
+	r.put("aged.1", "x", 10*time.Minute)
+	r.put("versioned.1", `{"data": {"version": 6}}`, 0)
+	fatal(t, r.rdb.HSet(t.Context(), r.key("hash.1"), "ver", "6", "data", "x").Err())
+	r.put("both.1", `{"version": 6}`, 0)
+	var book logbook
+	cfg := r.audits(300*time.Millisecond, 600*time.Millisecond)
+	cfg.Echo = []time.Duration{50 * time.Millisecond}
+	cfg.Logger = book.logger()
+	v := r.invalidator(cfg)
+	stop := r.auditing(v)
+	for _, name := range []string{"aged.1", "versioned.1", "hash.1", "both.1"} {
+		r.changed(name, 7)
+	}
+	r.tally(v, "absent=0 clean=0 suspect=0 no_ttl=0 violations=4")
+	a := v.Stats().Audits[0]
+	same(t, "consumer", a.Consumer, auditDurable+"300ms")
+	same(t, "events, sampled, bound", []any{a.Events, a.Sampled, a.Bound95}, "[4 4 1]")
+	if time.Since(a.LastViolation) > patience {
+		t.Errorf("last violation: %s", a.LastViolation)
+	}
+	fatal(t, stop())
+	for _, part := range []string{"a stale value has survived", "key=" + r.key("aged.1"), "invalidate-echo-50ms unlinked sequence 1"} {
+		if n := book.count(part); n < 1 || n > 2 { // of each scale the first; the others came in the same second
+			t.Errorf("the log has %q %d times", part, n)
+		}
+	}
+	for _, f := range r.findings(8) {
+		if len(f.Last) != 4 {
+			t.Fatalf("%d violations kept", len(f.Last))
+		}
+		for i, want := range []string{"aged.1 age", "versioned.1 version", "hash.1 version", "both.1 version"} {
+			x := f.Last[i]
+			same(t, "violation", x.Key+" "+x.Tier, r.prefix+want[:len(want)-len(x.Tier)-3]+":1 "+x.Tier)
+			same(t, "sequence, scale", fmt.Sprint(x.Sequence, x.Scale), fmt.Sprint(i+1, f.Scale))
+			if x.Tier == invalidate.TierVersion {
+				same(t, "found", x.Found(), "version 6, due 7")
+			} else if d := x.CreatedAt.Sub(x.FilledBefore); d < 9*time.Minute || d > 11*time.Minute {
+				t.Errorf("filled %s before the event", d)
+			}
+			if len(x.History) != 2 || x.History[0].Consumer != durable || x.History[1].Did != invalidate.Unlinked {
+				t.Errorf("history: %s", x.Story())
+			}
+		}
+	}
+}
+
+// What a value shows decides, and what it does not show makes it a suspect, never a violation.
+func TestAuditJudges(t *testing.T) {
+	t.Parallel()
+	r := newAuditRig(t)
+	r.deafen()
+	r.put("aged.1", "x", 0)          // just before the event, or just after it
+	r.put("aged.2", "x", -time.Hour) // lives longer than the rule says
+	r.put("versioned.1", "x", 0)     // shows no version
+	r.put("versioned.2", `{"data": {"version": "seven"}}`, 0)
+	r.put("hash.1", "x", 0) // no hash
+	r.put("both.1", "x", 0)
+	fatal(t, r.rdb.Set(t.Context(), r.key("aged.3"), "x", 0).Err()) // never expires
+	fatal(t, r.rdb.HSet(t.Context(), r.key("hash.2"), "data", "x").Err())
+	r.put("versioned.3", `{"data": {"version": 7}}`, 0)
+	r.put("versioned.4", `{"data": {"version": 12345678901234567890123}}`, 0)
+	fatal(t, r.rdb.HSet(t.Context(), r.key("hash.3"), "ver", "7").Err())
+	r.put("both.2", `{"version": 7}`, 0)              // its age alone would be suspect,
+	r.put("both.3", `{"version": 8}`, 10*time.Minute) // and this a violation
+	cfg := r.audits(100 * time.Millisecond)
+	v := r.invalidator(cfg)
+	r.auditing(v)
+	names := []string{
+		"aged.1", "aged.2", "aged.3", "versioned.1", "versioned.2", "hash.1", "hash.2", "both.1",
+		"versioned.3", "versioned.4", "hash.3", "both.2", "both.3", "aged.9", "hash.9", "plain.1",
+	}
+	for _, name := range names {
+		r.changed(name, 7)
+	}
+	r.tally(v, "absent=2 clean=5 suspect=8 no_ttl=1 violations=0")
+	a := v.Stats().Audits[0]
+	same(t, "bound", a.Bound95, invalidate.Bound(0, 7))
+	same(t, "events: those of rules that can be judged", a.Events, len(names)-1)
+}
+
+// That a row was deleted is told with the version it had last: a value that shows this one shows what is gone.
+func TestAuditOfADeletedRow(t *testing.T) {
+	t.Parallel()
+	r := newAuditRig(t)
+	r.deafen()
+	r.put("both.1", `{"version": 7}`, 10*time.Minute)
+	r.put("both.2", `{"version": 7}`, 0)
+	r.put("both.3", `{"version": 8}`, 0) // there again since
+	v := r.invalidator(r.audits(100 * time.Millisecond))
+	r.auditing(v)
+	for n := 1; n <= 3; n++ {
+		r.publishEvent(&outbox.Event{
+			Subject: fmt.Sprintf("%s.both.%d", r.stream, n), Payload: []byte(`{"version": 7}`), CreatedAt: time.Now(),
+			Headers: map[string]string{outbox.HeaderOp: "delete"},
+		})
+	}
+	r.published()
+	r.tally(v, "absent=0 clean=1 suspect=1 no_ttl=0 violations=1")
+}
+
+// Neither a clock of the database that is ahead nor one that is behind makes a violation of what was filled after
+// the event.
+func TestAuditDoesNotTrustTheClockOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	r := newAuditRig(t)
+	v := r.invalidator(r.audits(2 * time.Second))
+	r.auditing(v)
+	skews := []time.Duration{-time.Hour, -2 * time.Second, 2 * time.Second, time.Hour}
+	for i, skew := range skews {
+		r.publishEvent(&outbox.Event{
+			Subject: fmt.Sprintf("%s.aged.%d", r.stream, i), Payload: []byte(`{}`), Position: 1, CreatedAt: time.Now().Add(skew),
+		})
+	}
+	r.published()
+	r.until(v, "deleted", func(s invalidate.Stats) bool { return s.Events == int64(len(skews)) })
+	for i := range skews {
+		r.put(fmt.Sprintf("aged.%d", i), "x", 0)
+	}
+	r.audited(v, int64(len(skews)))
+	same(t, "violations", v.Stats().Audits[0].Violations, 0)
+}
+
+// Which events are looked at, their ids decide: as many as were asked for, the same at every scale and in every process.
+func TestAuditSamples(t *testing.T) {
+	t.Parallel()
+	const n, share = 4000, 0.05
+	r := newAuditRig(t)
+	cfg := r.audits(50*time.Millisecond, 100*time.Millisecond, 50*time.Millisecond)
+	cfg.Sample = share
+	v, other := r.invalidator(cfg), r.invalidator(cfg)
+	r.auditing(v)
+	r.auditing(other)
+	for i := range n {
+		r.publishEvent(&outbox.Event{Subject: fmt.Sprintf("%s.aged.%d", r.stream, i), Payload: []byte(`{}`), CreatedAt: time.Now()})
+	}
+	r.published()
+	var sums [2]invalidate.Tally
+	devtest.Eventually(t, patience, "all events seen", func() error {
+		for i := range sums {
+			sums[i] = v.Stats().Audits[i].Tally
+			sums[i].Add(other.Stats().Audits[i].Tally)
+		}
+		if sums[0].Events+sums[1].Events < 2*n {
+			return fmt.Errorf("%+v", sums)
+		}
+		return nil
+	})
+	same(t, "sampled at the scales", sums[0].Sampled, sums[1].Sampled)
+	same(t, "checked", sums[0].Checked, sums[0].Sampled)
+	if s := sums[0].Sampled; s < n*share-70 || s > n*share+70 { // five standard deviations
+		t.Errorf("sampled %d of %d", s, n)
+	}
+}
