@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
@@ -207,4 +208,34 @@ func TestEchoBuriesNothing(t *testing.T) {
 	r.acknowledged("invalidate-echo-50ms")
 	same(t, "letters", len(r.letters()), 1)
 	same(t, "keys that could be made", v.Stats().Echoes[0].Keys, 1)
+}
+
+// When NATS goes away, what an echo holds back is done in time all the same, not after AckWait.
+func TestEchoOutlivesItsConnection(t *testing.T) {
+	t.Parallel()
+	const n = 100
+	server := devtest.OwnNATS(t)
+	conn, err := nats.Connect(server.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	fatal(t, err)
+	t.Cleanup(conn.Close)
+	r := &rig{t: t, js: jetStream(t, conn), rdb: devtest.RedisClient(t), stream: "OUTBOX"}
+	r.finish()
+	cfg := r.echoes(3 * time.Second)
+	cfg.AckWait = time.Hour
+	v := r.invalidator(cfg)
+	r.run(v)
+	r.publish(0, n)
+	r.until(v, "deleted at once", func(s invalidate.Stats) bool { return s.Events == n })
+	devtest.Eventually(t, patience, "the echo has them in hand", func() error {
+		if info := r.consumer("invalidate-echo-3s"); info.NumAckPending < n {
+			return fmt.Errorf("%d", info.NumAckPending)
+		}
+		return nil
+	})
+	r.fill(0, n)
+	fatal(t, server.Stop())
+	fatal(t, server.Start())
+	r.until(v, "echoed", func(s invalidate.Stats) bool { return s.Echoes[0].Events == n })
+	same(t, "keys left", r.left(), 0)
+	r.acknowledged("invalidate-echo-3s")
 }

@@ -52,15 +52,16 @@ type received struct {
 	at time.Time
 }
 
-// openFeed begins to receive. The caller must close the feed. The largest message the server may have is
-// payload bytes.
-func openFeed(cons jetstream.Consumer, batch, window int, payload int64) *feed {
+// openFeed begins to receive, with what another feed has left. The caller must close the feed. The largest message the
+// server may have is payload bytes.
+func openFeed(cons jetstream.Consumer, left []received, batch, window int, payload int64) *feed {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &feed{
-		cons: cons, batch: batch, window: window, bytes: max(pullBytes, 2*int(payload)),
+		cons: cons, msgs: left, batch: batch, window: window, bytes: max(pullBytes, 2*int(payload)),
 		wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
 	}
 	f.room.L = &f.mu
+	f.ring()
 	go func() {
 		defer close(f.done)
 		f.err = f.receive(ctx)
@@ -159,14 +160,13 @@ func (f *feed) take(buffer []jetstream.Msg, held func(received) time.Duration) (
 	return buffer, max(due, 0)
 }
 
-// giveBack lets others have what was not taken, at once.
-func (f *feed) giveBack() {
+// left returns what was not taken.
+func (f *feed) left() []received {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, m := range f.msgs {
-		_ = m.Nak() // if that does not arrive, it happens after AckWait
-	}
+	msgs := f.msgs
 	f.msgs = nil
+	return msgs
 }
 
 // end makes no more requests. What the open one brings can be taken until done is closed, and after.

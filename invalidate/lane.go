@@ -36,6 +36,7 @@ type lane struct {
 
 	resolver *rules.Resolver
 	batch    batch
+	rest     []received   // in hand when the last feed ended, and not due
 	dead     *deadLetters // nil: another lane buries
 	tags     *tagQueue
 	noter    *noter // nil without audits
@@ -72,7 +73,7 @@ func (l *lane) run(ctx, graceful context.Context) error {
 // the error. It says whether it worked off anything.
 func (l *lane) consume(ctx, graceful context.Context, cons jetstream.Consumer) (worked bool, err error) {
 	window := min(16*l.cfg.Batch, l.cfg.MaxAckPending/2)
-	f := openFeed(cons, l.cfg.Batch, window, l.js.Conn().MaxPayload())
+	f := openFeed(cons, l.rest, l.cfg.Batch, window, l.js.Conn().MaxPayload())
 	defer f.close()
 	defer l.keepAlive(func() { f.touch(); l.tags.touch() })()
 	stop := ctx.Done()
@@ -102,8 +103,13 @@ func (l *lane) consume(ctx, graceful context.Context, cons jetstream.Consumer) (
 			due.Reset(early)
 		}
 	}
-	f.giveBack()
+	// What is not due is kept while we live: the server would give it back to us only after AckWait.
+	l.rest = f.left()
 	if ctx.Err() != nil {
+		for _, m := range l.rest {
+			_ = m.Nak() // others have it at once; if that does not arrive, after AckWait
+		}
+		l.rest = nil
 		l.tags.drain(graceful)
 		l.flush(graceful)
 	}
