@@ -16,7 +16,7 @@ build: ## bin/outbox
 	CGO_ENABLED=0 go build -trimpath -o bin/outbox ./cmd/outbox
 
 test: deps ## every test, on real servers (about five minutes on 2 cores)
-	go test -count=1 -timeout 15m ./...
+	go test -count=1 -p 3 -parallel 4 -timeout 15m ./...
 
 test/short: ## what needs no server
 	go test -short -run 'Arrows|Fuzz|Wire|Parse|Rules|Resolve|Schema' ./sql ./outbox ./invalidate/rules ./internal/slot ./internal/arch
