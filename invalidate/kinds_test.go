@@ -27,7 +27,7 @@ rules:
 	pipe := rdb.Pipeline()
 	for i := range n {
 		plain, tagged, dotnet := fmt.Sprintf("%suser:%d", r.prefix, i), fmt.Sprintf("%s{user:%d}:card", r.prefix, i), fmt.Sprintf("%sMyApp:user:%d", r.prefix, i)
-		pipe.SetEx(t.Context(), plain, "old", time.Hour)
+		pipe.Set(t.Context(), plain, "old", time.Hour)
 		pipe.Set(t.Context(), tagged, "old", 0)
 		// The layout of Microsoft.Extensions.Caching.StackExchangeRedis: InstanceName + key, with ticks of 100 ns.
 		pipe.HSet(t.Context(), dotnet, "absexp", "639000000000000000", "sldexp", "-1", "data", "old")
@@ -35,7 +35,7 @@ rules:
 		keys = append(keys, plain, tagged, dotnet)
 		for _, tag := range []string{"set", "zset"} {
 			member := fmt.Sprintf("%smember:%s:%d", r.prefix, tag, i)
-			pipe.SetEx(t.Context(), member, "old", time.Hour)
+			pipe.Set(t.Context(), member, "old", time.Hour)
 			keys = append(keys, member)
 			if tag == "set" {
 				pipe.SAdd(t.Context(), r.prefix+"tag:set", member)

@@ -85,7 +85,7 @@ func (w *world) read(load func(context.Context) (string, error)) error {
 			return nil
 		}
 		text, _ := load(w.ctx)
-		return w.rdb.SetEx(w.ctx, w.key, text, ttl).Err()
+		return w.rdb.Set(w.ctx, w.key, text, ttl).Err()
 	}
 	c, err := fill.New(w.rdb, fill.Config[string]{Codec: fill.Raw[string]{}, WaitMax: 1, RedisTimeout: 20 * time.Second})
 	if err == nil {
@@ -237,7 +237,7 @@ func (s *stress) read(t *testing.T, i int, c *texts) {
 		text, err = c.Get(t.Context(), key, ttl, load)
 	} else if text, err = s.rdb.Get(t.Context(), key).Result(); err == redis.Nil {
 		text, _ = load(t.Context())
-		err = s.rdb.SetEx(t.Context(), key, text, ttl).Err()
+		err = s.rdb.Set(t.Context(), key, text, ttl).Err()
 	}
 	if err != nil {
 		t.Error(err)

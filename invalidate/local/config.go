@@ -71,7 +71,7 @@ func def[T comparable](field *T, value T) {
 func (c *Config) check() error {
 	switch {
 	case c.Stream == "" || strings.ContainsAny(c.Stream, ".*>/\\") || strings.ContainsFunc(c.Stream, odd):
-		return fmt.Errorf("Stream %q is not a NATS name: it is required and has no . * > / \\ or white space", c.Stream)
+		return fmt.Errorf("the Stream %q is not a NATS name: it is required and has no . * > / \\ or white space", c.Stream)
 	case c.Rules == nil:
 		return errors.New("no Rules: they are required, see rules.Parse")
 	case c.Evict == nil:
