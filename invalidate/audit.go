@@ -75,6 +75,7 @@ func (t *Tally) count(f finding) {
 // the lane.
 type auditor struct {
 	lane    *lane
+	audited *rules.Resolver // of the rules that let a value be judged
 	sample  sample
 	history *history
 	record  *record
@@ -110,10 +111,14 @@ func (a *auditor) work(ctx context.Context, msgs []jetstream.Msg) error {
 	defer a.lane.keepAlive(func() { touch(msgs) })()
 	clear(a.checks)
 	a.checks = a.checks[:0]
-	t := Tally{Events: int64(len(msgs))}
+	var t Tally
 	now := time.Now()
 	for _, msg := range msgs {
-		if a.sample.takes(msg) && !marker(msg) {
+		if marker(msg) || !a.audited.Asks(msg.Subject()) {
+			continue
+		}
+		t.Events++
+		if a.sample.takes(msg) {
 			t.Sampled++
 			a.take(msg, now)
 		}

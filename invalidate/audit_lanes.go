@@ -14,7 +14,7 @@ import (
 const maxAudits = 8
 
 // adoptAudits makes the audit lanes that rules ask for: one for each scale if a rule has a ttl or a version. They
-// are delivered the events of such rules; keys are those of all rules, since another one may say something else of the
+// look at the events of such rules; keys are those of all rules, since another one may say something else of the
 // same key.
 func (v *Invalidator) adoptAudits(set *rules.Set) {
 	v.audits = nil
@@ -29,11 +29,10 @@ func (v *Invalidator) adoptAudits(set *rules.Set) {
 		cfg.AckWait += scale // messages are in hand for so long: nobody should have to be told all the time
 		l := v.newLane(durable, scale, set, &stats{now: Lane{Consumer: durable, Delay: scale}})
 		l.cfg = &cfg
-		l.filter = set.Audited().Subjects()
 		l.begin = v.fromNow
 		l.gate = nil // a scale is counted from the event on, whatever replicas do
 		l.noter = nil
-		a := &auditor{lane: l, sample: newSample(v.cfg.Sample), history: v.past, record: v.recordOf(durable, scale)}
+		a := &auditor{lane: l, audited: set.Audited().NewResolver(), sample: newSample(v.cfg.Sample), history: v.past, record: v.recordOf(durable, scale)}
 		l.work = a.work
 		v.audits = append(v.audits, a)
 	}

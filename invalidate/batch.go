@@ -14,8 +14,8 @@ import (
 // A batch is the messages in hand, sorted by what has to happen to them. It is used again and again by the
 // goroutine that works.
 type batch struct {
-	good        []jetstream.Msg // acknowledged once the keys are gone; markers of parked events too
-	events      []outbox.Event  // of the good and the tagged ones, markers not among them
+	good        []jetstream.Msg // acknowledged once the keys are gone; markers of parked events and unasked ones too
+	events      []outbox.Event  // of the good and the tagged ones, markers and unasked ones not among them
 	tagged      []tagged        // acknowledged once the members of their tags are gone
 	poison      []poisoned
 	keys        []string         // of all of them, each once
@@ -24,6 +24,7 @@ type batch struct {
 	found       []rules.Deletion // scratch
 	careful     bool             // sort into checks what says its version
 	asked       int              // keys and checks
+	unasked     int              // messages on a subject that no rule is about, let go unread
 	unmatched   int
 	skipped     int
 	redelivered int
@@ -63,6 +64,7 @@ func (b *batch) reset() {
 // add sorts a message in. Keys that can be made of a poison event are deleted like all others. What is expired does not
 // have to be deleted.
 func (b *batch) add(s *rules.Resolver, msg jetstream.Msg, expired func(*rules.Deletion, jetstream.Msg) bool) {
+	b.found = b.found[:0]
 	if redelivered(msg.Reply()) {
 		b.redelivered++
 	}
@@ -70,9 +72,14 @@ func (b *batch) add(s *rules.Resolver, msg jetstream.Msg, expired func(*rules.De
 		b.good = append(b.good, msg)
 		return
 	}
+	if !s.Asks(msg.Subject()) {
+		b.good = append(b.good, msg)
+		b.unasked++
+		return
+	}
 	event, err := read(msg)
 	var wrong error
-	b.found, wrong = s.Resolve(&event, b.found[:0])
+	b.found, wrong = s.Resolve(&event, b.found)
 	var tags []string
 	for i := range b.found {
 		switch d := &b.found[i]; {

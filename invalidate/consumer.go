@@ -84,8 +84,7 @@ func refused(err error) bool {
 }
 
 // declare makes the consumer what the configuration says. Once it was that, a consumer that is there is left
-// alone: another instance may have newer rules by now, and a filter put back to the old ones would skip
-// events for good.
+// alone: another instance may be configured otherwise by now.
 func (l *lane) declare(ctx context.Context) (jetstream.Consumer, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -108,7 +107,7 @@ func (l *lane) declare(ctx context.Context) (jetstream.Consumer, error) {
 	config.BackOff = nil // would stand before AckWait
 	config.MaxDeliver = -1
 	config.MaxAckPending = l.cfg.MaxAckPending
-	config.FilterSubject, config.FilterSubjects = "", l.filter
+	config.FilterSubject, config.FilterSubjects = "", nil // see the package's doc
 	if l.mark != nil {
 		var info *jetstream.ConsumerInfo
 		if cons != nil {

@@ -29,7 +29,6 @@ type lane struct {
 	delay   time.Duration // each message waits for so long after it came into the stream
 	slowest time.Duration // that a reader may take from the database to the cache
 	gate    Gate          // if set, messages wait for it before the delay begins
-	filter  []string      // subjects
 	begin   func(context.Context) (start, error)
 	mark    func(context.Context, *jetstream.ConsumerInfo) (metadata map[string]string, err error) // if set, of the consumer; nil info: there is none yet
 	work    func(context.Context, []jetstream.Msg) error                                           // does what has to be done and acknowledges; fails only when ctx ends
@@ -188,8 +187,8 @@ func (l *lane) invalidate(ctx context.Context, msgs []jetstream.Msg) error {
 	}
 	dead, deadErrors := l.bury(ctx, b.poison)
 	l.stats.update(func(s *Lane) {
-		s.Events += int64(len(b.events))
-		s.Unmatched += int64(b.unmatched)
+		s.Events += int64(len(b.events) + b.unasked)
+		s.Unmatched += int64(b.unmatched + b.unasked)
 		s.Skipped += int64(b.skipped)
 		s.Keys += int64(b.asked)
 		s.Deleted += int64(deleted)

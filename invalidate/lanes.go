@@ -42,7 +42,7 @@ func (v *Invalidator) adopt(set *rules.Set) {
 func (v *Invalidator) newLane(durable string, delay time.Duration, set *rules.Set, counted *stats) *lane {
 	l := &lane{
 		js: v.js, rdb: v.rdb, cfg: &v.cfg, clock: &v.clock, log: v.log.With("consumer", durable), stats: counted,
-		durable: durable, delay: delay, filter: v.cfg.Rules.Subjects(), begin: everything, resolver: set.NewResolver(),
+		durable: durable, delay: delay, begin: everything, resolver: set.NewResolver(),
 		pacer: newPacer(v.cfg.TagRate), slowest: v.cfg.slowestReader(), gate: v.cfg.Gate, noter: v.noter(set),
 	}
 	l.work = l.invalidate

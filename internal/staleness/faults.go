@@ -43,7 +43,7 @@ func (s *stage) faults(ctx context.Context, c clock) (windows []Window, err erro
 		if kind.replays() && at > s.cfg.Duration*6/10 {
 			continue
 		}
-		if left := at - c.now(); left > 0 && !rest(ctx, left) {
+		if !rest(ctx, at-c.now()) {
 			break
 		}
 		w, err := s.fault(context.WithoutCancel(ctx), kind, c)

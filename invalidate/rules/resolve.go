@@ -108,8 +108,12 @@ func (s *Resolver) load(e *outbox.Event, list []Deletion) {
 	s.made = 0
 	s.payload.reset(e.Payload)
 	clear(s.seen)
-	s.tokens = slices.Grow(s.tokens[:0], strings.Count(e.Subject, ".")+1)
-	for token := range strings.SplitSeq(e.Subject, ".") {
+	s.split(e.Subject)
+}
+
+func (s *Resolver) split(subject string) {
+	s.tokens = slices.Grow(s.tokens[:0], strings.Count(subject, ".")+1)
+	for token := range strings.SplitSeq(subject, ".") {
 		s.tokens = append(s.tokens, token)
 	}
 }
@@ -120,6 +124,18 @@ func (s *Resolver) candidates() []int {
 		return list
 	}
 	return s.rules.wild
+}
+
+// Asks says whether the subject of a rule matches this one, whatever else the rule wants. It needs no more than the subject,
+// so that messages which no rule is about can be let go unread.
+func (s *Resolver) Asks(subject string) bool {
+	s.split(subject)
+	for _, i := range s.candidates() {
+		if s.rules.rules[i].pattern.matches(s.tokens) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Resolver) matches(i int) bool {
