@@ -133,7 +133,9 @@ func (s *stage) openReads(ctx context.Context) (err error) {
 		return err
 	}
 	for _, statement := range []string{
-		fmt.Sprintf("ALTER SYSTEM SET recovery_min_apply_delay = '%dms'", s.arm.Lag.Milliseconds()), "SELECT pg_reload_conf()",
+		fmt.Sprintf("ALTER SYSTEM SET recovery_min_apply_delay = '%dms'", s.arm.Lag.Milliseconds()),
+		"ALTER SYSTEM SET max_standby_streaming_delay = -1", // a reader is not ended because the primary has vacuumed
+		"SELECT pg_reload_conf()",
 	} {
 		if _, err := s.reads.Exec(ctx, statement); err != nil {
 			return fmt.Errorf("slow the replica: %w", err)
