@@ -40,4 +40,5 @@ const (
 	undefinedTable    = "42P01"
 	invalidSchemaName = "3F000"
 	undefinedFunction = "42883"
+	lockNotAvailable  = "55P03"
 )

@@ -98,7 +98,7 @@ func TestSchemaNames(t *testing.T) {
 
 func TestExtendMakesPartitionsAhead(t *testing.T) {
 	table, pool := newTable(t)
-	if n, err := table.Extend(t.Context(), pool); n != 0 || err != nil {
+	if n, err := table.Extend(t.Context(), pool, outbox.DefaultRetention); n != 0 || err != nil {
 		t.Fatalf("extended by %d, %v; want none to be needed", n, err)
 	}
 	run(t, pool, table.SQL("SELECT outbox.extend(1000, 2)"),

@@ -70,7 +70,8 @@ func (t *Table) Unparked(ctx context.Context, db DB, first, last int64, since ti
 	return places, nil
 }
 
-// Oldest returns a position that no event of the table has an earlier one than; 0 when there is none.
+// Oldest returns a position that no event of the table has an earlier one than; the one after the last when the table has none
+// that is planned.
 func (t *Table) Oldest(ctx context.Context, db DB) (position int64, err error) {
 	if err := db.QueryRow(ctx, t.q.Oldest).Scan(&position); err != nil {
 		return 0, fmt.Errorf("look for the oldest event: %w", err)

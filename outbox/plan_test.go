@@ -239,7 +239,7 @@ func TestPlanKeepsToItsIndexes(t *testing.T) {
 			t.Errorf("plan has %q", strings.TrimSpace(line))
 		}
 	}
-	for _, need := range []string{"Index Scan Backward using batch_pkey", "(xid = x.x) AND (id >", "(xid >= pg_snapshot_xmax("} {
+	for _, need := range []string{"Index Scan Backward using batch_0_pkey", "(xid = x.x) AND (id >", "(xid >= pg_snapshot_xmax("} {
 		if !strings.Contains(plan, need) {
 			t.Errorf("plan lacks %q", need)
 		}

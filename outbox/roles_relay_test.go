@@ -64,7 +64,10 @@ func TestRelayRole(t *testing.T) {
 		{"oldest", func(ctx context.Context) (err error) { _, err = e.table.Oldest(ctx, pool); return err }},
 		{"status", func(ctx context.Context) (err error) { _, err = e.table.Status(ctx, pool, "S"); return err }},
 		{"migrations", func(ctx context.Context) error { return e.table.CheckMigrated(ctx, pool) }},
-		{"extend", func(ctx context.Context) (err error) { _, err = e.table.Extend(ctx, pool); return err }},
+		{"extend", func(ctx context.Context) (err error) {
+			_, err = e.table.Extend(ctx, pool, outbox.DefaultRetention)
+			return err
+		}},
 		{"doctor", func(ctx context.Context) error {
 			f, err := e.table.InspectTable(ctx, pool)
 			if err == nil && (len(f.Missing) > 0 || !f.CanExtend || f.LastID != 6 || f.DefaultUsed) {
@@ -89,13 +92,13 @@ func (e estate) extends(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
 	var made int
 	var owner string
-	if err := pool.QueryRow(t.Context(), e.table.SQL("SELECT outbox.extend(1000, 64), outbox.extend(4194304, 3)")).Scan(new(int), &made); err != nil || made != 1 {
+	if err := pool.QueryRow(t.Context(), e.table.SQL("SELECT outbox.extend(1000, 64), outbox.extend(1048576, 5)")).Scan(new(int), &made); err != nil || made != 3 {
 		t.Errorf("made %d, %v", made, err)
 	}
-	if err := e.pool.QueryRow(t.Context(), e.table.SQL("SELECT relowner::regrole FROM pg_class WHERE oid = 'outbox.event_8388609'::regclass")).Scan(&owner); err != nil || owner != e.group("owner") {
+	if err := e.pool.QueryRow(t.Context(), e.table.SQL("SELECT relowner::regrole FROM pg_class WHERE oid = 'outbox.event_4194305'::regclass")).Scan(&owner); err != nil || owner != e.group("owner") {
 		t.Errorf("the new partition is of %s, %v", owner, err)
 	}
-	for _, bad := range []string{"1, 1", "999, 1", "NULL, 1", "1000, 0", "1000, 65", "1000, NULL", "4294967297, 1", "-1000, -1"} {
+	for _, bad := range []string{"1, 1", "999, 1", "1000, 0", "1000, 1, '0 s'", "1000, 1, NULL", "1000, 65", "1000, NULL", "4294967297, 1", "-1000, -1"} {
 		if _, err := pool.Exec(t.Context(), e.table.SQL("SELECT outbox.extend("+bad+")")); err == nil {
 			t.Errorf("extend(%s) is taken", bad)
 		}
@@ -182,7 +185,7 @@ func (e estate) ownerWorks(t *testing.T) {
 		t.Errorf("migrate again: %v, %v", applied, err)
 	}
 	run(t, owner, e.table.SQL("ALTER TABLE outbox.event ADD COLUMN later int"), e.table.SQL("INSERT INTO outbox.decision VALUES ('parked', 1, 'dropped')"),
-		e.table.SQL("SELECT outbox.extend(4194304, 3)"))
+		e.table.SQL("SELECT outbox.extend(1048576, 5)"))
 	if _, err := e.table.InsertOutsideTx(t.Context(), writer, outbox.Event{Subject: "a"}); err != nil {
 		t.Error(err)
 	}

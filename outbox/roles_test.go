@@ -130,16 +130,17 @@ func TestRolesHaveTheirRightsAndNoOther(t *testing.T) {
 			want = append(want, role+" "+privilege+" "+o)
 		}
 	}
-	const pure, all = "enqueue is_subject is_headers token", "event batch base receipt parked decision cluster attached migration trail"
+	const pure, all = "enqueue is_subject is_headers token", "event batch base receipt parked decision cluster attached migration trail partition dropped job step pause"
 	add("PUBLIC", "EXECUTE", pure)
 	add("writer", "EXECUTE", pure)
 	add("writer", "USAGE", "schema")
 	add("writer", "INSERT", "event.event_id event.subject event.key event.payload event.content_type event.headers event.resend_of")
 	add("relay", "USAGE", "schema")
-	add("relay", "EXECUTE", "extend")
+	add("relay", "EXECUTE", "extend partitions empty_partition drop_shell")
 	add("relay", "SELECT", all)
 	add("relay", "INSERT", "batch base receipt parked cluster")
 	add("auditor", "USAGE", "schema")
+	add("auditor", "EXECUTE", "partitions")
 	add("auditor", "SELECT", all)
 	slices.Sort(want)
 	sorted := func() []string { list := e.rights(t); slices.Sort(list); return list }
@@ -223,7 +224,7 @@ func TestRolesRunInPsql(t *testing.T) {
 	}
 	apart := strings.NewReplacer("BEGIN;\n", "", "COMMIT;\n", "").Replace(script)
 	for name, script := range map[string]string{
-		"files":  "BEGIN; CREATE SCHEMA outbox;\n\\i migrations/001_outbox.sql\n\\i queries/migration_table.sql\n\\i roles.sql\n\\i roles_own.sql\n\\i roles.sql\nROLLBACK;",
+		"files":  "BEGIN; CREATE SCHEMA outbox;\n\\i migrations/001_outbox.sql\n\\i migrations/002_write.sql\n\\i migrations/003_operate.sql\n\\i queries/migration_table.sql\n\\i roles.sql\n\\i roles_own.sql\n\\i roles.sql\nROLLBACK;",
 		"before": "BEGIN;" + apart + "ROLLBACK;",
 		"after":  "BEGIN;" + strings.NewReplacer("BEGIN;\n", "", "COMMIT;\n", "").Replace(odd.MigrationSQL()) + apart + apart + "ROLLBACK;",
 	} {

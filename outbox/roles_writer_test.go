@@ -33,7 +33,7 @@ var seal = []string{
 	"CREATE OR REPLACE FUNCTION outbox.is_subject(subject text) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
 	"CREATE RULE r AS ON INSERT TO outbox.event DO INSTEAD NOTHING", "CREATE INDEX ON outbox.event (subject)",
 	"CREATE TRIGGER t AFTER INSERT ON outbox.event FOR EACH STATEMENT EXECUTE FUNCTION outbox.wake()",
-	"ALTER FUNCTION outbox.extend(bigint, integer) RESET search_path", "ALTER VIEW outbox.trail RENAME TO x", "DROP VIEW outbox.trail",
+	"ALTER FUNCTION outbox.extend(bigint, integer, interval) RESET search_path", "ALTER VIEW outbox.trail RENAME TO x", "DROP VIEW outbox.trail",
 	"SELECT outbox.attach('outbox.event', 'a')", "SELECT outbox.detach('outbox.event')", "SELECT outbox.fill_template('outbox.event', 'a', 'r', 'insert')",
 	"INSERT INTO outbox.attached VALUES ('outbox.event', 'a')", "INSERT INTO outbox.migration VALUES (99, 'x')", "INSERT INTO outbox.decision VALUES ('parked', 1, 'dropped')",
 	"SET session_replication_role = replica", "DO 'BEGIN LOCK TABLE outbox.event IN SHARE MODE; END'",
@@ -45,6 +45,7 @@ var unreadable = []string{
 	"SELECT * FROM outbox.event", "SELECT subject FROM outbox.event", "SELECT count(*) FROM outbox.event", "COPY outbox.event (subject) TO STDOUT",
 	"INSERT INTO outbox.event (subject) VALUES ('a') RETURNING id", "SELECT * FROM outbox.batch", "SELECT * FROM outbox.base", "SELECT * FROM outbox.receipt",
 	"SELECT * FROM outbox.parked", "SELECT * FROM outbox.decision", "SELECT * FROM outbox.cluster", "SELECT * FROM outbox.trail",
+	"SELECT outbox.partitions()", "SELECT * FROM outbox.partition", "SELECT * FROM outbox.dropped", "SELECT * FROM outbox.job", "SELECT * FROM outbox.step", "SELECT * FROM outbox.pause",
 	"SELECT * FROM outbox.attached", "SELECT * FROM outbox.migration", "CREATE TEMP VIEW v AS SELECT * FROM outbox.event; SELECT * FROM v",
 }
 
@@ -53,7 +54,7 @@ var relayOnly = []string{
 	"INSERT INTO outbox.batch (first_position, last_position, ids, head, snapshot) VALUES (1, 1, '{}', 0, pg_current_snapshot())",
 	"INSERT INTO outbox.base VALUES (1, 's', now(), 1, 1, 'x')", "INSERT INTO outbox.receipt (stream, stream_created, position, sequence) VALUES ('s', now(), 1, 1)",
 	"INSERT INTO outbox.parked VALUES (1, 1, gen_random_uuid(), 'a', 'x')", "INSERT INTO outbox.cluster VALUES (1, 1, 1, 1, 'x')",
-	"SELECT outbox.extend()", "SELECT outbox.extend(1000, 1)",
+	"SELECT outbox.extend()", "SELECT outbox.extend(1000, 1)", "SELECT outbox.empty_partition('event_1')", "SELECT outbox.drop_shell('event_1')",
 }
 
 func (e estate) sealed(t *testing.T, pool *pgxpool.Pool) {
@@ -106,13 +107,13 @@ func TestWriterRole(t *testing.T) {
 	}
 
 	// Past the last partition there was, without another grant, and the new one is as closed as the old ones.
-	run(t, e.pool, e.table.SQL("SELECT outbox.extend(4194304, 4), setval('outbox.event_id_seq', 9000000)"))
+	run(t, e.pool, e.table.SQL("SELECT outbox.extend(1048576, 6), setval('outbox.event_id_seq', 4200000)"))
 	run(t, writer, e.table.SQL("INSERT INTO outbox.event (subject) VALUES ('w.11')"))
 	var home string
-	if err := e.pool.QueryRow(t.Context(), e.table.SQL("SELECT tableoid::regclass::text FROM outbox.event ORDER BY id DESC LIMIT 1")).Scan(&home); err != nil || home != e.table.Schema()+".event_8388609" {
+	if err := e.pool.QueryRow(t.Context(), e.table.SQL("SELECT tableoid::regclass::text FROM outbox.event ORDER BY id DESC LIMIT 1")).Scan(&home); err != nil || home != e.table.Schema()+".event_4194305" {
 		t.Errorf("the row went to %s, %v", home, err)
 	}
-	e.refused(t, writer, "INSERT INTO outbox.event_8388609 (subject) VALUES ('a')", "SELECT * FROM outbox.event_8388609")
+	e.refused(t, writer, "INSERT INTO outbox.event_4194305 (subject) VALUES ('a')", "SELECT * FROM outbox.event_4194305")
 	e.sealed(t, writer)
 	e.refused(t, writer, unreadable...)
 	e.refused(t, writer, relayOnly...)

@@ -45,9 +45,6 @@ func (r *Relay) heal(ctx context.Context, t *target, log baseLog, suspects []spa
 	}
 	n := 0
 	for _, s := range holes {
-		if oldest == 0 { // the table has nothing to publish again
-			break
-		}
 		moved, err := r.vanished(ctx, t, log, s, oldest)
 		if err != nil {
 			return err

@@ -63,7 +63,11 @@ type Config struct {
 	// VerifyEvents is how many of the last messages are read again, headers only and in the background, when the
 	// stream is served by another process than before. Defaults to 200,000; -1 for none.
 	VerifyEvents int
-	Grace        time.Duration // to finish what is in flight when ctx ends. Defaults to 10 s
+	// Retention is how long events are kept after the stream acknowledged them, and at least as long as one of a partition
+	// is not done with. Defaults to outbox.DefaultRetention; -1 for ever.
+	Retention  time.Duration
+	HouseEvery time.Duration // between looks after the partitions, made ahead and dropped. Defaults to 5 s
+	Grace      time.Duration // to finish what is in flight when ctx ends. Defaults to 10 s
 
 	Logger *slog.Logger // Defaults to one that discards
 }
@@ -136,6 +140,8 @@ func (c *Config) setDefaults() error {
 	def(&c.ReconcileEvery, 5*time.Second)
 	def(&c.VerifyEvents, 200_000)
 	def(&c.Grace, 10*time.Second)
+	def(&c.Retention, outbox.DefaultRetention)
+	def(&c.HouseEvery, houseEvery)
 	switch {
 	case !validStream(c.Stream):
 		return fmt.Errorf("stream name %q: want 1 to 255 characters without dots, wildcards, slashes or white space", c.Stream)
@@ -157,7 +163,7 @@ func (c *Config) setDefaults() error {
 		return fmt.Errorf("poll from %v to %v: want a range", c.PollMin, c.PollMax)
 	case c.SleepPoll > longestRest || c.StandbyPoll > longestRest:
 		return fmt.Errorf("sleep poll %v, standby poll %v: want at most %v, PostgreSQL ends sessions that do nothing for %v", c.SleepPoll, c.StandbyPoll, longestRest, outbox.SessionIdle)
-	case c.MaxAge < 0 || c.AckWait < 0 || c.SleepPoll < 0 || c.StandbyPoll < 0 || c.ReceiptEvery < 0 || c.ReconcileEvery < 0 || c.Grace < 0:
+	case c.MaxAge < 0 || c.AckWait < 0 || c.SleepPoll < 0 || c.StandbyPoll < 0 || c.ReceiptEvery < 0 || c.ReconcileEvery < 0 || c.HouseEvery < 0 || c.Grace < 0:
 		return errors.New("a duration is negative")
 	}
 	return nil

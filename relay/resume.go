@@ -45,7 +45,7 @@ func (r *Relay) resume(ctx context.Context) (*place, error) {
 	}
 	r.stats.resumes.Add(1)
 	if r.cfg.Shared {
-		return r.resumeShared(t, receipt)
+		return r.resumeShared(ctx, t, receipt)
 	}
 	log := baseLog{stream: t.stream, all: all}
 	if !log.started() {
@@ -73,7 +73,11 @@ func (r *Relay) resume(ctx context.Context) (*place, error) {
 		return nil, err
 	}
 	r.suspects = nil
-	at, err := r.settle(ctx, t, log, found, "foreign messages")
+	reason, err := r.skip(ctx, found, "foreign messages")
+	if err != nil {
+		return nil, err
+	}
+	at, err := r.settle(ctx, t, log, found, reason)
 	if err != nil {
 		return nil, err
 	}
@@ -112,13 +116,38 @@ func (r *Relay) evidence(ctx context.Context) (outbox.Receipt, []outbox.Base, er
 // begin starts a stream that has no base: a new one, or one that was made again.
 func (r *Relay) begin(ctx context.Context, t *target, log baseLog) (*place, error) {
 	if !slices.ContainsFunc(log.all, func(b outbox.Base) bool { return b.Stream.Name == t.stream.Name }) {
-		return r.settle(ctx, t, log, &found{}, "first")
+		return r.settleAnew(ctx, t, log, "first")
 	}
 	if r.cfg.OnRecreate == Halt {
 		return nil, r.recreated(t)
 	}
 	r.log.Warn("stream was recreated: publishing again what the table has", "stream", r.cfg.Stream)
-	return r.settle(ctx, t, log, &found{}, "recreated stream")
+	return r.settleAnew(ctx, t, log, "recreated stream")
+}
+
+// settleAnew begins a stream with the first event that the table has.
+func (r *Relay) settleAnew(ctx context.Context, t *target, log baseLog, reason string) (*place, error) {
+	var f found
+	if _, err := r.skip(ctx, &f, reason); err != nil {
+		return nil, err
+	}
+	return r.settle(ctx, t, log, &f, reason)
+}
+
+// skip goes on with the first event that the table has, when those between it and what was found were dropped: only a
+// stream that lost more than the retention keeps comes to that.
+func (r *Relay) skip(ctx context.Context, f *found, reason string) (string, error) {
+	oldest, err := r.oldest(ctx)
+	if err != nil || oldest <= f.last+1 {
+		return reason, err
+	}
+	if f.last > 0 {
+		r.stats.gone.Add(uint64(oldest - f.last - 1))
+		r.log.Error("stream lost messages whose events the table has dropped already: they are gone", "stream", r.cfg.Stream, "n", oldest-f.last-1, "position", f.last+1)
+		reason = "dropped events"
+	}
+	f.low, f.last = oldest-1, oldest-1
+	return reason, nil
 }
 
 func (r *Relay) recreated(t *target) error {
@@ -151,12 +180,13 @@ func (r *Relay) settle(ctx context.Context, t *target, log baseLog, f *found, re
 }
 
 // resumeShared goes on after the last receipt: others write too, so the end of the stream says nothing.
-func (r *Relay) resumeShared(t *target, receipt outbox.Receipt) (*place, error) {
+func (r *Relay) resumeShared(ctx context.Context, t *target, receipt outbox.Receipt) (*place, error) {
 	if receipt.Position > 0 && !same(receipt.Stream, t.stream) {
 		if r.cfg.OnRecreate == Halt {
 			return nil, r.recreated(t)
 		}
-		return &place{target: t, next: 1}, nil
+		oldest, err := r.oldest(ctx)
+		return &place{target: t, next: oldest}, err
 	}
 	return &place{target: t, next: receipt.Position + 1, receipts: receipt.Position}, nil
 }

@@ -18,9 +18,6 @@ import (
 // steadyTerm is how long a session has to last, without anything acknowledged, for the next one to be opened at once.
 const steadyTerm = time.Second
 
-// extendEvery is how often the leader makes partitions ahead.
-const extendEvery = time.Minute
-
 // Run relays until ctx ends, then finishes what is in flight within Config.Grace and returns nil. It waits for ever
 // for servers that are away. An error means that going on needs a person: ErrStream, ErrRecreated, ErrRefused, or a
 // schema that is not migrated. Call it once.
@@ -116,7 +113,8 @@ func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
 	defer background.Wait()
 	keep, stopKeeping := context.WithCancel(ctx)
 	defer stopKeeping()
-	background.Go(func() { r.extend(keep) })
+	house := housekeeper{r: r, told: make(map[string]bool)}
+	background.Go(func() { house.run(keep) })
 
 	pause, stuck := newPause(), time.Time{}
 	var last *doubt
@@ -250,20 +248,4 @@ func (r *Relay) credit(at *place) {
 	}
 	r.stats.position.Store(found)
 	r.stats.sequence.Store(uint64(max(found+at.base, 0)))
-}
-
-// extend keeps partitions ahead while this relay leads. A role without the right to make them is told once; the
-// default partition takes what comes beyond the last.
-func (r *Relay) extend(ctx context.Context) {
-	told := false
-	for ctx.Err() == nil {
-		try, cancel := context.WithTimeout(ctx, 30*time.Second)
-		_, err := r.table.Extend(try, r.pool)
-		cancel()
-		if err != nil && ctx.Err() == nil && !told {
-			told = true
-			r.log.Warn("partitions not made ahead; run outbox doctor", "err", err)
-		}
-		sleep(ctx, extendEvery)
-	}
 }

@@ -107,11 +107,16 @@ func (r *Relay) compare(ctx context.Context, log baseLog, page []stored, f *foun
 			}
 		}
 	}
+	oldest, err := r.oldest(ctx)
+	if err != nil {
+		return err
+	}
 	for i := range page {
 		m := &page[i]
 		f.gone(log, m.sequence)
 		f.end = m.sequence
-		if planned, ok := plan[m.event.Position]; ok && m.ours && m.event.ID == planned.ID {
+		planned, ok := plan[m.event.Position]
+		if m.ours && (ok && m.event.ID == planned.ID || !ok && r.wasDropped(log, m, oldest)) {
 			f.see(m.event.Position, m.sequence)
 			continue
 		}
@@ -123,6 +128,16 @@ func (r *Relay) compare(ctx context.Context, log baseLog, page []stored, f *foun
 		}
 	}
 	return nil
+}
+
+// wasDropped says of a message of ours, whose event the table does not have, that it had it: it stands in for one that was gone
+// already, or stands where it belongs and before everything that the table has.
+func (r *Relay) wasDropped(log baseLog, m *stored, oldest int64) bool {
+	if m.marker && m.event.ID == uuid.Nil {
+		return true
+	}
+	position, belongs := log.positionAt(m.sequence)
+	return belongs && position == m.event.Position && position < oldest
 }
 
 // load is outbox.Table.Load with a deadline.

@@ -68,7 +68,10 @@ func (s *source) run(ctx, stop context.Context) error {
 func (s *source) replay(ctx, stop context.Context) error {
 	for stop.Err() == nil {
 		events, err := s.r.load(ctx, s.next, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
-		if err != nil || len(events) == 0 {
+		if err != nil {
+			return err
+		}
+		if events, err = s.fill(ctx, events); err != nil || len(events) == 0 {
 			return err
 		}
 		if err := s.hand(ctx, stop, events); err != nil {
@@ -76,6 +79,36 @@ func (s *source) replay(ctx, stop context.Context) error {
 		}
 	}
 	return nil
+}
+
+// fill puts a marker at each position of a page whose event the table has dropped: a stream that was made again, or went far
+// back, needs something there.
+func (s *source) fill(ctx context.Context, events []outbox.Planned) ([]outbox.Planned, error) {
+	if n := len(events); n > 0 && events[n-1].Position == s.next+int64(n)-1 {
+		return events, nil
+	}
+	end := s.next - 1
+	if n := len(events); n > 0 {
+		end = events[n-1].Position
+	} else {
+		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+		defer cancel()
+		cursor, err := s.r.table.Cursor(ctx, s.r.pool)
+		if err != nil {
+			return nil, err
+		}
+		end = min(cursor.LastPosition, s.next+int64(s.r.cfg.BatchEvents)-1) // so far there is none
+	}
+	filled := make([]outbox.Planned, 0, max(end-s.next+1, 0))
+	for next := s.next; next <= end; next++ {
+		if len(events) > 0 && events[0].Position == next {
+			filled, events = append(filled, events[0]), events[1:]
+			continue
+		}
+		filled = append(filled, outbox.Planned{Event: outbox.Event{Position: next}, Parked: outbox.Gone})
+		s.r.stats.gone.Add(1)
+	}
+	return filled, nil
 }
 
 func (s *source) plan(ctx context.Context) ([]outbox.Planned, error) {

@@ -18,6 +18,9 @@ type Stats struct {
 	Foreign    uint64    // messages in the stream that are not ours
 	Lost       uint64    // acknowledged messages that the stream lost, published again
 	Removed    uint64    // events whose messages were removed from the stream, published again or left so
+	Gone       uint64    // positions whose event the table had dropped when the stream needed it again
+	Dropped    uint64    // partitions dropped
+	Net        int       // events in the default partition, counted up to 1000
 	Wakes      uint64    // wake-ups by NOTIFY
 	Polls      uint64    // looks that found nothing
 	Position   int64     // last position acknowledged
@@ -33,8 +36,8 @@ type Stats struct {
 type counters struct {
 	leads, asleep, connected                                                    atomic.Bool
 	published, parked, batches, resumes, rebases, foreign, lost, removed, wakes atomic.Uint64
-	polls, errors, sequence                                                     atomic.Uint64
-	position, lastAck, lastEvent, inFlight                                      atomic.Int64
+	polls, errors, sequence, gone, dropped                                      atomic.Uint64
+	position, lastAck, lastEvent, inFlight, net                                 atomic.Int64
 	lastError                                                                   atomic.Pointer[string]
 }
 
@@ -51,6 +54,7 @@ func (r *Relay) Stats() Stats {
 		Leads: c.leads.Load(), Asleep: c.asleep.Load(), Connected: c.connected.Load(),
 		Published: c.published.Load(), Parked: c.parked.Load(), Batches: c.batches.Load(),
 		Resumes: c.resumes.Load(), Rebases: c.rebases.Load(), Foreign: c.foreign.Load(), Lost: c.lost.Load(), Removed: c.removed.Load(),
+		Gone: c.gone.Load(), Dropped: c.dropped.Load(), Net: int(c.net.Load()),
 		Wakes: c.wakes.Load(), Polls: c.polls.Load(), LastErrors: c.errors.Load(),
 		Position: c.position.Load(), Sequence: c.sequence.Load(), InFlight: int(c.inFlight.Load()),
 	}

@@ -1,7 +1,7 @@
 -- roles: four group roles, each with the least that its work needs. Runs unmodified in psql for the default names, any number of
 -- times, before the migrations (then it only makes the roles) and after them. What the roles have beyond this list is taken away.
 --   outbox_writer   appends events: outbox.Insert, enqueue, COPY. Reads nothing, chooses no id, no xid and no time
---   outbox_relay    outbox relay, status, doctor: reads all, appends to the plan and its logs, makes partitions. Inserts no event
+--   outbox_relay    outbox relay, status, doctor: reads all, appends to the plan and its logs, makes and drops partitions. Inserts no event
 --   outbox_auditor  reads all
 --   outbox_owner    migrates, attaches, adopts, replays: by owning the schema (roles_own.sql), no right is granted to it
 -- Each block pins the search_path: whoever runs this may do much, and a name in public must not decide what it does.
@@ -44,7 +44,9 @@ BEGIN
         outbox.enqueue(text, jsonb, text, jsonb, text, uuid) TO outbox_writer;
 
     GRANT SELECT ON outbox.event, outbox.batch, outbox.base, outbox.receipt, outbox.parked, outbox.decision, outbox.cluster,
-        outbox.attached, outbox.migration, outbox.trail TO outbox_relay, outbox_auditor;
+        outbox.attached, outbox.migration, outbox.trail, outbox.partition, outbox.dropped, outbox.job, outbox.step, outbox.pause
+        TO outbox_relay, outbox_auditor;
     GRANT INSERT ON outbox.batch, outbox.base, outbox.receipt, outbox.parked, outbox.cluster TO outbox_relay;
-    GRANT EXECUTE ON FUNCTION outbox.extend(bigint, integer) TO outbox_relay;
+    GRANT EXECUTE ON FUNCTION outbox.partitions(interval) TO outbox_relay, outbox_auditor;
+    GRANT EXECUTE ON FUNCTION outbox.extend(bigint, integer, interval), outbox.empty_partition(text, interval), outbox.drop_shell(text) TO outbox_relay;
 END $$;

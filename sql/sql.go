@@ -26,7 +26,7 @@ type Statements struct {
 	Cursor, Detach, Extend, Insert                                                       string
 	DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows                              string
 	Keep, Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable      string
-	Oldest, Park, Plan                                                                   string
+	Net, Oldest, Park, PartitionDrop, PartitionEmpty, Partitions, Plan                   string
 	ReceiptInsert, ReceiptLast, Replan, Replicas, Session, Sleep, Status, Unparked       string
 }
 
@@ -77,8 +77,12 @@ func For(schema string) (Statements, error) {
 		MigrationList:   q("migration_list"),
 		MigrationLock:   q("migration_lock"),
 		MigrationTable:  q("migration_table"),
+		Net:             q("net"),
 		Oldest:          q("oldest"),
 		Park:            q("park"),
+		PartitionDrop:   q("partition_drop"),
+		PartitionEmpty:  q("partition_empty"),
+		Partitions:      q("partitions"),
 		Plan:            q("plan"),
 		ReceiptInsert:   q("receipt_insert"),
 		ReceiptLast:     q("receipt_last"),

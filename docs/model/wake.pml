@@ -1,6 +1,6 @@
 /* wake: NOTIFY only while the relay sleeps, and no wake-up lost.
  *
- * Code: trigger wake in sql/migrations/001_outbox.sql (writers), sql/queries/sleep.sql and awake.sql,
+ * Code: trigger wake in sql/migrations/002_write.sql (writers), sql/queries/sleep.sql and awake.sql,
  * outbox.Session Sleep, Wait and Awake, source.run and source.rest in relay/source.go. There is no poll while asleep: only
  * a notification ends the wait. K is the advisory lock hashtextextended('outbox.wake', 0).
  */

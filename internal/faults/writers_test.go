@@ -42,7 +42,7 @@ func testUnusualWriters(t *testing.T) {
 		s.row.faults++
 		s.flows()
 		p.kill()
-		if _, err := s.table.Extend(t.Context(), s.pool); err != nil { // behind the rows that are there
+		if _, err := s.table.Extend(t.Context(), s.pool, outbox.DefaultRetention); err != nil { // behind the rows that are there
 			t.Errorf("make partitions after a jump: %v", err)
 		}
 		s.relay("next", "")

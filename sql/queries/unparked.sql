@@ -6,8 +6,8 @@ WITH run AS (
            b.first_position + sum(upper(r.ids) - lower(r.ids)) OVER (PARTITION BY b.first_position ORDER BY r.ordinality)
                - (upper(r.ids) - lower(r.ids)) AS first
       FROM (SELECT * FROM outbox.batch
-             WHERE first_position >= (SELECT first_position FROM outbox.batch
-                                       WHERE first_position <= $1::bigint ORDER BY first_position DESC LIMIT 1)
+             WHERE first_position >= coalesce((SELECT first_position FROM outbox.batch
+                                                WHERE first_position <= $1::bigint ORDER BY first_position DESC LIMIT 1), $1::bigint)
                AND first_position <= $2::bigint AND last_position >= $1::bigint AND planned_at >= $3::timestamptz
              ORDER BY first_position) AS b
      CROSS JOIN LATERAL unnest(b.ids) WITH ORDINALITY AS r(ids, ordinality)

@@ -1,0 +1,26 @@
+package devtest
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// SmallPartitions gives an outbox that is empty partitions of 1000 numbers from the first on, 5 ahead. in puts a text into its schema.
+func SmallPartitions(t testing.TB, pool *pgxpool.Pool, in func(string) string) {
+	t.Helper()
+	_, err := pool.Exec(t.Context(), in(`
+DO $$
+DECLARE leaf text;
+BEGIN
+    FOR leaf IN SELECT name FROM outbox.partition LOOP
+        EXECUTE format('DROP TABLE outbox.%I', leaf);
+    END LOOP;
+    DELETE FROM outbox.partition;
+    PERFORM outbox.extend(1000, 5);
+    INSERT INTO outbox.batch (first_position, last_position, ids, head, snapshot) VALUES (0, 0, '{}', 0, pg_current_snapshot());
+END $$`))
+	if err != nil {
+		t.Fatal(err)
+	}
+}

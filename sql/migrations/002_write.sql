@@ -1,0 +1,218 @@
+-- Writing: the wake-up of the relay, inserting from every language, capture triggers.
+
+-- ---------------------------------------------------------------------------------------------
+-- Wake: NOTIFY takes one global lock at commit, so it is sent only while the relay sleeps. The relay
+-- sleeps only while it holds this lock exclusively: a writer that gets it shared knows that the relay is
+-- awake, and that it cannot fall asleep before this transaction ends. The test stands in the WHEN clause
+-- to keep plpgsql out of the common path. A transaction that will be prepared (PREPARE TRANSACTION refuses
+-- NOTIFY) sets outbox.wake = off for itself and leaves the wake-up to the relay's poll.
+CREATE FUNCTION outbox.wake() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_setting('outbox' || '.wake', true) IS DISTINCT FROM 'off' THEN -- one name, whatever the schema's is
+        PERFORM pg_notify('outbox.wake', '');
+    END IF;
+    RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION outbox.wake() FROM PUBLIC; -- a trigger that exists fires for everybody
+
+CREATE TRIGGER wake AFTER INSERT ON outbox.event FOR EACH STATEMENT
+    WHEN (NOT pg_try_advisory_xact_lock_shared(hashtextextended('outbox.wake', 0)))
+    EXECUTE FUNCTION outbox.wake();
+
+-- ---------------------------------------------------------------------------------------------
+-- Writing from every language. The text form is what an untyped literal or parameter resolves to; its
+-- bytes are published as they are. All return the event's id. BEGIN ATOMIC binds every name now: the search_path of
+-- the writer decides nothing.
+CREATE FUNCTION outbox.enqueue(subject text, payload bytea, key text DEFAULT NULL, headers jsonb DEFAULT NULL,
+                               content_type text DEFAULT 'application/octet-stream', event_id uuid DEFAULT gen_random_uuid()) RETURNS uuid
+    LANGUAGE sql BEGIN ATOMIC
+    INSERT INTO outbox.event (event_id, subject, key, payload, content_type, headers)
+    VALUES (enqueue.event_id, enqueue.subject, enqueue.key, enqueue.payload, enqueue.content_type, enqueue.headers);
+    SELECT enqueue.event_id; -- RETURNING would need the right to read
+END;
+
+CREATE FUNCTION outbox.enqueue(subject text, payload text, key text DEFAULT NULL, headers jsonb DEFAULT NULL,
+                               content_type text DEFAULT 'application/json', event_id uuid DEFAULT gen_random_uuid()) RETURNS uuid
+    LANGUAGE sql BEGIN ATOMIC
+    SELECT outbox.enqueue(enqueue.subject,
+        convert_to(CASE WHEN enqueue.content_type = 'application/json' THEN enqueue.payload::json::text ELSE enqueue.payload END, 'UTF8'),
+        enqueue.key, enqueue.headers, enqueue.content_type, enqueue.event_id);
+END;
+
+CREATE FUNCTION outbox.enqueue(subject text, payload jsonb, key text DEFAULT NULL, headers jsonb DEFAULT NULL,
+                               content_type text DEFAULT 'application/json', event_id uuid DEFAULT gen_random_uuid()) RETURNS uuid
+    LANGUAGE sql BEGIN ATOMIC
+    SELECT outbox.enqueue(enqueue.subject, convert_to(enqueue.payload::text, 'UTF8'),
+        enqueue.key, enqueue.headers, enqueue.content_type, enqueue.event_id);
+END;
+
+-- ---------------------------------------------------------------------------------------------
+-- Capture: a table's changes become events, with no application code at all.
+
+-- What attach was asked for, one row per table.
+CREATE TABLE outbox.attached (
+    target      regclass    PRIMARY KEY,
+    subject     text        NOT NULL,
+    key         text,
+    columns     text[],
+    watch       text[],
+    operations  text[]      NOT NULL,
+    attached_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- The SQL expression that fills template from the row with alias r: {column} becomes outbox.token(r.column),
+-- {op} the past tense of the operation. Only attach calls it.
+CREATE FUNCTION outbox.fill_template(target regclass, template text, r text, op text) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    part  text[];
+    parts text[] := '{}';
+    seen  integer := 0;
+BEGIN
+    FOR part IN SELECT regexp_matches(template, '\{([^{}]+)\}|([^{}]+)', 'g') LOOP
+        IF part[2] IS NOT NULL THEN
+            seen := seen + length(part[2]);
+            parts := parts || quote_literal(part[2]);
+            CONTINUE;
+        END IF;
+        seen := seen + length(part[1]) + 2;
+        IF part[1] = 'op' THEN
+            parts := parts || quote_literal(CASE op WHEN 'insert' THEN 'inserted' WHEN 'update' THEN 'updated' ELSE 'deleted' END);
+            CONTINUE;
+        END IF;
+        IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = part[1] AND attnum > 0 AND NOT attisdropped) THEN
+            RAISE EXCEPTION 'template % names column "%", which % does not have', template, part[1], target
+                USING ERRCODE = 'undefined_column', HINT = 'Placeholders are {column} and {op}.';
+        END IF;
+        parts := parts || format('outbox.token(%s.%I::text)', r, part[1]);
+    END LOOP;
+    IF seen <> length(template) OR seen = 0 THEN
+        RAISE EXCEPTION 'template "%" has an unmatched brace or is empty', template
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Placeholders are {column} and {op}.';
+    END IF;
+    RETURN 'concat(' || array_to_string(parts, ', ') || ')';
+END $$;
+
+-- detach undoes attach: triggers, function, entry. Says whether there was anything.
+CREATE FUNCTION outbox.detach(target regclass) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    t    record;
+    fn   oid;
+    base text := (SELECT nspname || '_capture' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = 'outbox.event'::regclass);
+BEGIN
+    FOR t IN SELECT tgname, tgfoid FROM pg_trigger WHERE tgrelid = target AND NOT tgisinternal
+                AND tgname IN (base || '_insert', base || '_update', base || '_delete') LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', t.tgname, target);
+        fn := t.tgfoid;
+    END LOOP;
+    IF fn IS NOT NULL THEN
+        EXECUTE format('DROP FUNCTION %s', fn::regprocedure);
+    END IF;
+    DELETE FROM outbox.attached a WHERE a.target = detach.target;
+    RETURN fn IS NOT NULL;
+END $$;
+
+-- attach makes every INSERT, UPDATE and DELETE on target insert its events, one INSERT per statement
+-- through transition tables. It writes one trigger function for the table, which \sf shows.
+--   subject     template, e.g. users.{id}.updated or users.{id}.{op}
+--   key         template; defaults to the primary key's columns joined by dots
+--   columns     of the payload, a JSON object; defaults to the whole row (the old one for a DELETE)
+--   watch       an UPDATE counts only if one of these changed; defaults to any change. One that changed nothing never counts
+--   operations  of insert, update, delete
+-- An UPDATE that changes the subject or the key tells both, the new and the old. The function is SECURITY
+-- DEFINER, so that the application needs no right on the outbox. It works as the owner of the outbox, whoever called
+-- attach, if they may act as that one: not as a superuser that happened to. Casts of the table's own types run in it, so
+-- the owner of an attached table can do what the owner of the outbox can.
+CREATE FUNCTION outbox.attach(target regclass, subject text, key text DEFAULT NULL, columns text[] DEFAULT NULL,
+                              watch text[] DEFAULT NULL, operations text[] DEFAULT '{insert,update,delete}') RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    own     text := (SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = 'outbox.event'::regclass);
+    name    text := (SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = target);
+    fn      text := 'capture_' || left(regexp_replace(name, '[^A-Za-z0-9]+', '_', 'g'), 40) || '_' || left(md5(name), 8);
+    op      text;
+    col     text;
+    body    text := '';
+    select_ text;
+    changed text;
+    moved   text;
+    keeper  oid;
+BEGIN
+    IF (SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = target) THEN
+        RAISE EXCEPTION '% is not a table', target USING ERRCODE = 'wrong_object_type';
+    END IF;
+    IF name LIKE own || '.%' THEN
+        RAISE EXCEPTION '% belongs to the outbox itself', target USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF coalesce(cardinality(operations), 0) = 0 OR NOT operations <@ '{insert,update,delete}' THEN
+        RAISE EXCEPTION 'operations are insert, update and delete, not %', operations USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    FOREACH col IN ARRAY coalesce(columns, '{}') || coalesce(watch, '{}') LOOP
+        IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = col AND attnum > 0 AND NOT attisdropped) THEN
+            RAISE EXCEPTION '% has no column "%"', target, col USING ERRCODE = 'undefined_column';
+        END IF;
+    END LOOP;
+    IF NOT outbox.is_subject(regexp_replace(attach.subject, '\{[^{}]+\}', 'x', 'g')) THEN
+        RAISE EXCEPTION 'subject "%" is not made of literal tokens and {column} placeholders', attach.subject
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example users.{id}.updated; subjects beginning with $, _INBOX or _OUTBOX. are reserved.';
+    END IF;
+    IF key IS NULL THEN
+        SELECT string_agg(format('{%s}', a.attname), '.' ORDER BY k.n) INTO key
+          FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, n)
+          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+         WHERE i.indrelid = target AND i.indisprimary;
+    END IF;
+
+    FOREACH op IN ARRAY operations LOOP
+        -- One SELECT list for a row alias; %1$s is the alias.
+        select_ := format('%s, %s, convert_to(%s::text, ''UTF8''), %L::jsonb',
+            outbox.fill_template(target, attach.subject, '%1$s', op),
+            coalesce(outbox.fill_template(target, key, '%1$s', op), 'NULL'),
+            CASE WHEN columns IS NULL THEN '(to_jsonb(%1$s) - ''outbox#n'')'
+                 ELSE '(SELECT to_jsonb("outbox#p") FROM (SELECT ' || (SELECT string_agg(format('%%1$s.%I', c), ', ') FROM unnest(columns) c) || ') AS "outbox#p")' END,
+            jsonb_build_object('Outbox-Op', op));
+        IF op IN ('insert', 'delete') THEN
+            body := body || format(E'    IF TG_OP = %L THEN\n        INSERT INTO outbox.event (subject, key, payload, headers)\n        SELECT %s\n          FROM %s AS "outbox#row";\n    END IF;\n',
+                upper(op), format(select_, '"outbox#row"'), CASE op WHEN 'insert' THEN 'new_rows' ELSE 'old_rows' END);
+            CONTINUE;
+        END IF;
+        -- Odd aliases, since a column may be called n or o. The transition tables hold old and new rows in one order, so their numbers pair them: no primary key needed.
+        changed := CASE WHEN watch IS NULL THEN '"outbox#old" *<> "outbox#new"'
+            ELSE (SELECT format('ROW(%s)::record *<> ROW(%s)::record', string_agg(format('"outbox#old".%I', c), ', '), string_agg(format('"outbox#new".%I', c), ', ')) FROM unnest(watch) c) END;
+        SELECT coalesce(format('ROW(%s)::record *<> ROW(%s)::record', string_agg(format('"outbox#old".%I', m), ', '), string_agg(format('"outbox#new".%I', m), ', ')), 'false')
+          INTO moved
+          FROM (SELECT DISTINCT (regexp_matches(attach.subject || coalesce(key, ''), '\{([^{}]+)\}', 'g'))[1] AS m) AS used WHERE m <> 'op';
+        body := body || format(E'    IF TG_OP = ''UPDATE'' THEN\n        INSERT INTO outbox.event (subject, key, payload, headers)\n'
+            '        SELECT "outbox#event".*\n'
+            '          FROM (SELECT row_number() OVER () AS "outbox#n", * FROM old_rows) AS "outbox#old"\n'
+            '          JOIN (SELECT row_number() OVER () AS "outbox#n", * FROM new_rows) AS "outbox#new" USING ("outbox#n")\n'
+            '         CROSS JOIN LATERAL (SELECT %s UNION ALL SELECT %s WHERE %s) AS "outbox#event"\n'
+            '         WHERE %s;\n    END IF;\n',
+            format(select_, '"outbox#new"'), format(select_, '"outbox#old"'), moved, changed);
+    END LOOP;
+
+    PERFORM outbox.detach(target);
+    EXECUTE format(E'CREATE FUNCTION outbox.%I() RETURNS trigger\n    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$\nBEGIN\n%s    RETURN NULL;\nEND $capture$',
+        fn, body);
+    EXECUTE format('REVOKE ALL ON FUNCTION outbox.%I() FROM PUBLIC', fn);
+    SELECT c.relowner INTO keeper FROM pg_class c WHERE c.oid = 'outbox.event'::regclass AND has_schema_privilege(c.relowner, c.relnamespace, 'CREATE')
+       AND pg_has_role(c.relowner, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
+    IF FOUND THEN
+        EXECUTE format('ALTER FUNCTION outbox.%I() OWNER TO %I', fn, pg_get_userbyid(keeper));
+    END IF;
+    FOREACH op IN ARRAY operations LOOP
+        EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s REFERENCING %s FOR EACH STATEMENT EXECUTE FUNCTION outbox.%I()',
+            own || '_capture_' || op, upper(op), target,
+            CASE op WHEN 'insert' THEN 'NEW TABLE AS new_rows' WHEN 'delete' THEN 'OLD TABLE AS old_rows'
+                    ELSE 'OLD TABLE AS old_rows NEW TABLE AS new_rows' END, fn);
+    END LOOP;
+    INSERT INTO outbox.attached (target, subject, key, columns, watch, operations)
+    VALUES (attach.target, attach.subject, attach.key, attach.columns, attach.watch, attach.operations);
+    RETURN fn;
+END $$;
+
+-- They refuse whoever has no right on the outbox anyway; nobody else needs them.
+REVOKE ALL ON FUNCTION outbox.attach(regclass, text, text, text[], text[], text[]), outbox.detach(regclass),
+                       outbox.fill_template(regclass, text, text, text) FROM PUBLIC;
