@@ -40,12 +40,21 @@ type Partition struct {
 
 // Extend makes partitions ahead of the numbers in use, so that no writer ever needs the default one, and returns how
 // many it made, 64 of each family at most. They grow with the load, so that a dozen of them span the retention. Cheap when there
-// is nothing to do; any number may call it at once. It takes the right to execute outbox.extend, which works as its
-// owner: the relay's role needs not own the table.
+// is nothing to do; any number may call it at once. What it cannot lock
+// within 50 ms is ErrBusy. It takes the right to execute outbox.extend, which works as its owner: the relay's role needs not
+// own the table.
 func (t *Table) Extend(ctx context.Context, db DB, retention time.Duration) (int, error) {
-	var made int
-	if err := db.QueryRow(ctx, t.q.Extend, retention.Seconds()).Scan(&made); err != nil {
-		return 0, fmt.Errorf("extend partitions: %w", t.migrated(err))
+	made := 0
+	for _, family := range []string{"event", "batch", "receipt"} {
+		for range 64 { // one in a transaction: what it locks, it locks for a moment
+			var n int
+			if err := db.QueryRow(ctx, t.q.Extend, retention.Seconds(), family).Scan(&n); err != nil {
+				return made, fmt.Errorf("extend partitions: %w", busy(t.migrated(err)))
+			}
+			if made += n; n == 0 {
+				break
+			}
+		}
 	}
 	return made, nil
 }

@@ -153,7 +153,7 @@ func TestRetentionBesideTransactions(t *testing.T) {
 		k.insert(1500)
 		k.acked(2400, 2*time.Hour)
 		k.states("event", "event_1 due", "event_1001 waiting"+unsettled, "event_2001 open", "event_default net") // the late row cannot be seen …
-		k.empty("event_1", false, outbox.ErrBusy)                                                                          // … but its lock
+		k.empty("event_1", false, outbox.ErrBusy)                                                                // … but its lock
 	})
 	k.states("event", "event_1 waiting"+unsettled, "event_1001 waiting"+unsettled, "event_2001 open", "event_default net")
 	k.plan()

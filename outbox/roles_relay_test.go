@@ -98,7 +98,7 @@ func (e estate) extends(t *testing.T, pool *pgxpool.Pool) {
 	if err := e.pool.QueryRow(t.Context(), e.table.SQL("SELECT relowner::regrole FROM pg_class WHERE oid = 'outbox.event_4194305'::regclass")).Scan(&owner); err != nil || owner != e.group("owner") {
 		t.Errorf("the new partition is of %s, %v", owner, err)
 	}
-	for _, bad := range []string{"1, 1", "999, 1", "1000, 0", "1000, 1, '0 s'", "1000, 1, NULL", "1000, 65", "1000, NULL", "4294967297, 1", "-1000, -1"} {
+	for _, bad := range []string{"1, 1", "999, 1", "1000, 0", "1000, 1, '0 s'", "1000, 1, NULL", "1000, 1, '1 d', 'event', 0", "1000, 65", "1000, NULL", "4294967297, 1", "-1000, -1"} {
 		if _, err := pool.Exec(t.Context(), e.table.SQL("SELECT outbox.extend("+bad+")")); err == nil {
 			t.Errorf("extend(%s) is taken", bad)
 		}

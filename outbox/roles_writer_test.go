@@ -33,7 +33,7 @@ var seal = []string{
 	"CREATE OR REPLACE FUNCTION outbox.is_subject(subject text) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
 	"CREATE RULE r AS ON INSERT TO outbox.event DO INSTEAD NOTHING", "CREATE INDEX ON outbox.event (subject)",
 	"CREATE TRIGGER t AFTER INSERT ON outbox.event FOR EACH STATEMENT EXECUTE FUNCTION outbox.wake()",
-	"ALTER FUNCTION outbox.extend(bigint, integer, interval) RESET search_path", "ALTER VIEW outbox.trail RENAME TO x", "DROP VIEW outbox.trail",
+	"ALTER FUNCTION outbox.extend(bigint, integer, interval, text, integer) RESET search_path", "ALTER VIEW outbox.trail RENAME TO x", "DROP VIEW outbox.trail",
 	"SELECT outbox.attach('outbox.event', 'a')", "SELECT outbox.detach('outbox.event')", "SELECT outbox.fill_template('outbox.event', 'a', 'r', 'insert')",
 	"INSERT INTO outbox.attached VALUES ('outbox.event', 'a')", "INSERT INTO outbox.migration VALUES (99, 'x')", "INSERT INTO outbox.decision VALUES ('parked', 1, 'dropped')",
 	"SET session_replication_role = replica", "DO 'BEGIN LOCK TABLE outbox.event IN SHARE MODE; END'",

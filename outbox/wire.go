@@ -63,7 +63,7 @@ func Parse(subject string, headers map[string][]string, body []byte) (Event, err
 		}
 	}
 	// Only an event of ours has a position, and its dedupe id is its event id unless another header says so.
-	if id := first(headers[HeaderMsgID]); e.ID == uuid.Nil && id != "" {
+	if id := first(headers[HeaderMsgID]); id != "" && first(headers[HeaderEventID]) == "" {
 		parsed, err := uuid.Parse(id)
 		if err != nil && e.Position != 0 {
 			return Event{}, fmt.Errorf("%w: header %s %q: %w", ErrInvalid, HeaderMsgID, id, err)

@@ -30,7 +30,7 @@ func (h *housekeeper) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	r := h.r
-	if _, err := r.table.Extend(ctx, r.pool, r.retention()); err != nil {
+	if _, err := r.table.Extend(ctx, r.pool, r.retention()); err != nil && !errors.Is(err, outbox.ErrBusy) {
 		h.warn(ctx, "partitions not made ahead; run outbox doctor", err)
 	}
 	if n, err := r.table.Net(ctx, r.pool); err != nil {

@@ -48,5 +48,5 @@ BEGIN
         TO outbox_relay, outbox_auditor;
     GRANT INSERT ON outbox.batch, outbox.base, outbox.receipt, outbox.parked, outbox.cluster TO outbox_relay;
     GRANT EXECUTE ON FUNCTION outbox.partitions(interval) TO outbox_relay, outbox_auditor;
-    GRANT EXECUTE ON FUNCTION outbox.extend(bigint, integer, interval), outbox.empty_partition(text, interval), outbox.drop_shell(text) TO outbox_relay;
+    GRANT EXECUTE ON FUNCTION outbox.extend(bigint, integer, interval, text, integer), outbox.empty_partition(text, interval), outbox.drop_shell(text) TO outbox_relay;
 END $$;

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
@@ -32,6 +33,7 @@ func relayConfig(s settings) relay.Config {
 		Stream: s.text("stream"), Subjects: s.list("relay.subjects"), Name: s.text("relay.name"),
 		Shared: !s.on("relay.chain"), Replicas: s.number("relay.replicas"), MaxAge: s.duration("relay.max_age"),
 		NoCreate: s.on("relay.no_create"), OnRecreate: s.text("relay.on_recreate"), OnRemoved: s.text("relay.on_removed"), OnRefuse: s.text("relay.on_refuse"),
+		Retention:    orEver(s.days("relay.retention")),
 		VerifyEvents: orNone(s.number("relay.verify")),
 		BatchEvents:  s.number("relay.batch"), WindowEvents: s.number("relay.window"), AckWait: s.duration("relay.ack_wait"), Grace: s.duration("relay.grace"),
 	}
@@ -43,6 +45,14 @@ func orNone(n int) int {
 		return -1
 	}
 	return n
+}
+
+// orEver makes of 0, which is the default to the library, for ever.
+func orEver(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }
 
 func runRelay(c *cli.Context, s settings) (err error) {

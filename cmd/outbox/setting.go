@@ -62,6 +62,7 @@ var settingTable = []*setting{
 	{section: "relay", name: "max-age", value: "0s", usage: "`AGE` at which a stream that is made drops messages; 0s: never", check: duration},
 	{section: "relay", name: "on-recreate", value: "republish", usage: "when the stream was made anew: republish what the table has, or halt", check: oneOf("republish", "halt")},
 	{section: "relay", name: "on-removed", value: "republish", usage: "when messages were removed from the stream: republish them at its end, accept, or halt", check: oneOf("republish", "accept", "halt")},
+	{section: "relay", name: "retention", value: "7d", usage: "`AGE` to which events are kept after the stream acknowledged them, from " + retentionFloor + " on; 0s: for ever", check: retention},
 	{section: "relay", name: "verify", value: "200000", usage: "`N` last messages of the stream read again when a server restarted; 0: none", check: number(0, 100_000_000)},
 	{section: "relay", name: "on-refuse", value: "park", usage: "when the stream refuses an event for ever: park it, or halt", check: oneOf("park", "halt")},
 	{section: "relay", name: "batch", value: "4096", usage: "`N` events planned at once, at most", check: number(1, 100_000)},
@@ -174,6 +175,36 @@ func share(value string) error {
 		return fmt.Errorf("want a number above 0 and at most 1 such as 0.01")
 	}
 	return nil
+}
+
+// retentionFloor is the shortest retention that is taken. A build for a test of it can set another.
+var retentionFloor = "24h"
+
+func retention(value string) error {
+	floor, err := days(retentionFloor)
+	if err != nil {
+		return fmt.Errorf("this program was built with a floor of %q, which is no time", retentionFloor)
+	}
+	if d, err := days(value); err != nil || d != 0 && d < floor {
+		return fmt.Errorf("want a time from %s on such as 36h or 7d, or 0s to keep everything", retentionFloor)
+	}
+	return nil
+}
+
+// days is a time as time.ParseDuration reads it, or a number of days such as 7d.
+func days(text string) (time.Duration, error) {
+	if number, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseFloat(number, 64)
+		if err != nil || !(n >= 0 && n <= 36500) {
+			return 0, fmt.Errorf("%q is no number of days", number)
+		}
+		return time.Duration(n * float64(24*time.Hour)), nil
+	}
+	d, err := time.ParseDuration(text)
+	if err == nil && d < 0 {
+		return 0, fmt.Errorf("%s is negative", text)
+	}
+	return d, err
 }
 
 func boolean(value string) error {

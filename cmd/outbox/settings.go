@@ -100,6 +100,12 @@ func (s settings) duration(key string) time.Duration {
 	return d
 }
 
+// days is a time that may be in days.
+func (s settings) days(key string) time.Duration {
+	d, _ := days(s.text(key)) //nolint:errcheck // checked
+	return d
+}
+
 // durations is a list of times; not nil, and without any where it says off.
 func (s settings) durations(key string) []time.Duration {
 	list := []time.Duration{}

@@ -195,10 +195,13 @@ CREATE TABLE outbox.dropped (
 -- it made, 64 of each at most. Without a size a dozen of them span the time that events are kept, at the rate of those that are there;
 -- one is twice or half as large as the one before at most, and never below 262144, so that one large transaction fits in what
 -- lies ahead. LIKE and ATTACH take
--- no lock that a writer's transaction conflicts with, unless it has written to the net: then extend gives up, and can be called again.
+-- no lock that a writer's transaction conflicts with, unless it has written to the net. The net itself is locked until the commit,
+-- against readers too: so the relay asks for one partition of one family at a time, which no other lock can cross. What
+-- cannot be locked within 50 ms is an error, and can be asked for again.
 -- SECURITY DEFINER, so that the relay needs not own the outbox; hence the bounds and the search_path.
-CREATE FUNCTION outbox.extend(size bigint DEFAULT NULL, ahead integer DEFAULT 4, keep interval DEFAULT '7 days') RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
+CREATE FUNCTION outbox.extend(size bigint DEFAULT NULL, ahead integer DEFAULT 4, keep interval DEFAULT '7 days',
+                              of_family text DEFAULT NULL, most integer DEFAULT 64) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
 DECLARE
     kind   text; -- the family
     column_ text;
@@ -211,12 +214,13 @@ DECLARE
     made   integer := 0;
     n      integer;
 BEGIN
-    IF (size IS NULL OR size BETWEEN 1000 AND 4294967296) IS NOT TRUE OR (ahead BETWEEN 1 AND 64) IS NOT TRUE OR (keep >= interval '1 s') IS NOT TRUE THEN
-        RAISE EXCEPTION 'size %, ahead % and keep %: want 1000 to 4294967296 numbers or NULL, 1 to 64 partitions, and a second or more', size, ahead, keep
+    IF (size IS NULL OR size BETWEEN 1000 AND 4294967296) IS NOT TRUE OR (ahead BETWEEN 1 AND 64) IS NOT TRUE OR (keep >= interval '1 s') IS NOT TRUE OR (most BETWEEN 1 AND 64) IS NOT TRUE THEN
+        RAISE EXCEPTION 'size %, ahead %, keep %, most %: want 1000 to 4294967296 numbers or NULL, 1 to 64 partitions, a second or more, 1 to 64 partitions', size, ahead, keep, most
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('outbox.extend', 0));
     FOREACH kind IN ARRAY '{event,batch,receipt}'::text[] LOOP
+        CONTINUE WHEN kind <> of_family;
         column_ := CASE kind WHEN 'batch' THEN 'first_position' ELSE 'id' END;
         SELECT p.to_key, p.to_key - p.from_key INTO top, last FROM outbox.partition AS p WHERE p.family = kind ORDER BY p.from_key DESC LIMIT 1;
         top := coalesce(top, CASE kind WHEN 'batch' THEN 0 ELSE 1 END);
@@ -229,7 +233,7 @@ BEGIN
         -- A range that has rows in the net already cannot be attached: after a jump of numbers, go on well behind them.
         EXECUTE format('SELECT greatest($1, (max(%I) / 10000 + 2) * 10000 + 1) FROM outbox.%I', column_, kind || '_default') INTO top USING top;
         n := 0;
-        WHILE top - 1 < used + need AND n < 64 LOOP
+        WHILE top - 1 < used + need AND n < most LOOP
             leaf := kind || '_' || top;
             EXECUTE format('CREATE TABLE outbox.%I (LIKE outbox.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE)', leaf, kind);
             EXECUTE format('ALTER TABLE outbox.%I ATTACH PARTITION outbox.%I FOR VALUES FROM (%s) TO (%s)', kind, leaf, top, top + step);
@@ -241,7 +245,7 @@ BEGIN
     END LOOP;
     RETURN made;
 END $$;
-REVOKE ALL ON FUNCTION outbox.extend(bigint, integer, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION outbox.extend(bigint, integer, interval, text, integer) FROM PUBLIC;
 
 SELECT outbox.extend();
 

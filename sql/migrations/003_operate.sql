@@ -132,7 +132,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'partition % was not emptied', name USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    EXECUTE format('LOCK TABLE outbox.%I, outbox.%I IN ACCESS EXCLUSIVE MODE', part.family, name);
+    EXECUTE format('LOCK TABLE ONLY outbox.%I, outbox.%I IN ACCESS EXCLUSIVE MODE', part.family, name);
     EXECUTE format('SELECT EXISTS (SELECT FROM outbox.%I)', name) INTO used;
     IF used THEN -- by an id that was drawn long ago
         RETURN false;

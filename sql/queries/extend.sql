@@ -1,2 +1,3 @@
--- extend: makes partitions ahead, so that no writer ever needs the default one. Returns how many it made. $1 seconds that events are kept.
-SELECT outbox.extend(keep => make_interval(secs => $1::float8));
+-- extend: makes one partition ahead in a family, if one is needed, and says how many it made. $1 seconds that events are kept
+-- $2 event, batch or receipt.
+SELECT outbox.extend(keep => make_interval(secs => $1::float8), of_family => $2::text, most => 1);

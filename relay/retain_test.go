@@ -1,0 +1,154 @@
+package relay_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/relay"
+)
+
+func (g *rig) retaining() relay.Config {
+	devtest.SmallPartitions(g.t, g.pool, g.table.SQL)
+	cfg := g.config()
+	cfg.Retention, cfg.HouseEvery, cfg.BatchEvents, cfg.ReconcileEvery = time.Second, 20*time.Millisecond, 299, 200*time.Millisecond
+	return cfg
+}
+
+// kept waits until the relay has dropped all but the partition that is being filled.
+func (g *rig) kept() {
+	g.t.Helper()
+	g.drained()
+	devtest.Eventually(g.t, 30*time.Second, "old partitions are dropped", func() error {
+		if n := g.count(); n >= 1000 {
+			return fmt.Errorf("%d events are there", n)
+		}
+		return nil
+	})
+}
+
+// holds waits until the stream ends with every event that the table still has, each once and in order, and has nothing else but
+// markers for what is gone.
+func (g *rig) holds(markers bool) {
+	g.t.Helper()
+	devtest.Eventually(g.t, 30*time.Second, "the stream has what the table has", func() error {
+		rows, err := g.pool.Query(g.t.Context(), g.table.SQL("SELECT event_id::text FROM outbox.event ORDER BY id"))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		want := make(map[string]bool)
+		for rows.Next() {
+			var id string
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			want[id] = true
+		}
+		gone, last := 0, int64(0)
+		err = g.readStream(g.t.Context(), func(m jetstream.Msg) error {
+			e, err := outbox.Parse(m.Subject(), m.Headers(), nil)
+			if err != nil {
+				return err
+			}
+			if e.Position <= last {
+				return fmt.Errorf("position %d after %d", e.Position, last)
+			}
+			last = e.Position
+			if e.ID == uuid.Nil && m.Headers().Get(outbox.HeaderParked) == outbox.Gone {
+				gone++
+			}
+			delete(want, e.ID.String())
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if len(want) > 0 || markers != (gone > 0) {
+			return fmt.Errorf("%d events are not there, %d markers", len(want), gone)
+		}
+		return nil
+	})
+}
+
+// Partitions go while writers and the relay are at work, and a stream that is made again afterwards gets what is left.
+func TestRetentionAndARecreatedStream(t *testing.T) {
+	g := newRig(t)
+	cfg := g.retaining()
+	run := g.start(cfg)
+	g.insertN(3500)
+	g.kept()
+	if last := g.lastSequence(); last != 3500 {
+		t.Fatalf("the stream ends at %d, want 3500", last)
+	}
+	if s := run.Stats(); s.Dropped < 3 || s.Net != 0 || s.LastErrors != 0 {
+		t.Errorf("%d partitions dropped, %d events in the net, %d errors, the last: %s", s.Dropped, s.Net, s.LastErrors, s.LastError)
+	}
+	js, err := jetstream.New(g.nc)
+	must(t, err)
+	must(t, js.DeleteStream(t.Context(), g.stream))
+	g.holds(true) // the first batch that is left has lost its beginning
+	g.insertN(1)
+	g.drained()
+	must(t, run.stop())
+
+	run = g.start(cfg)
+	g.insertN(10)
+	g.drained()
+	g.holds(true)
+	if s := run.Stats(); s.Foreign != 0 {
+		t.Errorf("%d foreign messages", s.Foreign)
+	}
+}
+
+// A broker that went back to before the retention has lost events for good: the relay says so and goes on.
+func TestRetentionAndAStreamThatWentFarBack(t *testing.T) {
+	g, broker := newOwnRig(t)
+	cfg := g.retaining()
+	run := g.start(cfg)
+	g.insertN(200)
+	g.drained()
+	must(t, run.stop())
+	goBack := copyStore(t, broker)
+	run = g.start(cfg)
+	g.insertN(3500)
+	g.kept()
+	goBack()
+	g.insertN(1)
+	g.holds(true)
+	if s := run.Stats(); s.Gone == 0 || s.Foreign != 0 {
+		t.Errorf("%d positions gone, %d foreign messages", s.Gone, s.Foreign)
+	}
+	must(t, run.stop())
+	run = g.start(cfg)
+	g.insertN(100)
+	g.drained()
+	g.holds(true)
+}
+
+// With no retention partitions are made, and none is dropped.
+func TestRetentionForEver(t *testing.T) {
+	g := newRig(t)
+	cfg := g.retaining()
+	cfg.Retention = -1
+	run := g.start(cfg)
+	g.insertN(2500)
+	g.drained()
+	devtest.Eventually(t, 30*time.Second, "partitions are made ahead", func() error {
+		var ahead int
+		err := g.pool.QueryRow(context.Background(), g.table.SQL("SELECT count(*) FROM outbox.partition WHERE family = 'event' AND from_key > 2500")).Scan(&ahead)
+		if err == nil && ahead < 4 {
+			err = fmt.Errorf("%d are ahead", ahead)
+		}
+		return err
+	})
+	if n := g.count(); n != 2500 || run.Stats().Dropped != 0 {
+		t.Errorf("%d events, %d partitions dropped", n, run.Stats().Dropped)
+	}
+}
