@@ -21,7 +21,11 @@ SELECT coalesce((SELECT attnum FROM pg_attribute WHERE attrelid = e.oid AND attn
                          UNION ALL
                          SELECT 'SELECT on ' || n.nspname || '.' || c.relname
                            FROM pg_class c
-                          WHERE c.relnamespace = n.oid AND c.relname IN ('event', 'decision', 'migration') AND NOT has_table_privilege(c.oid, 'SELECT')) AS lacks),
+                          WHERE c.relnamespace = n.oid AND c.relname IN ('event', 'decision', 'migration', 'partition', 'dropped', 'pause') AND NOT has_table_privilege(c.oid, 'SELECT')
+                         UNION ALL
+                         SELECT 'EXECUTE on ' || n.nspname || '.' || p.proname
+                           FROM pg_proc p
+                          WHERE p.pronamespace = n.oid AND p.proname IN ('partitions', 'empty_partition', 'drop_shell') AND NOT has_function_privilege(p.oid, 'EXECUTE')) AS lacks),
                 '{}') AS missing,
        EXISTS (SELECT FROM pg_proc p
                 WHERE p.pronamespace = n.oid AND p.proname = 'extend' AND has_function_privilege(p.oid, 'EXECUTE')
