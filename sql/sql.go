@@ -23,6 +23,7 @@ type Statements struct {
 	Channel string // of NOTIFY
 
 	Adopt, AdoptLock, Attach, Attached, Awake, BaseInsert, Bases, Cluster, ClusterInsert string
+	Blocked, Pulse                                                                       string
 	Cursor, Detach, Extend, Insert                                                       string
 	DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows                              string
 	Keep, Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable      string
@@ -59,6 +60,7 @@ func For(schema string) (Statements, error) {
 		Awake:           q("awake"),
 		BaseInsert:      q("base_insert"),
 		Bases:           q("bases"),
+		Blocked:         q("blocked"),
 		Cluster:         q("cluster"),
 		ClusterInsert:   q("cluster_insert"),
 		Cursor:          q("cursor"),
@@ -84,6 +86,7 @@ func For(schema string) (Statements, error) {
 		PartitionEmpty:  q("partition_empty"),
 		Partitions:      q("partitions"),
 		Plan:            q("plan"),
+		Pulse:           q("pulse"),
 		ReceiptInsert:   q("receipt_insert"),
 		ReceiptLast:     q("receipt_last"),
 		Replan:          q("replan"),

@@ -1,40 +1,44 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/health"
 )
 
 func statusCommand() *cli.Command {
 	return &cli.Command{
-		Name: "status", Usage: "print how far the outbox, the stream and its consumers are", UsageText: "outbox status [flags]",
-		Description: `Reads the database, then NATS. When NATS is away, what the database says is printed, stream and consumers are
+		Name: "status", Usage: "say what is wrong, if anything is, and how far the outbox, the stream and its consumers are", UsageText: "outbox status [flags]",
+		Description: `The first line is a verdict: healthy, relay down, relay too slow, broker down, stream lost data, consumer stuck, database
+blocked by a pid, … and the second the command to run next. Reads the database, then NATS. When NATS is away, what the database says is printed, stream and consumers are
 empty (null in JSON), and the exit code is 69. A stream that does not exist is empty too, with exit code 0.
 
-Example:
-  outbox status -o json | jq .pending`,
+Examples:
+  outbox status
+  outbox status -o json | jq .verdict.state`,
 		Flags:  append(settingFlags(""), outputFlag()),
 		Action: withSettings("", status),
 	}
 }
 
 type statusJSON struct {
+	Verdict    health.Verdict  `json:"verdict"`
 	Schema     string          `json:"schema"`
 	Pending    int64           `json:"pending"`
 	Published  int64           `json:"published"`
 	Parked     int64           `json:"parked"`
+	Dead       *int            `json:"dead"` // letters; null: NATS is away
 	LagSeconds float64         `json:"lag_seconds"`
-	Planned    int64           `json:"planned"`  // last position of the plan
-	Acked      int64           `json:"acked"`    // last position that the stream acknowledged
-	Sequence   uint64          `json:"sequence"` // where that lies in the stream
-	Leader     *string         `json:"leader"`   // null: nobody leads
+	In         float64         `json:"in_per_s"`  // events that came, over the last half minute
+	Out        float64         `json:"out_per_s"` // events that the stream acknowledged
+	Planned    int64           `json:"planned"`   // last position of the plan
+	Acked      int64           `json:"acked"`     // last position that the stream acknowledged
+	Sequence   uint64          `json:"sequence"`  // where that lies in the stream
+	Leader     *string         `json:"leader"`    // null: nobody leads
 	Asleep     bool            `json:"asleep"`
 	Stream     *streamStatus   `json:"stream"`
 	Consumers  []consumerState `json:"consumers"`
@@ -50,10 +54,14 @@ type streamStatus struct {
 }
 
 type consumerState struct {
-	Name        string `json:"name"`
-	Pending     uint64 `json:"pending"`
-	AckPending  int    `json:"ack_pending"`
-	Redelivered int    `json:"redelivered"`
+	Name        string    `json:"name"`
+	Pending     uint64    `json:"pending"`
+	AckPending  int       `json:"ack_pending"`
+	Redelivered int       `json:"redelivered"`
+	Waiting     int       `json:"waiting"` // pulls: 0 means that nobody reads
+	Paused      bool      `json:"paused"`
+	AckFloor    uint64    `json:"ack_floor"` // sequence up to which all is acknowledged
+	LastAck     time.Time `json:"last_ack,omitzero"`
 }
 
 func status(c *cli.Context, s settings) error {
@@ -61,93 +69,81 @@ func status(c *cli.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	table, pool, err := connectTable(c, s)
+	l, err := openLookout(c, s)
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
-	read, err := table.Status(c.Context, pool, s.text("stream"))
+	defer l.close()
+	v, err := l.look(c.Context)
 	if err != nil {
 		return err
 	}
-	out := newStatus(table.Schema(), read)
-	away := out.readStream(c, s)
+	out := newStatus(l.table.Schema(), v)
+	if v.Broker == nil && v.info == nil {
+		fmt.Fprintf(c.App.ErrWriter, "outbox: stream %s does not exist; outbox relay makes it\n", v.Name)
+	}
 	if asJSON {
 		err = printJSON(c.App.Writer, out)
 	} else {
 		err = out.print(c)
 	}
-	return errors.Join(err, away)
+	return errors.Join(err, v.Broker)
 }
 
-func newStatus(schema string, read outbox.Status) *statusJSON {
-	s := &statusJSON{
-		Schema: schema, Pending: read.Pending, Published: read.Published, Parked: read.Parked, LagSeconds: read.Lag.Seconds(),
-		Planned: read.Planned, Acked: read.Acked, Sequence: read.Sequence, Asleep: read.Asleep,
+func newStatus(schema string, v *sight) *statusJSON {
+	read := &v.Status
+	out := &statusJSON{
+		Verdict: health.Judge(&v.Facts, health.Limits{}),
+		Schema:  schema, Pending: read.Pending, Published: read.Published, Parked: read.Parked, LagSeconds: read.Lag.Seconds(),
+		In: v.Pulse.In, Out: v.Pulse.Out, Planned: read.Planned, Acked: read.Acked, Sequence: read.Sequence, Asleep: read.Asleep,
 	}
 	if read.Leader != "" {
-		s.Leader = &read.Leader
+		out.Leader = &read.Leader
 	}
-	return s
-}
-
-// readStream fills in what NATS says. A stream that does not exist is worth a warning, not an error.
-func (out *statusJSON) readStream(c *cli.Context, s settings) error {
-	nc, js, err := dialNATS(s, c.Command.HelpName)
-	if err != nil {
-		return err
+	if v.Broker != nil {
+		return out
 	}
-	defer nc.Close()
-	ctx, cancel := within(c.Context)
-	defer cancel()
-	stream, err := js.Stream(ctx, s.text("stream"))
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		out.Consumers = []consumerState{}
-		fmt.Fprintf(c.App.ErrWriter, "outbox: stream %s does not exist; outbox relay makes it\n", s.text("stream"))
-		return nil
+	out.Dead, out.Consumers = &v.Dead, []consumerState{}
+	for _, k := range v.Consumers {
+		out.Consumers = append(out.Consumers, consumerState{k.Name, k.Pending, k.AckPending, k.Redelivered, k.Waiting, k.Paused, k.Floor, k.LastAck})
 	}
-	if err != nil {
-		return &serverError{natsServer, fmt.Errorf("read stream %s: %w", s.text("stream"), err)}
+	if v.info != nil {
+		out.Stream = &streamStatus{
+			Name: v.info.Config.Name, Created: v.info.Created, FirstSeq: v.info.State.FirstSeq, LastSeq: v.info.State.LastSeq,
+			Messages: v.info.State.Msgs, Bytes: v.info.State.Bytes,
+		}
 	}
-	info := stream.CachedInfo()
-	consumers, err := readConsumers(ctx, stream)
-	if err != nil {
-		return &serverError{natsServer, err}
-	}
-	out.Stream = &streamStatus{
-		Name: info.Config.Name, Created: info.Created, FirstSeq: info.State.FirstSeq, LastSeq: info.State.LastSeq,
-		Messages: info.State.Msgs, Bytes: info.State.Bytes,
-	}
-	out.Consumers = consumers
-	return nil
-}
-
-func readConsumers(ctx context.Context, stream jetstream.Stream) ([]consumerState, error) {
-	out := []consumerState{}
-	list := stream.ListConsumers(ctx)
-	for info := range list.Info() {
-		out = append(out, consumerState{Name: info.Name, Pending: info.NumPending, AckPending: info.NumAckPending, Redelivered: info.NumRedelivered})
-	}
-	if err := list.Err(); err != nil {
-		return nil, fmt.Errorf("list consumers: %w", err)
-	}
-	return out, nil
+	return out
 }
 
 func (out *statusJSON) print(c *cli.Context) error {
+	fmt.Fprintf(c.App.Writer, "%s: %s\n", out.Verdict.State, out.Verdict.Detail)
+	if out.Verdict.Next != "" {
+		fmt.Fprintf(c.App.Writer, "next: %s\n", out.Verdict.Next)
+	}
+	fmt.Fprintln(c.App.Writer)
 	leader := "nobody"
 	if out.Leader != nil {
 		leader = *out.Leader
 	}
 	rows := [][]string{
 		{"schema", out.Schema}, {"pending", fmt.Sprint(out.Pending)}, {"lag", time.Duration(out.LagSeconds * float64(time.Second)).Round(time.Millisecond).String()},
+		{"rates", fmt.Sprintf("%.1f/s in, %.1f/s out", out.In, out.Out)},
 		{"published", fmt.Sprint(out.Published)}, {"parked", fmt.Sprint(out.Parked)}, {"leader", leader},
+	}
+	if out.Dead != nil {
+		rows = append(rows, []string{"letters", fmt.Sprint(*out.Dead)})
 	}
 	if out.Stream != nil {
 		rows = append(rows, []string{"stream", fmt.Sprintf("%s: %d messages, last sequence %d", out.Stream.Name, out.Stream.Messages, out.Stream.LastSeq)})
 	}
-	for _, consumer := range out.Consumers {
-		rows = append(rows, []string{"consumer", fmt.Sprintf("%s: %d pending, %d not acknowledged", consumer.Name, consumer.Pending, consumer.AckPending)})
+	for i := range out.Consumers {
+		k := &out.Consumers[i]
+		text := fmt.Sprintf("%s: %d pending, %d not acknowledged", k.Name, k.Pending, k.AckPending)
+		if k.Paused {
+			text += ", paused"
+		}
+		rows = append(rows, []string{"consumer", text})
 	}
 	return printTable(c.App.Writer, nil, rows)
 }
