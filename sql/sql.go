@@ -23,7 +23,7 @@ type Statements struct {
 	Channel string // of NOTIFY
 
 	Adopt, AdoptLock, Attach, Attached, Awake, BaseInsert, Bases, Cluster, ClusterInsert string
-	Blocked, Pulse                                                                       string
+	Blocked, Pulse, Recent, TrailEvent, TrailID, TrailKey                                string
 	Cursor, Detach, Extend, Insert                                                       string
 	DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows                              string
 	Keep, Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable      string
@@ -89,11 +89,15 @@ func For(schema string) (Statements, error) {
 		Pulse:           q("pulse"),
 		ReceiptInsert:   q("receipt_insert"),
 		ReceiptLast:     q("receipt_last"),
+		Recent:          q("recent"),
 		Replan:          q("replan"),
 		Replicas:        q("replicas"),
 		Session:         q("session"),
 		Sleep:           q("sleep"),
 		Status:          q("status"),
+		TrailEvent:      q("trail_event"),
+		TrailID:         q("trail_id"),
+		TrailKey:        q("trail_key"),
 		Unparked:        q("unparked"),
 	}, nil
 }

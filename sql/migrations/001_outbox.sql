@@ -68,6 +68,9 @@ CREATE INDEX event_xid_id ON outbox.event (xid, id);
 CREATE INDEX event_by_event_id ON outbox.event USING brin (event_id uuid_bloom_ops (n_distinct_per_range = 2048)) WITH (pages_per_range = 16, autosummarize = on);
 CREATE INDEX event_by_key ON outbox.event USING brin (key text_bloom_ops (n_distinct_per_range = 2048), created_at) WITH (pages_per_range = 16, autosummarize = on);
 
+-- The copies of an event. Partial: it costs nothing where there are none.
+CREATE INDEX event_by_resend_of ON outbox.event (resend_of) WHERE resend_of IS NOT NULL;
+
 -- A net: an id beyond the last partition must not fail the writer's transaction.
 CREATE TABLE outbox.event_default PARTITION OF outbox.event DEFAULT;
 
@@ -270,7 +273,9 @@ SELECT e.id, e.event_id, e.subject, e.key, e.created_at,
        SELECT b.planned_at, b.first_position - 1 + (
                   SELECT sum(least(upper(r), e.id + 1) - lower(r)) FROM unnest(b.ids) r WHERE lower(r) <= e.id
               )::bigint AS position
-         FROM outbox.batch b WHERE b.ids @> e.id ORDER BY b.first_position DESC LIMIT 1) b ON true -- the last one counts: see replan.sql
+         FROM outbox.batch b
+        -- The last one counts: see replan.sql. The sum keeps the planner from going through the primary key in search of it.
+        WHERE b.first_position = (SELECT max(w.first_position + 0) FROM outbox.batch w WHERE w.ids @> e.id)) b ON true
   LEFT JOIN outbox.parked p ON p.position = b.position
   LEFT JOIN outbox.decision d ON d.source = 'parked' AND d.number = p.position
   LEFT JOIN LATERAL (
@@ -280,3 +285,21 @@ SELECT e.id, e.event_id, e.subject, e.key, e.created_at,
        SELECT s.stream, s.base FROM outbox.base s
         WHERE s.stream = r.stream AND s.stream_created = r.stream_created AND s.from_position <= b.position
         ORDER BY s.n DESC LIMIT 1) s ON true;
+
+-- The trail of one event with its copies, and of one key. The planner takes a Bloom filter over random values for useless and reads
+-- the whole table; in these functions it may not.
+CREATE FUNCTION outbox.trail_of_event(event_id uuid) RETURNS SETOF outbox.trail
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+    SELECT t.* FROM outbox.trail AS t WHERE t.event_id = trail_of_event.event_id
+    UNION ALL
+    SELECT t.* FROM outbox.trail AS t WHERE t.resend_of = trail_of_event.event_id
+$$;
+
+-- The last n of them since a time, newest first. The ids are found first: ordered by id, the planner would go backward through all of the table.
+CREATE FUNCTION outbox.trail_of_key(key text, since timestamptz DEFAULT '-infinity', n integer DEFAULT 100) RETURNS SETOF outbox.trail
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+    WITH w AS MATERIALIZED (SELECT e.id FROM outbox.event AS e WHERE e.key = trail_of_key.key AND e.created_at >= since)
+    SELECT t.* FROM (SELECT id FROM w ORDER BY id DESC LIMIT n) AS l CROSS JOIN LATERAL (SELECT * FROM outbox.trail WHERE id = l.id) AS t
+     ORDER BY t.id DESC
+$$;
+REVOKE ALL ON FUNCTION outbox.trail_of_event(uuid), outbox.trail_of_key(text, timestamptz, integer) FROM PUBLIC;

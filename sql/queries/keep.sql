@@ -8,7 +8,8 @@ WITH there AS (
     SELECT t.*, b.first_position - 1 + (
                SELECT sum(least(upper(r), t.id + 1) - lower(r)) FROM unnest(b.ids) AS r WHERE lower(r) <= t.id)::bigint AS position
       FROM there AS t
-     CROSS JOIN LATERAL (SELECT first_position, ids FROM outbox.batch WHERE ids @> t.id ORDER BY first_position DESC LIMIT 1) AS b
+     CROSS JOIN LATERAL (SELECT first_position, ids FROM outbox.batch -- the sum keeps the primary key out of the search
+                          WHERE first_position = (SELECT max(w.first_position + 0) FROM outbox.batch AS w WHERE w.ids @> t.id)) AS b
 )
 INSERT INTO outbox.parked (position, id, event_id, subject, reason, detail, relay)
 SELECT position, id, event_id, subject, 'displaced', 'published at another position, by a plan that was lost', $3::text
