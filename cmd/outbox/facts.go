@@ -111,7 +111,7 @@ func readConsumers(ctx context.Context, stream jetstream.Stream) ([]health.Consu
 	for info := range list.Info() {
 		c := health.Consumer{
 			Name: info.Name, Pending: info.NumPending, AckPending: info.NumAckPending, Redelivered: info.NumRedelivered,
-			Waiting: info.NumWaiting, Paused: info.Paused, Floor: info.AckFloor.Stream,
+			Waiting: info.NumWaiting, Paused: info.Paused, Floor: info.AckFloor.Stream, Delivered: info.Delivered.Stream,
 		}
 		if info.AckFloor.Last != nil {
 			c.LastAck = *info.AckFloor.Last

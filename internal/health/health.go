@@ -36,6 +36,7 @@ type Consumer struct {
 	Waiting     int       // pulls that wait for messages: somebody is there
 	Paused      bool      // by JetStream
 	Floor       uint64    // sequence up to which all is acknowledged
+	Delivered   uint64    // sequence that was delivered last
 	LastAck     time.Time // zero: never
 	Oldest      time.Time // when the first message that it has not acknowledged was stored; zero: there is none, or it is not known
 }

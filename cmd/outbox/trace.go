@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/urfave/cli/v2"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/health"
+	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+func traceCommand() *cli.Command {
+	return &cli.Command{
+		Name: "trace", Usage: "follow one event, one key or one cache key through every hop", UsageText: "outbox trace --event-id <uuid> | --key <key> | --cache-key <key> --rules <file> [flags]",
+		Description: `Shows when an event was written, planned, acknowledged and stored, whether each consumer has acknowledged it, which cache
+keys it deletes (with --rules), and which copies were made of it. --key shows the last events of a key. --cache-key goes
+back through the events since --since and shows those that delete the cached value. What a hop has not seen yet is "waiting".
+
+Examples:
+  outbox trace --event-id 4b6d9a3e-8a0f-4d8b-9a53-6a1d2a9c7f10
+  outbox trace --key user:42 --limit 3 --rules rules.yaml
+  outbox trace --cache-key user:42:profile --rules rules.yaml --since 1h -o json`,
+		Flags: append(settingFlags("invalidate", "rules"),
+			&cli.StringFlag{Name: "event-id", Usage: "`UUID` of the event"},
+			&cli.StringFlag{Name: "key", Usage: "`KEY` of events"},
+			&cli.StringFlag{Name: "cache-key", Usage: "`KEY` in the cache, or a tag; needs --rules"},
+			&cli.StringFlag{Name: "since", Value: "24h", Usage: "`AGE` of events from which on --key and --cache-key look, such as 1h or 7d"},
+			&cli.IntFlag{Name: "limit", Value: 10, Usage: "`N` events at most"},
+			&cli.IntFlag{Name: "scan", Value: 1_000_000, Usage: "`N` events that --cache-key looks at, at most"},
+			outputFlag()),
+		Action: withSettings("invalidate", trace),
+	}
+}
+
+// A hop is one station on the way of an event.
+type hop struct {
+	Hop   string    `json:"hop"`            // row, plan, receipt, stream, parked, consumer, cache
+	State string    `json:"state"`          // done, waiting, missing, or a word of the hop
+	At    time.Time `json:"at,omitzero"`    // unknown when zero
+	What  string    `json:"what,omitempty"` // the rest, for people
+	Name  string    `json:"name,omitempty"` // of the consumer
+}
+
+type tracedJSON struct {
+	EventID  string   `json:"event_id"`
+	Subject  string   `json:"subject"`
+	Key      string   `json:"key"`
+	State    string   `json:"state"`
+	ResendOf string   `json:"resend_of,omitempty"`
+	Position int64    `json:"position,omitempty"`
+	Sequence uint64   `json:"sequence,omitempty"`
+	Keys     []string `json:"keys,omitempty"` // in the cache, that it deletes
+	Tags     []string `json:"tags,omitempty"` // whose members it deletes
+	Hops     []hop    `json:"hops"`
+}
+
+type traceJSON struct {
+	Events []tracedJSON `json:"events"`
+	Looked int          `json:"looked,omitempty"` // at so many events, for a cache key
+}
+
+// A tracer follows events.
+type tracer struct {
+	*lookout
+	rules     *rules.Set // nil without --rules
+	stream    jetstream.Stream
+	consumers []health.Consumer
+}
+
+func trace(c *cli.Context, s settings) error {
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	q, err := readTraceQuery(c, s)
+	if err != nil {
+		return err
+	}
+	l, err := openLookout(c, s)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	t := &tracer{lookout: l, rules: q.rules}
+	found, looked, err := t.find(c.Context, q)
+	if err != nil {
+		return err
+	}
+	away := t.away
+	if away == nil {
+		away = t.openStream(c.Context)
+	}
+	out := traceJSON{Events: []tracedJSON{}, Looked: looked}
+	for i := range found {
+		one, err := t.follow(c.Context, &found[i])
+		if err != nil {
+			return errors.Join(err, away)
+		}
+		out.Events = append(out.Events, *one)
+	}
+	if asJSON {
+		err = printJSON(c.App.Writer, out)
+	} else {
+		err = out.print(c.App.Writer)
+	}
+	if err == nil && away == nil && len(found) == 0 {
+		return findings("no such event is in the table%s; it keeps them as outbox partitions says", q.where(looked))
+	}
+	return errors.Join(err, away)
+}
+
+// A traceQuery is what the flags choose.
+type traceQuery struct {
+	id            uuid.UUID
+	key, cacheKey string
+	since         time.Time
+	limit, scan   int
+	rules         *rules.Set
+}
+
+func (q *traceQuery) where(looked int) string {
+	if q.cacheKey != "" {
+		return fmt.Sprintf(" that deletes %q, of %d looked at", q.cacheKey, looked)
+	}
+	return ""
+}
+
+func readTraceQuery(c *cli.Context, s settings) (q traceQuery, err error) {
+	given := 0
+	for _, name := range []string{"event-id", "key", "cache-key"} {
+		if c.String(name) != "" {
+			given++
+		}
+	}
+	if given != 1 {
+		return q, usagef(c, "give one of --event-id, --key and --cache-key")
+	}
+	if id := c.String("event-id"); id != "" {
+		if q.id, err = uuid.Parse(id); err != nil {
+			return q, usagef(c, "flag --event-id %q: want a UUID", id)
+		}
+	}
+	back, err := days(c.String("since"))
+	if err != nil {
+		return q, usagef(c, "flag --since %q: want an age such as 1h or 7d", c.String("since"))
+	}
+	q.key, q.cacheKey, q.since, q.limit, q.scan = c.String("key"), c.String("cache-key"), time.Now().Add(-back), c.Int("limit"), c.Int("scan")
+	if q.limit < 1 || q.limit > 1000 || q.scan < 1 {
+		return q, usagef(c, "--limit wants 1 to 1000, --scan 1 or more")
+	}
+	if q.cacheKey != "" || s.text("invalidate.rules") != "" {
+		q.rules, err = readRules(s)
+	}
+	return q, err
+}
+
+// find returns the events of a query, and how many it had to look at.
+func (t *tracer) find(ctx context.Context, q traceQuery) (found []outbox.Trail, looked int, err error) {
+	switch {
+	case q.id != uuid.Nil:
+		found, err = t.table.TrailOf(ctx, t.pool, q.id)
+		if err == nil && len(found) > 0 && found[0].ResendOf != uuid.Nil { // a copy: with its original
+			var family []outbox.Trail
+			if family, err = t.table.TrailOf(ctx, t.pool, found[0].ResendOf); len(family) > 0 {
+				found = family
+			}
+		}
+	case q.key != "":
+		found, err = t.table.TrailOfKey(ctx, t.pool, q.key, q.since, q.limit)
+	default:
+		var rows []int64
+		looked, err = t.table.Recent(ctx, t.pool, q.since, q.scan, func(row int64, e *outbox.Event) bool {
+			if deletes(q.rules, e, q.cacheKey) {
+				rows = append(rows, row)
+			}
+			return len(rows) < q.limit
+		})
+		if err == nil && len(rows) > 0 {
+			found, err = t.table.TrailOfRows(ctx, t.pool, rows)
+		}
+	}
+	return found, looked, err
+}
+
+func deletes(set *rules.Set, e *outbox.Event, key string) bool {
+	for _, m := range set.Explain(e).Matched {
+		if slices.Contains(m.Keys, key) || slices.Contains(m.Tags, key) {
+			return true
+		}
+	}
+	return false
+}
