@@ -84,7 +84,7 @@ func commands() []*cli.Command {
 		migrateCommand(), adoptCommand(), rolesCommand(), attachCommand(), detachCommand(),
 		relayCommand(), invalidateCommand(), rulesCommand(), sweepCommand(),
 		partitionsCommand(), pruneCommand(),
-		statusCommand(), checkCommand(), traceCommand(), stalenessCommand(), deadCommand(), doctorCommand(), demoCommand(),
+		statusCommand(), checkCommand(), traceCommand(), topCommand(), stalenessCommand(), deadCommand(), doctorCommand(), demoCommand(),
 		configCommand(), completionCommand(), versionCommand(),
 	}
 }
