@@ -104,8 +104,8 @@ func (r *Relay) lead(ctx context.Context) error {
 	return r.term(ctx, s)
 }
 
-// term serves until ctx ends or the session is lost: read where the stream ends, publish from there on until there
-// is a doubt, read again.
+// term serves until ctx ends or the session is lost: wait while paused, read where the stream ends, publish from there on until
+// there is a doubt or a pause, and again.
 func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
 	work, cancel := r.graceful(ctx)
 	defer cancel()
@@ -120,6 +120,11 @@ func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
 	var last *doubt
 	r.stats.position.Store(0) // of this term; others may have led in between
 	for ctx.Err() == nil {
+		if err := r.hold(ctx, s); ctx.Err() != nil {
+			return nil
+		} else if err != nil {
+			return err
+		}
 		before := r.stats.position.Load()
 		err := r.window(ctx, work, s, last)
 		r.stats.connected.Store(false)

@@ -25,15 +25,19 @@ type source struct {
 	s    *outbox.Session
 	next int64 // position
 	out  chan<- []outbox.Planned
+
+	asked time.Time // when it last asked whether the relay is paused
 }
 
 // errGap says that the plan went on without us: another relay planned.
 var errGap = errors.New("another relay planned in between")
 
-// run ends, with nil, when stop does; what it has handed out by then is planned, and will be found again.
+// run ends, with nil, when stop does or the relay is paused; what it has handed out by then is planned, and will be found
+// again.
 func (s *source) run(ctx, stop context.Context) error {
 	defer close(s.out)
-	if err := s.replay(ctx, stop); err != nil {
+	s.asked = time.Now() // Relay.hold did
+	if paused, err := s.replay(ctx, stop); err != nil || paused {
 		return err
 	}
 	quiet := 0
@@ -53,6 +57,11 @@ func (s *source) run(ctx, stop context.Context) error {
 			if err := s.awake(ctx); err != nil {
 				return err
 			}
+		}
+		if paused, err := s.isPaused(ctx); err != nil || paused {
+			return errors.Join(err, s.awake(ctx))
+		}
+		if len(events) > 0 {
 			continue
 		}
 		quiet++
@@ -65,20 +74,23 @@ func (s *source) run(ctx, stop context.Context) error {
 }
 
 // replay hands out what was planned and not published.
-func (s *source) replay(ctx, stop context.Context) error {
+func (s *source) replay(ctx, stop context.Context) (paused bool, err error) {
 	for stop.Err() == nil {
 		events, err := s.r.load(ctx, s.next, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
 		if err != nil {
-			return err
+			return false, err
 		}
 		if events, err = s.fill(ctx, events); err != nil || len(events) == 0 {
-			return err
+			return false, err
 		}
 		if err := s.hand(ctx, stop, events); err != nil {
-			return err
+			return false, err
+		}
+		if paused, err := s.isPaused(ctx); err != nil || paused {
+			return paused, err
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // fill puts a marker at each position of a page whose event the table has dropped: a stream that was made again, or went far

@@ -1,8 +1,11 @@
 package relay
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 // Stats is a snapshot of what a Relay has done since New.
@@ -10,6 +13,8 @@ type Stats struct {
 	Leads      bool      // leads now
 	Asleep     bool      // leads and sleeps: writers notify
 	Connected  bool      // leads and knows where the stream ends
+	Paused     bool      // leads, and a person paused it
+	PausedFor  string    // the reason that person gave, and who it is; empty when not paused
 	Published  uint64    // events acknowledged by the stream
 	Parked     uint64    // events parked
 	Batches    uint64    // batches planned
@@ -39,6 +44,7 @@ type counters struct {
 	polls, errors, sequence, gone, dropped                                      atomic.Uint64
 	position, lastAck, lastEvent, inFlight, net                                 atomic.Int64
 	lastError                                                                   atomic.Pointer[string]
+	paused                                                                      atomic.Pointer[outbox.Pause]
 }
 
 func (c *counters) failed(err error) {
@@ -63,6 +69,9 @@ func (r *Relay) Stats() Stats {
 	}
 	if ns := c.lastEvent.Load(); ns != 0 {
 		s.LastEvent = time.Unix(0, ns)
+	}
+	if p := c.paused.Load(); p != nil {
+		s.Paused, s.PausedFor = true, fmt.Sprintf("%s, by %s", p.Reason, p.Author)
 	}
 	if text := c.lastError.Load(); text != nil {
 		s.LastError = *text

@@ -27,8 +27,9 @@ type Statements struct {
 	Cursor, Detach, Extend, Insert                                                       string
 	DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows                              string
 	Keep, Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable      string
-	Net, Oldest, Park, PartitionDrop, PartitionEmpty, Partitions, Plan                   string
-	ReceiptInsert, ReceiptLast, Replan, Replicas, Session, Sleep, Status, Unparked       string
+	Net, Oldest, Park, PartitionDrop, PartitionEmpty, Partitions, Pause, Paused, Pauses  string
+	Plan, ReceiptInsert, ReceiptLast, Replan, Replicas, Resume, Session, Sleep           string
+	Status, Unparked                                                                     string
 }
 
 // Migration is one numbered step of the schema.
@@ -85,6 +86,9 @@ func For(schema string) (Statements, error) {
 		PartitionDrop:   q("partition_drop"),
 		PartitionEmpty:  q("partition_empty"),
 		Partitions:      q("partitions"),
+		Pause:           q("pause"),
+		Paused:          q("paused"),
+		Pauses:          q("pauses"),
 		Plan:            q("plan"),
 		Pulse:           q("pulse"),
 		ReceiptInsert:   q("receipt_insert"),
@@ -92,6 +96,7 @@ func For(schema string) (Statements, error) {
 		Recent:          q("recent"),
 		Replan:          q("replan"),
 		Replicas:        q("replicas"),
+		Resume:          q("resume"),
 		Session:         q("session"),
 		Sleep:           q("sleep"),
 		Status:          q("status"),

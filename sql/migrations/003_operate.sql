@@ -167,12 +167,16 @@ CREATE TABLE outbox.step (
 
 -- ---------------------------------------------------------------------------------------------
 -- Pauses, a log: the last row of a target holds. Targets are relay, a job's id, and consumer:name for what was told to NATS.
+-- A pause ends by itself at its until, by the clock of the database; NULL is until resumed.
 CREATE TABLE outbox.pause (
     n      bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    target text        NOT NULL,
+    target text        NOT NULL CHECK (target = 'relay' OR target ~ '^consumer:.' OR target ~ '^[0-9a-f-]{36}$'),
     paused boolean     NOT NULL,
+    until  timestamptz,
     reason text        NOT NULL DEFAULT '',
-    author text        NOT NULL DEFAULT session_user,
-    at     timestamptz NOT NULL DEFAULT clock_timestamp()
+    author text        NOT NULL DEFAULT session_user, -- who they say they are
+    role   text        NOT NULL DEFAULT session_user, -- as whom the database knew them
+    at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK (paused OR until IS NULL)
 );
 CREATE INDEX pause_target ON outbox.pause (target, n);
