@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -117,6 +118,11 @@ func (l *lane) declare(ctx context.Context) (jetstream.Consumer, error) {
 			return nil, err
 		}
 	}
+	config.Metadata = maps.Clone(config.Metadata)
+	if config.Metadata == nil {
+		config.Metadata = make(map[string]string)
+	}
+	config.Metadata[familyMark] = l.cfg.Durable
 	cons, err = l.js.CreateOrUpdateConsumer(ctx, l.cfg.Stream, config)
 	if err != nil {
 		return nil, fmt.Errorf("declare consumer: %w", err)

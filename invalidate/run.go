@@ -32,6 +32,7 @@ func (v *Invalidator) generation(ctx context.Context) error {
 	graceful, cancel := withGrace(work, v.cfg.Grace)
 	defer cancel()
 	group.Go(func() error { v.clock.run(work); return nil })
+	group.Go(func() error { v.watchPauses(work); return nil })
 	for _, l := range v.lanes {
 		group.Go(func() error { return l.run(work, graceful) })
 	}

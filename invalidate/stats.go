@@ -35,6 +35,7 @@ type Lane struct {
 	RedisErrors  int64         // pipelines that Redis did not answer with yes throughout
 	AckErrors    int64         // acks that could not be sent; the event will be delivered again
 	Paused       bool          // Redis does not answer and nothing is fetched
+	PausedUntil  time.Time     // a person paused the consumer until then, as the server last said; zero: nobody did
 	Lag          time.Duration // age of the oldest event of the last batch when its keys were gone
 	LastProgress time.Time     // when the last batch was acknowledged
 

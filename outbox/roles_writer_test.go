@@ -36,6 +36,7 @@ var seal = []string{
 	"ALTER FUNCTION outbox.extend(bigint, integer, interval, text, integer) RESET search_path", "ALTER VIEW outbox.trail RENAME TO x", "DROP VIEW outbox.trail",
 	"SELECT outbox.attach('outbox.event', 'a')", "SELECT outbox.detach('outbox.event')", "SELECT outbox.fill_template('outbox.event', 'a', 'r', 'insert')",
 	"INSERT INTO outbox.attached VALUES ('outbox.event', 'a')", "INSERT INTO outbox.migration VALUES (99, 'x')", "INSERT INTO outbox.decision VALUES ('parked', 1, 'dropped')",
+	"INSERT INTO outbox.pause (target, paused) VALUES ('relay', true)",
 	"SET session_replication_role = replica", "DO 'BEGIN LOCK TABLE outbox.event IN SHARE MODE; END'",
 	"DO 'BEGIN LOCK TABLE outbox.event IN ACCESS EXCLUSIVE MODE; END'", "DO 'BEGIN LOCK TABLE outbox.event_default; END'",
 }

@@ -128,6 +128,9 @@ func invalidatorReady(v *invalidate.Invalidator, nc *nats.Conn, rdb redis.Univer
 			if lane.Paused {
 				checks["work"] = "paused until Redis answers"
 			}
+			if !lane.PausedUntil.IsZero() {
+				checks[lane.Consumer] = stateOK + ", paused by a person until " + lane.PausedUntil.Format(time.RFC3339)
+			}
 		}
 		return judge("", checks)
 	}

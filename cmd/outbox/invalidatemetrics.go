@@ -24,6 +24,7 @@ var laneMeasures = []measure[invalidate.Lane]{
 	{"outbox_invalidator_redis_errors_total", "Pipelines that Redis did not answer with yes throughout.", prometheus.CounterValue, func(s invalidate.Lane) float64 { return float64(s.RedisErrors) }},
 	{"outbox_invalidator_ack_errors_total", "Acks that could not be sent.", prometheus.CounterValue, func(s invalidate.Lane) float64 { return float64(s.AckErrors) }},
 	{"outbox_invalidator_paused", "1 while Redis does not answer and nothing is fetched.", prometheus.GaugeValue, func(s invalidate.Lane) float64 { return oneIf(s.Paused) }},
+	{"outbox_invalidator_consumer_paused", "1 while a person has paused the consumer: outbox resume.", prometheus.GaugeValue, func(s invalidate.Lane) float64 { return oneIf(!s.PausedUntil.IsZero()) }},
 	{"outbox_invalidator_lag_seconds", "Age of the oldest event of the last batch when its keys were gone; for an echo its delay is part of it.", prometheus.GaugeValue, func(s invalidate.Lane) float64 { return s.Lag.Seconds() }},
 	{"outbox_invalidator_last_success_timestamp_seconds", "When the last batch was acknowledged, 0 before the first.", prometheus.GaugeValue, func(s invalidate.Lane) float64 { return seconds(s.LastProgress) }},
 }

@@ -92,7 +92,10 @@ func relayReady(r *relay.Relay, pool *pgxpool.Pool, nc *nats.Conn) func(context.
 		if stats.Leads {
 			role = "leader"
 			checks["stream"] = stateOK
-			if !stats.Connected {
+			switch {
+			case stats.Paused:
+				checks["stream"] = stateOK + ", paused: " + redact(stats.PausedFor)
+			case !stats.Connected:
 				checks["stream"] = "its end is not known yet: " + redact(stats.LastError)
 			}
 		}

@@ -31,6 +31,7 @@ var relayMeasures = []measure[relay.Stats]{
 	{"outbox_relay_errors_total", "Times the relay had to resume or to connect again.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.LastErrors) }},
 	{"outbox_relay_in_flight", "Events published and not acknowledged.", prometheus.GaugeValue, func(s relay.Stats) float64 { return float64(s.InFlight) }},
 	{"outbox_relay_leader", "1 if this relay leads.", prometheus.GaugeValue, func(s relay.Stats) float64 { return oneIf(s.Leads) }},
+	{"outbox_relay_paused", "1 if this relay leads and a person paused it: outbox resume --relay.", prometheus.GaugeValue, func(s relay.Stats) float64 { return oneIf(s.Paused) }},
 	{"outbox_relay_asleep", "1 if this relay leads and waits for a writer to wake it.", prometheus.GaugeValue, func(s relay.Stats) float64 { return oneIf(s.Asleep) }},
 	{"outbox_relay_last_success_timestamp_seconds", "When the stream last acknowledged an event, 0 before the first.", prometheus.GaugeValue, func(s relay.Stats) float64 { return seconds(s.LastAck) }},
 }
