@@ -35,7 +35,7 @@ type Pause struct {
 }
 
 // Pause stops targets for a time, or with 0 until they are resumed, all of them or none; one that is paused already is paused
-// anew. ErrNoJob if one is a job that does not exist. Needs outbox_owner.
+// anew. Without an author it is the role. ErrNoJob if one is a job that does not exist. Needs outbox_owner.
 func (t *Table) Pause(ctx context.Context, db DB, targets []string, d time.Duration, reason, author string) ([]Pause, error) {
 	var seconds *float64
 	if d > 0 {

@@ -143,7 +143,7 @@ func TestRetentionForEver(t *testing.T) {
 	devtest.Eventually(t, 30*time.Second, "partitions are made ahead", func() error {
 		var ahead int
 		err := g.pool.QueryRow(context.Background(), g.table.SQL("SELECT count(*) FROM outbox.partition WHERE family = 'event' AND from_key > 2500")).Scan(&ahead)
-		if err == nil && ahead < 4 {
+		if err == nil && ahead < 3 {
 			err = fmt.Errorf("%d are ahead", ahead)
 		}
 		return err

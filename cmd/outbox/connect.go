@@ -90,15 +90,21 @@ func verifyPostgres(c *pgconn.Config, files *tls.Config) {
 	c.TLSConfig, c.Fallbacks = hosts[0].TLSConfig, hosts[1:]
 }
 
-// connectTable is openTable for commands that end at once when the database is away.
+// connectTable is openTable for commands that end when the database is away, at once or after --wait.
 func connectTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, error) {
 	table, pool, err := openTable(c, s)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := pool.Ping(c.Context); err != nil {
+	err = s.await(postgres, func() error {
+		if err := pool.Ping(c.Context); err != nil {
+			return &serverError{postgres, err}
+		}
+		return nil
+	})
+	if err != nil {
 		pool.Close()
-		return nil, nil, &serverError{postgres, err}
+		return nil, nil, err
 	}
 	return table, pool, nil
 }

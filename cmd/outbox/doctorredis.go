@@ -17,14 +17,16 @@ func checkRedis(ctx context.Context, s settings, u *checkup) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, rdb.Close()) }()
-	ctx, cancel := within(ctx)
-	defer cancel()
-	facts, err := readRedis(ctx, rdb)
-	if err != nil {
-		_, refused := errors.AsType[redis.Error](err)
-		if !refused {
+	var facts redisFacts
+	err = s.await(redisServer, func() (err error) {
+		ctx, cancel := within(ctx)
+		defer cancel()
+		if facts, err = readRedis(ctx, rdb); err != nil && !refusedByRedis(err) {
 			err = &serverError{redisServer, err}
 		}
+		return err
+	})
+	if err != nil {
 		u.unreached(err, "outbox config show tells which URL is in use; redis-cli -u \"$REDIS_URL\" ping")
 		return nil
 	}

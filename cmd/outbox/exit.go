@@ -120,6 +120,9 @@ func unavailable(err error) bool {
 	if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) {
 		return false
 	}
+	if refusedByRedis(err) {
+		return false
+	}
 	if _, ok := errors.AsType[*serverError](err); ok {
 		return true
 	}

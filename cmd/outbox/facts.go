@@ -53,7 +53,8 @@ func (l *lookout) close() {
 // A sight is what was read, of which a verdict can be made, and what of the stream is shown beside it.
 type sight struct {
 	health.Facts
-	info *jetstream.StreamInfo // nil: it does not exist, or NATS is away
+	pauses []outbox.Pause
+	info   *jetstream.StreamInfo // nil: it does not exist, or NATS is away
 }
 
 // look reads the database, then NATS. An error is one of the database; what NATS failed with is a fact.
@@ -67,6 +68,14 @@ func (l *lookout) look(ctx context.Context) (*sight, error) {
 	}
 	if v.Pulse, err = l.table.Pulse(ctx, l.pool, v.Name, pulseWindow); err != nil {
 		return nil, err
+	}
+	if v.pauses, err = l.table.Pauses(ctx, l.pool); err != nil {
+		return nil, err
+	}
+	for _, p := range newPauses(v.pauses) {
+		if p.Target == outbox.PauseRelay {
+			v.Paused = p.text()
+		}
 	}
 	if v.Broker = l.away; v.Broker == nil {
 		v.Broker = l.readNATS(ctx, v)
@@ -111,7 +120,10 @@ func readConsumers(ctx context.Context, stream jetstream.Stream) ([]health.Consu
 	for info := range list.Info() {
 		c := health.Consumer{
 			Name: info.Name, Pending: info.NumPending, AckPending: info.NumAckPending, Redelivered: info.NumRedelivered,
-			Waiting: info.NumWaiting, Paused: info.Paused, Floor: info.AckFloor.Stream, Delivered: info.Delivered.Stream,
+			Waiting: info.NumWaiting, Floor: info.AckFloor.Stream, Delivered: info.Delivered.Stream,
+		}
+		if info.Paused {
+			c.PausedUntil = info.Config.PauseUntil
 		}
 		if info.AckFloor.Last != nil {
 			c.LastAck = *info.AckFloor.Last

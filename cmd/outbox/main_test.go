@@ -60,6 +60,8 @@ func TestExitCodes(t *testing.T) {
 		{"database shutting down", &pgconn.PgError{Code: "57P01"}, exitUnavailable},
 		{"wrong password", &serverError{postgres, refused}, exitFailed},
 		{"wrong password of NATS", &serverError{natsServer, nats.ErrAuthorization}, exitFailed},
+		{"wrong password of Redis", &serverError{redisServer, redisReply("WRONGPASS invalid username-password pair")}, exitFailed},
+		{"Redis is loading", &serverError{redisServer, redisReply("LOADING Redis is loading the dataset in memory")}, exitUnavailable},
 		{"interrupted", &serverError{postgres, context.Canceled}, exitFailed},
 	} {
 		if got := report(&bytes.Buffer{}, c.err); got != c.want {
@@ -67,6 +69,12 @@ func TestExitCodes(t *testing.T) {
 		}
 	}
 }
+
+// A redisReply is an error that Redis answered with.
+type redisReply string
+
+func (r redisReply) Error() string { return string(r) }
+func (redisReply) RedisError()     {}
 
 func TestSuggest(t *testing.T) {
 	names := []string{"migrate", "attach", "detach", "relay", "status"}

@@ -13,9 +13,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// dialNATS connects for one question: it does not try again, and fails when no server answers.
-func dialNATS(s settings, name string) (*nats.Conn, jetstream.JetStream, error) {
-	return connectNATS(s, name, nats.NoReconnect())
+// dialNATS connects for one question: it fails when no server answers, at once or after --wait.
+func dialNATS(s settings, name string) (nc *nats.Conn, js jetstream.JetStream, err error) {
+	err = s.await(natsServer, func() (err error) {
+		nc, js, err = connectNATS(s, name, nats.NoReconnect())
+		return err
+	})
+	return nc, js, err
 }
 
 // keepNATS connects for a long run: it returns at once, connects when it can, and again whenever it was cut off.

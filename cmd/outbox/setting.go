@@ -49,6 +49,7 @@ var settingTable = []*setting{
 	{name: "redis-cert", usage: "`FILE` of our certificate for Redis (PEM)"},
 	{name: "redis-key", usage: "`FILE` of its key"},
 	{name: "insecure", value: "false", usage: "allow connections to other machines that are not encrypted, or to servers that are not verified", check: boolean, switch_: true},
+	{name: "wait", value: "0s", usage: "`TIME` to wait, at most, for servers that are still starting; relay and invalidate wait for ever for those they need all the time", check: duration},
 	{name: "stream", value: "OUTBOX", usage: "`NAME` of the JetStream stream"},
 	{name: "schema", value: "outbox", usage: "`NAME` of the PostgreSQL schema"},
 	{name: "log-format", value: "auto", usage: "auto, text or json; auto is text on a terminal", check: oneOf("auto", "text", "json")},

@@ -15,6 +15,9 @@ import (
 type settings struct {
 	values map[string]origin
 	log    *slog.Logger // warns of what they allow
+
+	patience time.Time       // until when servers that are away are waited for, if they may be
+	stop     <-chan struct{} // closed when the program has to end
 }
 
 // An origin is a value and where it came from: flag --stream, env OUTBOX_STREAM, file /etc/outbox.yaml:3, default.
@@ -77,6 +80,7 @@ func loadSettings(c *cli.Context, section string) (settings, error) {
 		out.values[s.key()] = o
 	}
 	out.log = newLogger(c, out)
+	out.patience, out.stop = time.Now().Add(out.duration("wait")), c.Context.Done()
 	return out, nil
 }
 

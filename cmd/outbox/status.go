@@ -42,6 +42,7 @@ type statusJSON struct {
 	Asleep     bool            `json:"asleep"`
 	Stream     *streamStatus   `json:"stream"`
 	Consumers  []consumerState `json:"consumers"`
+	Paused     []pauseJSON     `json:"paused"` // what outbox pause has stopped
 }
 
 type streamStatus struct {
@@ -58,10 +59,11 @@ type consumerState struct {
 	Pending     uint64    `json:"pending"`
 	AckPending  int       `json:"ack_pending"`
 	Redelivered int       `json:"redelivered"`
-	Waiting     int       `json:"waiting"` // pulls: 0 means that nobody reads
-	Paused      bool      `json:"paused"`
+	Waiting     int       `json:"waiting"`   // pulls: 0 means that nobody reads
 	AckFloor    uint64    `json:"ack_floor"` // sequence up to which all is acknowledged
 	LastAck     time.Time `json:"last_ack,omitzero"`
+
+	PausedUntil *time.Time `json:"paused_until"` // null: NATS delivers
 }
 
 func status(c *cli.Context, s settings) error {
@@ -95,7 +97,8 @@ func newStatus(schema string, v *sight) *statusJSON {
 	out := &statusJSON{
 		Verdict: health.Judge(&v.Facts, health.Limits{}),
 		Schema:  schema, Pending: read.Pending, Published: read.Published, Parked: read.Parked, LagSeconds: read.Lag.Seconds(),
-		In: v.Pulse.In, Out: v.Pulse.Out, Planned: read.Planned, Acked: read.Acked, Sequence: read.Sequence, Asleep: read.Asleep,
+		Paused: newPauses(v.pauses),
+		In:     v.Pulse.In, Out: v.Pulse.Out, Planned: read.Planned, Acked: read.Acked, Sequence: read.Sequence, Asleep: read.Asleep,
 	}
 	if read.Leader != "" {
 		out.Leader = &read.Leader
@@ -105,7 +108,7 @@ func newStatus(schema string, v *sight) *statusJSON {
 	}
 	out.Dead, out.Consumers = &v.Dead, []consumerState{}
 	for _, k := range v.Consumers {
-		out.Consumers = append(out.Consumers, consumerState{k.Name, k.Pending, k.AckPending, k.Redelivered, k.Waiting, k.Paused, k.Floor, k.LastAck})
+		out.Consumers = append(out.Consumers, consumerState{k.Name, k.Pending, k.AckPending, k.Redelivered, k.Waiting, k.Floor, k.LastAck, k.PausedUntil})
 	}
 	if v.info != nil {
 		out.Stream = &streamStatus{
@@ -140,10 +143,13 @@ func (out *statusJSON) print(c *cli.Context) error {
 	for i := range out.Consumers {
 		k := &out.Consumers[i]
 		text := fmt.Sprintf("%s: %d pending, %d not acknowledged", k.Name, k.Pending, k.AckPending)
-		if k.Paused {
+		if k.PausedUntil != nil {
 			text += ", paused"
 		}
 		rows = append(rows, []string{"consumer", text})
+	}
+	for i := range out.Paused {
+		rows = append(rows, []string{"paused", out.Paused[i].Target + " " + out.Paused[i].text()})
 	}
 	return printTable(c.App.Writer, nil, rows)
 }

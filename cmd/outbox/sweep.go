@@ -60,8 +60,8 @@ func sweep(c *cli.Context, s settings) error {
 	}
 	defer rdb.Close() //nolint:errcheck // nothing is left to write
 	work.Redis = rdb
-	if err := rdb.Ping(c.Context).Err(); err != nil {
-		return &serverError{redisServer, err}
+	if err := s.pingRedis(c.Context, rdb); err != nil {
+		return err
 	}
 	said := time.Now()
 	work.Progress = func(now invalidate.Swept) {

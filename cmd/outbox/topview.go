@@ -208,7 +208,7 @@ func (w *watch) body(b *strings.Builder, f *frame) {
 			continue
 		}
 		note := ""
-		if k.Paused {
+		if k.PausedUntil != nil {
 			note = "paused"
 		}
 		fmt.Fprintf(t, "%s\t%d\t%d\t%.1f\t%s\n", k.Name, k.Pending, k.AckPending, acked[k.Name], note)

@@ -109,7 +109,7 @@ func consumed(k *health.Consumer, sequence uint64) hop {
 		h.State, h.What = "done", k.Name+" has acknowledged it"
 	case k.Delivered >= sequence:
 		h.State, h.What = "in hand", k.Name+" has had it, and not acknowledged everything before it"
-	case k.Paused:
+	case k.PausedUntil != nil:
 		h.What = k.Name + " is paused"
 	}
 	return h

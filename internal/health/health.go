@@ -33,12 +33,12 @@ type Consumer struct {
 	Pending     uint64 // messages not delivered yet
 	AckPending  int    // delivered and not acknowledged
 	Redelivered int
-	Waiting     int       // pulls that wait for messages: somebody is there
-	Paused      bool      // by JetStream
-	Floor       uint64    // sequence up to which all is acknowledged
-	Delivered   uint64    // sequence that was delivered last
-	LastAck     time.Time // zero: never
-	Oldest      time.Time // when the first message that it has not acknowledged was stored; zero: there is none, or it is not known
+	Waiting     int        // pulls that wait for messages: somebody is there
+	PausedUntil *time.Time // by JetStream; nil: it delivers
+	Floor       uint64     // sequence up to which all is acknowledged
+	Delivered   uint64     // sequence that was delivered last
+	LastAck     time.Time  // zero: never
+	Oldest      time.Time  // when the first message that it has not acknowledged was stored; zero: there is none, or it is not known
 }
 
 // Stream is what NATS says of it.
@@ -51,7 +51,7 @@ type Stream struct {
 type Facts struct {
 	Status    outbox.Status
 	Pulse     outbox.Pulse
-	Paused    string // why and by whom the relay is paused; empty: it is not
+	Paused    string // how the relay is paused: "paused since …"; empty: it is not
 	Broker    error  // why NATS does not answer; then Stream and Consumers say nothing
 	Stream    *Stream
 	Name      string // of the stream
@@ -101,7 +101,7 @@ func paused(f *Facts, _ *Limits) *Verdict {
 	if f.Paused == "" {
 		return nil
 	}
-	return verdict(Paused, "outbox resume --relay", "the relay is paused: %s; %d events wait", f.Paused, f.Status.Pending)
+	return verdict(Paused, "outbox resume --relay", "the relay is %s; %d events wait", f.Paused, f.Status.Pending)
 }
 
 func broker(f *Facts, _ *Limits) *Verdict {
@@ -161,7 +161,7 @@ func consumers(f *Facts, limits *Limits) *Verdict {
 			idle = f.Now.Sub(c.LastAck)
 		}
 		switch {
-		case c.Paused:
+		case c.PausedUntil != nil:
 			return verdict(ConsumerStuck, "outbox resume --consumer "+c.Name, "consumer %s is paused, %d messages wait", c.Name, c.Pending)
 		case idle <= limits.Quiet+delay(c.Name):
 		case c.Waiting == 0 && c.AckPending == 0:

@@ -50,7 +50,7 @@ func TestJudge(t *testing.T) {
 		"more comes":       {func(f *health.Facts) { late(f); f.Pulse.In = 11 }, health.TooSlow},
 		"more goes":        {func(f *health.Facts) { late(f); f.Pulse.Out = 11 }, health.Catching},
 		"a little behind":  {func(f *health.Facts) { f.Status.Lag, f.Status.Pending = 9*time.Second, 50 }, health.Healthy},
-		"consumer paused":  {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.Paused = true }) }, health.ConsumerStuck},
+		"consumer paused":  {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.PausedUntil = &now }) }, health.ConsumerStuck},
 		"consumer alone":   {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.Waiting = 0 }) }, health.ConsumerStuck},
 		"consumer hangs":   {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.AckPending = 3 }) }, health.ConsumerStuck},
 		"consumer works":   {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.LastAck = now }) }, health.Healthy},

@@ -196,7 +196,7 @@ CREATE TABLE outbox.dropped (
 
 -- extend makes partitions until at least ahead of them lie beyond the highest number in use, in each family, and says how many
 -- it made, 64 of each at most. Without a size a dozen of them span the time that events are kept, at the rate of those that are there;
--- one is twice or half as large as the one before at most, and never below 262144, so that one large transaction fits in what
+-- one is twice or half as large as the one being filled at most, and never below 262144, so that one large transaction fits in what
 -- lies ahead. LIKE and ATTACH take
 -- no lock that a writer's transaction conflicts with, unless it has written to the net. The net itself is locked until the commit,
 -- against readers too: so the relay asks for one partition of one family at a time, which no other lock can cross. What
@@ -210,7 +210,7 @@ DECLARE
     column_ text;
     top    bigint;
     used   bigint;
-    last   bigint; -- size of the last one
+    last   bigint; -- size of the one that is being filled
     step   bigint; -- size of the next ones
     need   bigint; -- numbers ahead
     leaf   text;
@@ -225,10 +225,10 @@ BEGIN
     FOREACH kind IN ARRAY '{event,batch,receipt}'::text[] LOOP
         CONTINUE WHEN kind <> of_family;
         column_ := CASE kind WHEN 'batch' THEN 'first_position' ELSE 'id' END;
-        SELECT p.to_key, p.to_key - p.from_key INTO top, last FROM outbox.partition AS p WHERE p.family = kind ORDER BY p.from_key DESC LIMIT 1;
-        top := coalesce(top, CASE kind WHEN 'batch' THEN 0 ELSE 1 END);
         EXECUTE format('SELECT coalesce(max(%I), 0) FROM outbox.%I', column_, kind) INTO used;
-        SELECT (used - p.from_key) / greatest(extract(epoch FROM clock_timestamp() - p.made_at), 1) * extract(epoch FROM keep) / 12
+        SELECT coalesce(max(p.to_key), CASE kind WHEN 'batch' THEN 0 ELSE 1 END) INTO top FROM outbox.partition AS p WHERE p.family = kind;
+        SELECT p.to_key - p.from_key INTO last FROM outbox.partition AS p WHERE p.family = kind AND (p.to_key > used OR p.to_key = top) ORDER BY p.from_key LIMIT 1;
+        SELECT (used - p.from_key) / greatest(extract(epoch FROM clock_timestamp() - p.made_at) * 12 / extract(epoch FROM keep), 1)
           INTO step FROM outbox.partition AS p LEFT JOIN outbox.dropped AS d USING (family, from_key)
          WHERE p.family = kind AND d.family IS NULL ORDER BY p.from_key LIMIT 1;
         step := coalesce(size, CASE WHEN last > 0 THEN least(greatest(step, last / 2, 262144), last * 2, 4294967296) END, 1048576);

@@ -1,12 +1,12 @@
 -- pause: pauses targets, all of them or, if one is a job that does not exist, none (no row comes back). Wakes a relay that sleeps, so that
 -- it looks at once.
---   $1 targets  $2 for how many seconds, NULL until resumed  $3 reason  $4 author
+--   $1 targets  $2 for how many seconds, NULL until resumed  $3 reason  $4 author, empty for the role
 -- Plan expected: job_pkey, once for each target that is a job.
 WITH asked AS (
     SELECT name FROM unnest($1::text[]) AS name
 ), made AS (
     INSERT INTO outbox.pause (target, paused, until, reason, author)
-    SELECT name, true, clock_timestamp() + make_interval(secs => $2::float8), $3::text, $4::text
+    SELECT name, true, clock_timestamp() + make_interval(secs => $2::float8), $3::text, coalesce(nullif($4::text, ''), session_user)
       FROM asked
      WHERE NOT EXISTS (SELECT FROM asked AS a
                         WHERE a.name <> 'relay' AND a.name NOT LIKE 'consumer:%'

@@ -1,5 +1,5 @@
 -- resume: ends the pauses of targets that have one, and says which had. Wakes a paused relay.
---   $1 targets  $2 reason  $3 author
+--   $1 targets  $2 reason  $3 author, empty for the role
 -- Plan expected: pause_target backward, once for each target.
 WITH held AS (
     SELECT t.name
@@ -8,7 +8,7 @@ WITH held AS (
      WHERE p.paused AND (p.until IS NULL OR p.until > clock_timestamp())
 ), made AS (
     INSERT INTO outbox.pause (target, paused, reason, author)
-    SELECT name, false, $2::text, $3::text FROM held
+    SELECT name, false, $2::text, coalesce(nullif($3::text, ''), session_user) FROM held
     RETURNING target
 )
 SELECT m.target, pg_notify('outbox.wake', '')::text FROM made AS m;
