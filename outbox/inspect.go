@@ -24,6 +24,7 @@ type ServerFacts struct {
 	Role              string // as whom we are connected
 	SeesAll           bool   // the role sees the transactions of others
 	Long              []LongTransaction
+	Skew              time.Duration // of its clock against ours, as far as the round trip allows to say
 }
 
 // LongTransaction is one that has been open for long.
@@ -60,8 +61,11 @@ func (t *Table) InspectServer(ctx context.Context, db DB, long time.Duration) (S
 		return ServerFacts{}, err
 	}
 	var f ServerFacts
+	var now time.Time
+	asked := time.Now()
 	err = db.QueryRow(ctx, q.Server).Scan(&f.VersionNumber, &f.Version, &f.Standby, &f.Fsync, &f.FullPageWrites,
-		&f.SynchronousCommit, &f.Role, &f.SeesAll)
+		&f.SynchronousCommit, &f.Role, &f.SeesAll, &now)
+	f.Skew = SkewOf(now, asked, time.Now())
 	if err != nil {
 		return ServerFacts{}, fmt.Errorf("inspect server: %w", err)
 	}

@@ -11,7 +11,7 @@ var doctorFiles embed.FS
 // DoctorStatements are the texts of outbox doctor for one schema, each named after its file in doctor/. None of
 // them changes anything.
 type DoctorStatements struct {
-	Held, Lock, Long, Notify, Partitions, Server, Table, Unlock string
+	Attached, Held, Lock, Long, Notify, Partitions, Server, Table, Unlock string
 }
 
 // DoctorFor returns the statements of doctor for a schema whose name For accepts.
@@ -27,7 +27,7 @@ func DoctorFor(schema string) (DoctorStatements, error) {
 		return In(schema, string(text))
 	}
 	return DoctorStatements{
-		Held: q("held"), Lock: q("lock"), Long: q("long"), Notify: q("notify"),
+		Attached: q("attached"), Held: q("held"), Lock: q("lock"), Long: q("long"), Notify: q("notify"),
 		Partitions: q("partitions"), Server: q("server"), Table: q("table"), Unlock: q("unlock"),
 	}, nil
 }

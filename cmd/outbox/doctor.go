@@ -18,9 +18,12 @@ nothing. Exit code 3 when there are findings (warn or fail), 69 when a server co
 
 Examples:
   outbox doctor --subjects 'users.>'
+  outbox doctor --rules rules.yaml
   outbox doctor --skip redis -o json`,
 		Flags: append(settingFlags("relay", "subjects", "chain"),
-			&cli.StringFlag{Name: "skip", Usage: "leave `SERVERS` out, joined by commas: postgres, nats, redis"},
+			&cli.StringFlag{Name: "rules", Usage: "`FILE` of rules (YAML), held against the subjects of the last events"},
+			&cli.StringFlag{Name: "nats-monitor", Usage: "`URL` at which the server of NATS is monitored, such as http://127.0.0.1:8222: it alone tells how often it syncs to disk"},
+			&cli.StringFlag{Name: "skip", Usage: "leave `SERVERS` out, joined by commas: postgres, nats, redis, rules"},
 			outputFlag()),
 		Action: withSettings("relay", doctor),
 	}
@@ -81,9 +84,13 @@ func doctor(c *cli.Context, s settings) error {
 	if err != nil {
 		return err
 	}
+	if path := c.String("rules"); path != "" { // a setting of another section
+		key := "invalidate.rules"
+		s.values[key] = origin{setting: s.values[key].setting, value: path, from: "flag --rules"}
+	}
 	skip := split(c.String("skip"))
 	for _, name := range skip {
-		if err := oneOf(postgres, natsServer, redisServer)(name); err != nil {
+		if err := oneOf(postgres, natsServer, redisServer, rulesPart)(name); err != nil {
 			return usagef(c, "flag --skip %q: %w", name, err)
 		}
 	}
@@ -94,9 +101,13 @@ func doctor(c *cli.Context, s settings) error {
 		look   func(context.Context, *checkup) error
 	}{
 		{postgres, func(_ context.Context, u *checkup) error { return checkPostgres(c, s, u) }},
-		{natsServer, func(ctx context.Context, u *checkup) error { return checkNATS(ctx, s, u) }},
+		{natsServer, func(ctx context.Context, u *checkup) error { return checkNATS(ctx, s, u, c.String("nats-monitor")) }},
 		{redisServer, func(ctx context.Context, u *checkup) error { return checkRedis(ctx, s, u) }},
+		{rulesPart, func(_ context.Context, u *checkup) error { return checkRules(c, s, u) }},
 	} {
+		if part.server == rulesPart && s.text("invalidate.rules") == "" {
+			continue
+		}
 		if slices.Contains(skip, part.server) {
 			continue
 		}

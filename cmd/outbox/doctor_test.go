@@ -39,18 +39,60 @@ func TestJudges(t *testing.T) {
 		{"replica trigger", "wake", stateFail, "replicas only", func(u *checkup) { f := table; f.Wake = "R"; judgeTable(u, "outbox", f) }},
 		{"few ids", "partitions", stateWarn, "10 ids left", func(u *checkup) { f := table; f.LastID, f.Bound = 100, 111; judgeTable(u, "outbox", f) }},
 		{"cannot extend", "partitions", stateWarn, "cannot make more", func(u *checkup) { f := table; f.CanExtend = false; judgeTable(u, "outbox", f) }},
+		{"clock behind", "clock", stateWarn, "-3s apart", func(u *checkup) { judgeClock(u, -3*time.Second) }},
+		{"clock", "", "", "", func(u *checkup) { judgeClock(u, time.Second) }},
+		{"no attached tables", "", "", "", func(u *checkup) { judgeAttached(u, nil) }},
+		{"dropped table", "attached", stateWarn, "16384 was attached, and dropped", func(u *checkup) { judgeAttached(u, []outbox.AttachedFacts{{Table: "16384"}}) }},
+		{"lost column", "attached", stateFail, "no column a, b,", func(u *checkup) {
+			judgeAttached(u, []outbox.AttachedFacts{{Table: "users", Exists: true, Lost: []string{"a", "b"}}})
+		}},
+		{"silent trigger", "attached", stateFail, "no event comes of update on users", func(u *checkup) {
+			judgeAttached(u, []outbox.AttachedFacts{{Table: "users", Exists: true, Silent: []string{"update"}}})
+		}},
+		{"never written", "attached", stateWarn, "since 2 days", func(u *checkup) {
+			judgeAttached(u, []outbox.AttachedFacts{{Table: "users", Exists: true, Age: 49 * time.Hour}})
+		}},
+		{"written today", "", "", "", func(u *checkup) {
+			judgeAttached(u, []outbox.AttachedFacts{{Table: "users", Exists: true, Age: time.Hour}, {Table: "b", Exists: true, Age: 49 * time.Hour, Writes: 1}})
+		}},
+		{"idle rule", "used", stateWarn, "none matches rule 1", func(u *checkup) { judgeRules(u, 2, map[int]bool{0: true}, nil, 10) }},
+		{"no events", "", "", "", func(u *checkup) { judgeRules(u, 2, nil, nil, 0) }},
+		{"strange subjects", "subjects", stateWarn, "a.*, b.*, c.*, d.*, e.* and 1 more", func(u *checkup) {
+			judgeRules(u, 1, map[int]bool{0: true}, map[string]int{"a.*": 1, "b.*": 1, "c.*": 1, "d.*": 1, "e.*": 1, "f.*": 1}, 10)
+		}},
+		{"sync not known", "", "", "", func(u *checkup) { judgeSync(u, 0, errNoMonitor, 1) }},
+		{"sync every 2 min", "sync_interval", stateWarn, "2m0s and one replica", func(u *checkup) { judgeSync(u, 2*time.Minute, nil, 1) }},
+		{"sync with replicas", "", "", "", func(u *checkup) { judgeSync(u, 2*time.Minute, nil, 3) }},
+		{"sync always", "", "", "", func(u *checkup) { judgeSync(u, 0, nil, 1) }},
+		{"short window for slow acks", "duplicates", stateWarn, "shorter than 4m0s", func(u *checkup) { c := stream; judgeStream(u, &c, true, time.Minute) }},
 		{"sound redis", "", "", "", func(u *checkup) { judgeRedis(u, master) }},
 		{"replica", "role", stateFail, "slave", func(u *checkup) { judgeRedis(u, redisFacts{"role": "slave"}) }},
 		{"full redis", "memory", stateWarn, "950 of 1000", func(u *checkup) {
 			judgeRedis(u, redisFacts{"role": "master", "maxmemory": "1000", "used_memory": "950", "maxmemory_policy": "noeviction"})
 		}},
-		{"sound stream", "", "", "", func(u *checkup) { c := stream; judgeStream(u, &c, true) }},
-		{"no acks", "acks", stateFail, "no_ack", func(u *checkup) { c := stream; c.NoAck = true; judgeStream(u, &c, true) }},
-		{"sealed", "acks", stateFail, "sealed", func(u *checkup) { c := stream; c.Sealed = true; judgeStream(u, &c, true) }},
-		{"mirror", "acks", stateFail, "mirror of M", func(u *checkup) { c := stream; c.Mirror = &jetstream.StreamSource{Name: "M"}; judgeStream(u, &c, true) }},
-		{"sources", "writers", stateWarn, "only writer", func(u *checkup) { c := stream; c.Sources = []*jetstream.StreamSource{{}}; judgeStream(u, &c, true) }},
-		{"shared sources", "", "", "", func(u *checkup) { c := stream; c.Sources = []*jetstream.StreamSource{{}}; judgeStream(u, &c, false) }},
-		{"discard new", "retention", stateWarn, "discard new", func(u *checkup) { c := stream; c.Discard = jetstream.DiscardNew; judgeStream(u, &c, true) }},
+		{"sound stream", "", "", "", func(u *checkup) { c := stream; judgeStream(u, &c, true, 5*time.Second) }},
+		{"no acks", "acks", stateFail, "no_ack", func(u *checkup) { c := stream; c.NoAck = true; judgeStream(u, &c, true, 5*time.Second) }},
+		{"sealed", "acks", stateFail, "sealed", func(u *checkup) { c := stream; c.Sealed = true; judgeStream(u, &c, true, 5*time.Second) }},
+		{"mirror", "acks", stateFail, "mirror of M", func(u *checkup) {
+			c := stream
+			c.Mirror = &jetstream.StreamSource{Name: "M"}
+			judgeStream(u, &c, true, 5*time.Second)
+		}},
+		{"sources", "writers", stateWarn, "only writer", func(u *checkup) {
+			c := stream
+			c.Sources = []*jetstream.StreamSource{{}}
+			judgeStream(u, &c, true, 5*time.Second)
+		}},
+		{"shared sources", "", "", "", func(u *checkup) {
+			c := stream
+			c.Sources = []*jetstream.StreamSource{{}}
+			judgeStream(u, &c, false, 5*time.Second)
+		}},
+		{"discard new", "retention", stateWarn, "discard new", func(u *checkup) {
+			c := stream
+			c.Discard = jetstream.DiscardNew
+			judgeStream(u, &c, true, 5*time.Second)
+		}},
 	} {
 		u := &checkup{server: "x"}
 		c.look(u)

@@ -37,6 +37,7 @@ func checkPostgres(c *cli.Context, s settings, u *checkup) error {
 		u.broke("server", err)
 	} else {
 		judgeServer(u, server)
+		judgeClock(u, server.Skew)
 	}
 	if session, err := table.InspectSession(c.Context, pool.Config().ConnConfig, notifyWait); err != nil {
 		u.broke("session", err)
@@ -63,6 +64,11 @@ func checkTable(c *cli.Context, table *outbox.Table, pool *pgxpool.Pool, u *chec
 	default:
 		u.ok("schema", "%s is there", table.Schema())
 		judgeTable(u, table.Schema(), facts)
+		if attached, err := table.InspectAttached(c.Context, pool); err != nil {
+			u.broke("attached", err)
+		} else {
+			judgeAttached(u, attached)
+		}
 	}
 }
 
@@ -153,12 +159,12 @@ func judgeTable(u *checkup, schema string, f outbox.TableFacts) {
 }
 
 func judgePartitions(u *checkup, schema string, f outbox.TableFacts) {
-	const few = 1 << 20 // ids: the relay keeps 8 million ahead
+	const few = 1 << 18 // ids: the relay keeps more than three times as many ahead
 	left := f.Bound - 1 - f.LastID
 	makeThem := "outbox relay (it makes partitions once a minute while it leads), or: SELECT " + schema + ".extend()"
 	switch {
 	case f.DefaultUsed:
-		u.fail("partitions", "move the rows of "+schema+".event_default, then: "+makeThem, "the default partition has rows: partitions were not made ahead in time")
+		u.fail("partitions", makeThem, "the default partition has rows: partitions were not made ahead in time; it is relayed, and emptied when all of it is old enough")
 	case left < few:
 		u.warn("partitions", makeThem, "%d ids left in the last partition", max(left, 0))
 	case !f.CanExtend:

@@ -6,4 +6,5 @@ SELECT current_setting('server_version_num')::integer AS version_number,
        current_setting('full_page_writes')            AS full_page_writes,
        current_setting('synchronous_commit')          AS synchronous_commit,
        current_user::text                             AS role,
-       pg_has_role('pg_read_all_stats', 'USAGE')      AS sees_all;
+       pg_has_role('pg_read_all_stats', 'USAGE')      AS sees_all,
+       clock_timestamp()                              AS now;
