@@ -23,6 +23,7 @@ type Statements struct {
 	Channel string // of NOTIFY
 
 	Adopt, AdoptLock, Attach, Attached, Awake, BaseInsert, Bases, Cluster, ClusterInsert string
+	DroppedSince, JobList, JobStart, PlannedAfter, ReplayLook, ReplayRows, ReplayStep    string
 	Blocked, Pulse, Recent, TrailEvent, TrailID, TrailKey                                string
 	Cursor, Detach, Extend, Insert                                                       string
 	DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows                              string
@@ -71,8 +72,11 @@ func For(schema string) (Statements, error) {
 		DeadParked:      q("dead_parked"),
 		DeadRows:        q("dead_rows"),
 		Detach:          q("detach"),
+		DroppedSince:    q("dropped_since"),
 		Extend:          q("extend"),
 		Insert:          q("insert"),
+		JobList:         q("job_list"),
+		JobStart:        q("job_start"),
 		Keep:            q("keep"),
 		Lead:            q("lead"),
 		Load:            q("load"),
@@ -90,11 +94,15 @@ func For(schema string) (Statements, error) {
 		Paused:          q("paused"),
 		Pauses:          q("pauses"),
 		Plan:            q("plan"),
+		PlannedAfter:    q("planned_after"),
 		Pulse:           q("pulse"),
 		ReceiptInsert:   q("receipt_insert"),
 		ReceiptLast:     q("receipt_last"),
 		Recent:          q("recent"),
 		Replan:          q("replan"),
+		ReplayLook:      q("replay_look"),
+		ReplayRows:      q("replay_rows"),
+		ReplayStep:      q("replay_step"),
 		Replicas:        q("replicas"),
 		Resume:          q("resume"),
 		Session:         q("session"),

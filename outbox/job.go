@@ -1,0 +1,104 @@
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Errors of jobs.
+var (
+	// ErrStepTaken says that another process works at the same job.
+	ErrStepTaken = errors.New("another process works at this job")
+	// ErrGone says that events which were asked for were dropped: the retention is over.
+	ErrGone = errors.New("events were dropped")
+)
+
+// A Job is long work that is done in steps, each one transaction, by whoever runs it. It can be killed anywhere and goes on where
+// it was; two processes at the same job do it once.
+type Job struct {
+	ID        uuid.UUID
+	Kind      string          // replay or backfill
+	Spec      json.RawMessage // what was asked for
+	StartedBy string          // role
+	StartedAt time.Time
+	Last      Step // zero before the first
+}
+
+// A Step is a part of a job that is done.
+type Step struct {
+	N      int64           // from 1
+	Place  json.RawMessage // where the next step goes on
+	Seen   int64           // looked at, by all steps so far
+	Events int64           // made, by all steps so far
+	Done   bool            // it was the last
+	At     time.Time
+}
+
+// startJob notes that work begins.
+func (t *Table) startJob(ctx context.Context, db DB, kind string, spec any) (*Job, error) {
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", kind, err)
+	}
+	j := &Job{Kind: kind, Spec: text}
+	if err := db.QueryRow(ctx, t.q.JobStart, kind, string(text)).Scan((*[16]byte)(&j.ID), &j.StartedBy, &j.StartedAt); err != nil {
+		return nil, fmt.Errorf("start %s: %w", kind, t.migrated(err))
+	}
+	return j, nil
+}
+
+// Job reads one job. ErrNoJob when there is none of that id.
+func (t *Table) Job(ctx context.Context, db DB, id uuid.UUID) (*Job, error) {
+	jobs, err := t.jobs(ctx, db, id.String(), 1)
+	if err == nil && len(jobs) == 0 {
+		err = fmt.Errorf("%w: %s; outbox jobs lists them", ErrNoJob, id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &jobs[0], nil
+}
+
+// Jobs lists the last n jobs, newest first.
+func (t *Table) Jobs(ctx context.Context, db DB, n int) ([]Job, error) {
+	return t.jobs(ctx, db, nil, n)
+}
+
+func (t *Table) jobs(ctx context.Context, db DB, id any, n int) ([]Job, error) {
+	rows, err := db.Query(ctx, t.q.JobList, id, n)
+	if err != nil {
+		return nil, fmt.Errorf("list jobs: %w", t.migrated(err))
+	}
+	jobs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (j Job, err error) {
+		var at *time.Time
+		err = row.Scan((*[16]byte)(&j.ID), &j.Kind, &j.Spec, &j.StartedBy, &j.StartedAt, &j.Last.N, &j.Last.Place, &j.Last.Seen, &j.Last.Events, &j.Last.Done, &at)
+		if at != nil {
+			j.Last.At = *at
+		}
+		return j, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list jobs: %w", t.migrated(err))
+	}
+	return jobs, nil
+}
+
+// takeStep runs the statement of a step, which notes itself.
+func (t *Table) takeStep(ctx context.Context, db DB, job *Job, query string, args ...any) error {
+	var s Step
+	err := db.QueryRow(ctx, query, args...).Scan(&s.N, &s.Place, &s.Seen, &s.Events, &s.Done, &s.At)
+	if hasCode(err, uniqueViolation) {
+		return fmt.Errorf("%s %s: %w", job.Kind, job.ID, ErrStepTaken)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", job.Kind, job.ID, err)
+	}
+	job.Last = s
+	return nil
+}

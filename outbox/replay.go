@@ -1,0 +1,249 @@
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	replaySpan   = 20_000      // positions looked at in a step
+	replayBytes  = 8 << 20     // of payload copied in a step
+	clockMargin  = time.Minute // by which the clocks of writers and planners may disagree
+	searchRounds = 64          // of a binary search
+	maxReplayIDs = 1000        // events named one by one
+	forever      = "infinity"  // as PostgreSQL writes it
+	everBefore   = "-infinity" // likewise
+	stampFormat  = time.RFC3339Nano
+)
+
+// ReplayQuery says which events to replay. Everything that is given has to hold.
+type ReplayQuery struct {
+	Since, Until   time.Time // when they were created; zero: no limit
+	Subjects       []string  // patterns of NATS, one of which matches
+	Keys           []string  // one of which it has
+	FromID, ToID   int64     // row ids, both included; 0: no limit
+	AfterPosition  int64     // of the plan; 0: from the first on
+	EventIDs       []uuid.UUID
+	Prefix         string // of the copies' subject, with a dot between; empty: the subject stays
+	Limit          int64  // copies; 0: no limit
+	AllowedMissing bool   // events that were asked for may have been dropped
+}
+
+// Unlimited says that the query asks for everything.
+func (q *ReplayQuery) Unlimited() bool {
+	return q.Since.IsZero() && q.Until.IsZero() && len(q.Subjects)+len(q.Keys)+len(q.EventIDs) == 0 && q.FromID == 0 && q.ToID == 0 && q.AfterPosition == 0
+}
+
+// replaySpec is a query with everything that had to be found out once.
+type replaySpec struct {
+	From     int64    `json:"from"` // positions
+	To       int64    `json:"to"`
+	Since    string   `json:"since"`
+	Until    string   `json:"until"`
+	Subjects []string `json:"subjects,omitempty"` // for people
+	Patterns []string `json:"patterns,omitempty"` // regular expressions of PostgreSQL
+	Keys     []string `json:"keys,omitempty"`
+	FromID   int64    `json:"from_id"`
+	ToID     int64    `json:"to_id"`
+	Rows     []int64  `json:"rows,omitempty"` // of events named one by one: then nothing else counts
+	Prefix   string   `json:"prefix,omitempty"`
+	Limit    int64    `json:"limit"`
+}
+
+// StartReplay fixes what is to be replayed: everything that is planned now and asked for. Copies are rows like all others, that name
+// their original; they come behind everything, in the order of their originals. Copies are not copied again unless their own id is
+// asked for, and what is parked is not: see ReplayDead. ErrGone when some of it was dropped, unless that is allowed. Needs
+// outbox_owner.
+func (t *Table) StartReplay(ctx context.Context, db DB, q *ReplayQuery) (*Job, error) {
+	spec, err := t.replaySpec(ctx, db, q)
+	if err != nil {
+		return nil, err
+	}
+	return t.startJob(ctx, db, "replay", spec)
+}
+
+func (t *Table) replaySpec(ctx context.Context, db DB, q *ReplayQuery) (*replaySpec, error) {
+	s := &replaySpec{Since: everBefore, Until: forever, Subjects: q.Subjects, Keys: q.Keys, FromID: max(q.FromID, 0), ToID: math.MaxInt64, Prefix: q.Prefix, Limit: math.MaxInt64}
+	if q.ToID > 0 {
+		s.ToID = q.ToID
+	}
+	if q.Limit > 0 {
+		s.Limit = q.Limit
+	}
+	if !q.Since.IsZero() {
+		s.Since = q.Since.Format(stampFormat)
+	}
+	if !q.Until.IsZero() {
+		s.Until = q.Until.Format(stampFormat)
+	}
+	for _, subject := range q.Subjects {
+		pattern, err := subjectPattern(subject)
+		if err != nil {
+			return nil, err
+		}
+		s.Patterns = append(s.Patterns, pattern)
+	}
+	if len(q.EventIDs) > 0 {
+		return s, t.replayRows(ctx, db, q, s)
+	}
+	cursor, err := t.Cursor(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	oldest, err := t.Oldest(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	s.From, s.To = max(oldest, q.AfterPosition+1), cursor.LastPosition
+	if err := t.refuseDropped(ctx, db, q, oldest); err != nil {
+		return nil, err
+	}
+	if !q.Since.IsZero() {
+		from, err := t.plannedSince(ctx, db, q.Since.Add(-clockMargin), s.To)
+		if err != nil {
+			return nil, err
+		}
+		s.From = max(s.From, from)
+	}
+	return s, nil
+}
+
+func (t *Table) replayRows(ctx context.Context, db DB, q *ReplayQuery, s *replaySpec) error {
+	if len(q.EventIDs) > maxReplayIDs {
+		return fmt.Errorf("replay: %w: %d event ids, at most %d", ErrInvalid, len(q.EventIDs), maxReplayIDs)
+	}
+	for _, id := range q.EventIDs {
+		found, err := t.TrailOf(ctx, db, id)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 || found[0].ID != id {
+			if !q.AllowedMissing {
+				return fmt.Errorf("replay: %w: the table has no event %s", ErrGone, id)
+			}
+			continue
+		}
+		s.Rows = append(s.Rows, found[0].RowID)
+	}
+	return nil
+}
+
+// refuseDropped refuses a query that reaches back behind what the table still has.
+func (t *Table) refuseDropped(ctx context.Context, db DB, q *ReplayQuery, oldest int64) error {
+	if q.AllowedMissing {
+		return nil
+	}
+	since, fromID := any(forever), int64(math.MaxInt64)
+	if !q.Since.IsZero() {
+		since = q.Since
+	}
+	if q.FromID > 0 {
+		fromID = q.FromID
+	}
+	var n, id int64
+	var created *time.Time
+	if err := db.QueryRow(ctx, t.q.DroppedSince, since, fromID).Scan(&n, &created, &id); err != nil {
+		return fmt.Errorf("look for dropped events: %w", err)
+	}
+	if n == 0 && (q.AfterPosition == 0 || q.AfterPosition+1 >= oldest) {
+		return nil
+	}
+	still := "nothing"
+	if created != nil {
+		still = fmt.Sprintf("events from id %d and %s on, position %d", id, created.Format(time.RFC3339), oldest)
+	}
+	return fmt.Errorf("replay: %w of what was asked for; the table still has %s", ErrGone, still)
+}
+
+// plannedSince finds the first position that was planned at or after a time, at the latest the one behind last.
+func (t *Table) plannedSince(ctx context.Context, db DB, since time.Time, last int64) (int64, error) {
+	low, high := int64(1), last+1
+	for range searchRounds {
+		if low >= high {
+			break
+		}
+		middle := low + (high-low)/2
+		var at time.Time
+		err := db.QueryRow(ctx, t.q.PlannedAfter, middle).Scan(&at)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows) || err == nil && !at.Before(since):
+			high = middle
+		case err != nil:
+			return 0, fmt.Errorf("look for the plan of %s: %w", since.Format(time.RFC3339), err)
+		default:
+			low = middle + 1
+		}
+	}
+	return low, nil
+}
+
+// subjectPattern makes a regular expression of PostgreSQL of a pattern of NATS.
+func subjectPattern(subject string) (string, error) {
+	tokens := strings.Split(subject, ".")
+	for i, token := range tokens {
+		switch {
+		case token == "" || strings.ContainsAny(token, " \t\r\n") || token == ">" && i < len(tokens)-1 || len(token) > 1 && strings.ContainsAny(token, "*>"):
+			return "", fmt.Errorf("%w: subject pattern %q: want tokens joined by dots, * for one and > for the rest", ErrInvalid, subject)
+		case token == "*":
+			tokens[i] = `[^.]+`
+		case token == ">":
+			tokens[i] = `.+`
+		default:
+			tokens[i] = regexp.QuoteMeta(token)
+		}
+	}
+	return "^" + strings.Join(tokens, `\.`) + "$", nil
+}
+
+// ReplayStep copies the next events of a replay, n at most, in one transaction. Done when job.Last.Done is. ErrStepTaken means that
+// another process did it.
+func (t *Table) ReplayStep(ctx context.Context, db DB, job *Job, n int) error {
+	var s replaySpec
+	if err := json.Unmarshal(job.Spec, &s); err != nil {
+		return fmt.Errorf("replay %s: read its spec: %w", job.ID, err)
+	}
+	if len(s.Rows) > 0 || s.To == 0 {
+		return t.takeStep(ctx, db, job, t.q.ReplayRows, job.ID.String(), s.Rows, s.Prefix)
+	}
+	from, err := job.position(s.From)
+	if err != nil {
+		return err
+	}
+	return t.takeStep(ctx, db, job, t.q.ReplayStep, job.ID.String(), job.Last.N+1, from, s.To, replaySpan, n, replayBytes,
+		s.Since, s.Until, s.Patterns, s.Keys, s.FromID, s.ToID, s.Prefix, job.Last.Seen, job.Last.Events, s.Limit)
+}
+
+// position is where a job goes on that walks through the plan.
+func (j *Job) position(first int64) (int64, error) {
+	if j.Last.N == 0 {
+		return first, nil
+	}
+	var place struct {
+		Position int64 `json:"position"`
+	}
+	if err := json.Unmarshal(j.Last.Place, &place); err != nil || place.Position == 0 {
+		return 0, fmt.Errorf("%s %s: read its place %s: %w", j.Kind, j.ID, j.Last.Place, errors.Join(err, ErrInvalid))
+	}
+	return place.Position, nil
+}
+
+// ReplayTotal is how many positions a replay looks at, of which Step.Seen are done.
+func (j *Job) ReplayTotal() int64 {
+	var s replaySpec
+	if err := json.Unmarshal(j.Spec, &s); err != nil {
+		return 0
+	}
+	if len(s.Rows) > 0 {
+		return int64(len(s.Rows))
+	}
+	return max(s.To-s.From+1, 0)
+}

@@ -1,0 +1,213 @@
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// copies lists subject and original of all copies, in order.
+func (k *kept) copies() []string {
+	k.t.Helper()
+	rows, err := k.pool.Query(k.t.Context(), k.table.SQL(`SELECT c.subject || ' of ' || o.id FROM outbox.event c JOIN outbox.event o ON o.event_id = c.resend_of ORDER BY c.id`))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			k.t.Fatal(err)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func (k *kept) replay(q *outbox.ReplayQuery) *outbox.Job {
+	k.t.Helper()
+	job, err := k.table.StartReplay(k.t.Context(), k.pool, q)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.work(job)
+	return job
+}
+
+func (k *kept) work(job *outbox.Job) {
+	k.t.Helper()
+	err := k.table.Work(k.t.Context(), k.pool, job, outbox.Pace{MaxPending: -1, Page: 2}, func(ctx context.Context, n int) error {
+		return k.table.ReplayStep(ctx, k.pool, job, n)
+	}, func(string) {})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// Each selector chooses what it says, in the order of the plan, and the look agrees with the copies.
+func TestReplaySelects(t *testing.T) {
+	k := newKept(t, 0)
+	k.run(`INSERT INTO outbox.event (subject, key, payload, headers) SELECT 'u.' || g || CASE g % 2 WHEN 0 THEN '.updated' ELSE '.made' END, (g % 3)::text, 'x', '{"Outbox-Op": "update"}' FROM generate_series(1, 6) g`)
+	k.plan()
+	k.run("UPDATE outbox.event SET created_at = '2026-01-01'::timestamptz + id * interval '1 h'; UPDATE outbox.batch SET planned_at = '2026-01-01'")
+	k.run("INSERT INTO outbox.parked (position, id, event_id, subject, reason) SELECT id, id, event_id, subject, 'too_large' FROM outbox.event WHERE id = 5")
+	at := func(hour int) time.Time { return time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC) }
+	k.run("SET timezone = 'UTC'; UPDATE outbox.event SET created_at = '2026-01-01 00:00+00'::timestamptz + id * interval '1 h'")
+	id := func(row int) (id uuid.UUID) {
+		if err := k.pool.QueryRow(t.Context(), k.table.SQL("SELECT event_id FROM outbox.event WHERE id = $1"), row).Scan((*[16]byte)(&id)); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	for name, c := range map[string]struct {
+		q    outbox.ReplayQuery
+		want string
+	}{
+		"all":           {outbox.ReplayQuery{}, "u.1.made of 1, u.2.updated of 2, u.3.made of 3, u.4.updated of 4, u.6.updated of 6"},
+		"since":         {outbox.ReplayQuery{Since: at(4)}, "u.4.updated of 4, u.6.updated of 6"},
+		"until":         {outbox.ReplayQuery{Until: at(3)}, "u.1.made of 1, u.2.updated of 2"},
+		"subject":       {outbox.ReplayQuery{Subjects: []string{"u.*.made"}}, "u.1.made of 1, u.3.made of 3"},
+		"subjects":      {outbox.ReplayQuery{Subjects: []string{"u.1.>", "u.6.>"}}, "u.1.made of 1, u.6.updated of 6"},
+		"no wildcard":   {outbox.ReplayQuery{Subjects: []string{"u.1"}}, ""},
+		"key":           {outbox.ReplayQuery{Keys: []string{"1"}}, "u.1.made of 1, u.4.updated of 4"},
+		"ids":           {outbox.ReplayQuery{FromID: 2, ToID: 3}, "u.2.updated of 2, u.3.made of 3"},
+		"position":      {outbox.ReplayQuery{AfterPosition: 3}, "u.4.updated of 4, u.6.updated of 6"},
+		"both":          {outbox.ReplayQuery{Since: at(2), Keys: []string{"1"}}, "u.4.updated of 4"},
+		"limit":         {outbox.ReplayQuery{Limit: 3}, "u.1.made of 1, u.2.updated of 2, u.3.made of 3"},
+		"prefix":        {outbox.ReplayQuery{FromID: 1, ToID: 1, Prefix: "side"}, "side.u.1.made of 1"},
+		"event ids":     {outbox.ReplayQuery{EventIDs: []uuid.UUID{id(6), id(2)}}, "u.6.updated of 6, u.2.updated of 2"},
+		"parked by its": {outbox.ReplayQuery{EventIDs: []uuid.UUID{id(5)}}, "u.5.made of 5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k.t = t
+			look, err := k.table.LookReplay(t.Context(), k.pool, &c.q, func(int64, int64) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			job := k.replay(&c.q)
+			got := k.copies()
+			if strings.Join(got, ", ") != c.want || job.Last.Events != int64(len(got)) || look.Matched != int64(len(got)) {
+				t.Errorf("copied %q, step says %d, look says %d; want %q", got, job.Last.Events, look.Matched, c.want)
+			}
+			k.run("DELETE FROM outbox.event WHERE resend_of IS NOT NULL")
+		})
+	}
+}
+
+// Copies that were made are not copied again; a copy that is asked for by its id names the first original.
+func TestReplayOfCopies(t *testing.T) {
+	k := newKept(t, 3)
+	k.replay(&outbox.ReplayQuery{})
+	k.plan()
+	k.replay(&outbox.ReplayQuery{})
+	k.count("SELECT count(*) FROM outbox.event", 9)
+	var id, original uuid.UUID
+	if err := k.pool.QueryRow(t.Context(), k.table.SQL("SELECT event_id, resend_of FROM outbox.event WHERE id = 4")).Scan((*[16]byte)(&id), (*[16]byte)(&original)); err != nil {
+		t.Fatal(err)
+	}
+	k.replay(&outbox.ReplayQuery{EventIDs: []uuid.UUID{id}})
+	k.count(fmt.Sprintf("SELECT count(*) FROM outbox.event WHERE resend_of = '%s'", original), 3)
+}
+
+// Two at one job do it once, and a job goes on where another process left it.
+func TestReplayStepsAreTakenOnce(t *testing.T) {
+	k := newKept(t, 100)
+	job, err := k.table.StartReplay(t.Context(), k.pool, &outbox.ReplayQuery{Limit: 90})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := *job
+	if err := k.table.ReplayStep(t.Context(), k.pool, job, 40); err != nil || job.Last.Events != 40 || job.Last.Done {
+		t.Fatalf("%+v, %v", job.Last, err)
+	}
+	if err := k.table.ReplayStep(t.Context(), k.pool, &other, 40); !errors.Is(err, outbox.ErrStepTaken) {
+		t.Fatalf("the second: %v, want ErrStepTaken", err)
+	}
+	found, err := k.table.Job(t.Context(), k.pool, job.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.work(found)
+	if found.Last.Events != 90 {
+		t.Errorf("%+v", found.Last)
+	}
+	k.count("SELECT count(*) FROM outbox.event WHERE resend_of IS NOT NULL", 90)
+	k.count("SELECT count(DISTINCT resend_of) FROM outbox.event WHERE resend_of IS NOT NULL", 90)
+	if _, err := k.table.Job(t.Context(), k.pool, uuid.New()); !errors.Is(err, outbox.ErrNoJob) {
+		t.Errorf("another job: %v", err)
+	}
+}
+
+// What was dropped is refused, unless it may be missing.
+func TestReplayOfDroppedEvents(t *testing.T) {
+	k := newKept(t, 2500)
+	k.acked(2500, 2*time.Hour)
+	k.empty("event_1", true, nil)
+	for name, q := range map[string]outbox.ReplayQuery{
+		"since": {Since: time.Now().Add(-time.Hour)}, "ids": {FromID: 500, ToID: 1500}, "position": {AfterPosition: 10}, "event": {EventIDs: []uuid.UUID{uuid.New()}},
+	} {
+		if _, err := k.table.StartReplay(t.Context(), k.pool, &q); !errors.Is(err, outbox.ErrGone) {
+			t.Errorf("%s: %v, want ErrGone", name, err)
+		}
+		q.AllowedMissing = true
+		if _, err := k.table.StartReplay(t.Context(), k.pool, &q); err != nil {
+			t.Errorf("%s, allowed: %v", name, err)
+		}
+	}
+	job := k.replay(&outbox.ReplayQuery{FromID: 500, ToID: 1500, AllowedMissing: true})
+	if job.Last.Events != 500 {
+		t.Errorf("%d copies, want 500", job.Last.Events)
+	}
+	if _, err := k.table.StartReplay(t.Context(), k.pool, &outbox.ReplayQuery{FromID: 1001}); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []string{"a..b", "a.>.b", "a*", ""} {
+		if _, err := k.table.StartReplay(t.Context(), k.pool, &outbox.ReplayQuery{Subjects: []string{bad}}); !errors.Is(err, outbox.ErrInvalid) {
+			t.Errorf("pattern %q: %v, want ErrInvalid", bad, err)
+		}
+	}
+}
+
+// A job waits while it is paused, or while the relay has too much to do.
+func TestWorkWaits(t *testing.T) {
+	k := newKept(t, 50)
+	job, err := k.table.StartReplay(t.Context(), k.pool, &outbox.ReplayQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.table.Pause(t.Context(), k.pool, []string{outbox.PauseJob(job.ID)}, 0, "lunch", "ada"); err != nil {
+		t.Fatal(err)
+	}
+	var notes []string
+	err = k.table.Work(t.Context(), k.pool, job, outbox.Pace{Stream: "S", MaxPending: 49, Rate: -1}, func(ctx context.Context, n int) error {
+		return k.table.ReplayStep(ctx, k.pool, job, n)
+	}, func(note string) {
+		notes = append(notes, note)
+		switch len(notes) {
+		case 1:
+			_, err = k.table.Resume(t.Context(), k.pool, []string{outbox.PauseJob(job.ID)}, "", "ada")
+		case 2:
+			k.acked(50, 0)
+		}
+	})
+	if err != nil || len(notes) != 3 || !strings.Contains(notes[0], "paused by ada: lunch") || !strings.Contains(notes[1], "50 events wait, and no relay runs") || notes[2] != "" {
+		t.Errorf("%q, %v", notes, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	job, err = k.table.StartReplay(t.Context(), k.pool, &outbox.ReplayQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.table.Work(ctx, k.pool, job, outbox.Pace{}, nil, func(string) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}

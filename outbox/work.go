@@ -1,0 +1,128 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Pace says how fast a job may be. The zero value of a field means its default.
+type Pace struct {
+	Stream     string // whose backlog is looked at
+	Rate       int    // events per second, at most. Defaults to 5000; -1 for no limit
+	Page       int    // events in a step, at most. Defaults to 1000. Steps that take long get fewer
+	MaxPending int64  // events that wait for the relay: with more the job waits. Defaults to 20,000; -1 for no limit
+}
+
+const (
+	quickStep    = 100 * time.Millisecond // below it a step may be twice as large
+	slowStep     = 400 * time.Millisecond // above it the next one is half as large
+	stepTimeout  = 2 * time.Minute
+	smallestPage = 16
+	lookEvery    = 500 * time.Millisecond // for pauses and the backlog
+)
+
+func (p *Pace) setDefaults() {
+	def(&p.Rate, 5000)
+	def(&p.Page, 1000)
+	def(&p.MaxPending, 20_000)
+	if p.Rate > 0 {
+		p.Page = max(min(p.Page, p.Rate), 1) // not more than a second's worth at once
+	}
+}
+
+func def[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Work does a job step by step until it is done, ctx ends, or step fails; the step in hand is finished. Between steps it keeps the
+// pace, and waits while a person has paused the job or the relay has too much to do: say is told why, or nothing once it goes
+// on. One goroutine. Any number of processes may work at one job: all but one get ErrStepTaken.
+func (t *Table) Work(ctx context.Context, db DB, job *Job, pace Pace, step func(ctx context.Context, n int) error, say func(note string)) error {
+	pace.setDefaults()
+	var looked time.Time
+	page, began, before := min(pace.Page, 128), time.Now(), job.Last.Events
+	for !job.Last.Done {
+		if time.Since(looked) >= lookEvery {
+			note, err := t.heldUp(ctx, db, job, &pace)
+			if err != nil {
+				return err
+			}
+			say(note)
+			if looked = time.Now(); note != "" {
+				looked = time.Time{}
+				began, before = time.Now().Add(lookEvery), job.Last.Events // what was waited is not made up for
+				if err := rest(ctx, lookEvery); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		start := time.Now()
+		hand, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
+		err := step(hand, page)
+		cancel()
+		if err != nil {
+			return err
+		}
+		switch took := time.Since(start); {
+		case took > slowStep:
+			page = max(page/2, min(smallestPage, pace.Page))
+		case took < quickStep:
+			page = min(page*2, pace.Page)
+		}
+		if pace.Rate > 0 && !job.Last.Done {
+			due := began.Add(time.Duration(float64(job.Last.Events-before) / float64(pace.Rate) * float64(time.Second)))
+			if err := rest(ctx, time.Until(due)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// heldUp says why a job has to wait; nothing when it has not.
+func (t *Table) heldUp(ctx context.Context, db DB, job *Job, pace *Pace) (string, error) {
+	p, paused, err := t.Paused(ctx, db, PauseJob(job.ID))
+	if err != nil {
+		return "", err
+	}
+	if paused {
+		return fmt.Sprintf("paused by %s: %s; go on with: outbox resume --job %s", p.Author, p.Reason, job.ID), nil
+	}
+	if pace.MaxPending < 0 {
+		return "", nil
+	}
+	s, err := t.Status(ctx, db, pace.Stream)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case s.Pending <= pace.MaxPending:
+		return "", nil
+	case s.Leader == "":
+		return fmt.Sprintf("%d events wait, and no relay runs; start one: outbox relay", s.Pending), nil
+	}
+	return fmt.Sprintf("%d events wait for the relay", s.Pending), nil
+}
+
+// rest waits, or not longer than ctx.
+func rest(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

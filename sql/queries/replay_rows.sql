@@ -1,0 +1,13 @@
+-- replay_rows: the one step of a replay of some rows. $1 job  $2 their ids, in the order of the copies  $3 prefix of the copies' subject
+-- A copy of a copy names the first original. Plan expected: event_pkey for each.
+WITH copied AS (
+    INSERT INTO outbox.event (subject, key, payload, content_type, headers, resend_of)
+    SELECT CASE WHEN $3::text = '' THEN e.subject ELSE $3::text || '.' || e.subject END, e.key, e.payload, e.content_type, e.headers, coalesce(e.resend_of, e.event_id)
+      FROM unnest($2::bigint[]) WITH ORDINALITY AS w(id, n)
+     CROSS JOIN LATERAL (SELECT * FROM outbox.event WHERE id = w.id LIMIT 1) AS e
+     ORDER BY w.n
+    RETURNING 1
+)
+INSERT INTO outbox.step (job, n, place, seen, events, done)
+SELECT $1::uuid, 1, 'null', cardinality($2::bigint[]), (SELECT count(*) FROM copied), true
+RETURNING n, place, seen, events, done, at;
