@@ -29,6 +29,9 @@ type Page struct {
 	Bytes  int // of payload; the event that passes it is the last
 }
 
+// loadHint is for how many events room is made at once.
+const loadHint = 64
+
 // Cursor is how far the plan goes.
 type Cursor struct {
 	LastPosition int64     // 0 before the first batch
@@ -47,14 +50,14 @@ func (t *Table) Cursor(ctx context.Context, db DB) (Cursor, error) {
 	return c, nil
 }
 
-// Load reads planned events from a position on, in position order. Fewer than page.Events does not mean that there
+// Load reads planned events from a position on, in position order. Events with the same headers share one map of them. Fewer than page.Events does not mean that there
 // are no more: ask again from the position after the last. Parked ones come with their reason.
 func (t *Table) Load(ctx context.Context, db DB, from int64, page Page) ([]Planned, error) {
 	rows, err := db.Query(ctx, t.q.Load, from, page.Events, page.Bytes)
 	if err != nil {
 		return nil, fmt.Errorf("load planned events from position %d: %w", from, err)
 	}
-	events, err := scanPlanned(rows, true)
+	events, err := scanPlanned(rows, true, min(page.Events, loadHint))
 	if err != nil {
 		return nil, fmt.Errorf("load planned events from position %d: %w", from, err)
 	}
@@ -62,40 +65,63 @@ func (t *Table) Load(ctx context.Context, db DB, from int64, page Page) ([]Plann
 }
 
 // scanPlanned reads the columns that plan.sql and load.sql share; load.sql adds why it is parked and whether it comes
-// again, and says each position where plan.sql says the first (see number). What it scans into is made once, and what no row has costs nothing.
-func scanPlanned(rows pgx.Rows, parked bool) ([]Planned, error) {
+// again, and says each position where plan.sql says the first (see number). hint is how many rows may come. What it scans into is
+// made once, and texts are cut out of chunks. Events of one page with the same headers share one map.
+func scanPlanned(rows pgx.Rows, parked bool, hint int) ([]Planned, error) {
 	defer rows.Close()
 	var (
-		out      []Planned
-		p        Planned
-		key      pgtype.Text
-		headers  []byte
-		original pgtype.UUID
+		p                               Planned
+		subject, key, kind, raw, reason pgtype.DriverBytes
+		payload                         pgtype.DriverBytes
+		original                        pgtype.UUID
+		cut                             arena
+		known                           headerCache
 	)
-	into := []any{&p.Position, &p.RowID, (*[16]byte)(&p.ID), &p.Subject, &key, &p.Payload, &p.ContentType, &headers,
-		&original, &p.CreatedAt, &p.PlannedAt, &p.Parked, &p.Again}
+	into := []any{&p.Position, &p.RowID, (*[16]byte)(&p.ID), &subject, &key, &payload, &kind, &raw,
+		&original, &p.CreatedAt, &p.PlannedAt, &reason, &p.Again}
 	if !parked {
 		into = into[:len(into)-2]
 	}
+	out := make([]Planned, 0, hint)
 	for rows.Next() {
 		p = Planned{}
 		if err := rows.Scan(into...); err != nil {
 			return nil, err
 		}
-		p.Key, p.ResendOf = key.String, uuid.UUID(original.Bytes)
-		if headers != nil {
-			if err := json.Unmarshal(headers, &p.Headers); err != nil { // one row must not stop the others
-				p.Headers, p.Malformed = nil, fmt.Errorf("decode headers: %w", err)
-			}
+		p.Subject, p.Key, p.Payload = cut.string(subject), cut.string(key), cut.copy(payload)
+		p.ContentType, p.Parked, p.ResendOf = DefaultContentType, cut.string(reason), uuid.UUID(original.Bytes)
+		if string(kind) != DefaultContentType {
+			p.ContentType = cut.string(kind)
 		}
-		if p.ContentType == DefaultContentType {
-			p.ContentType = DefaultContentType // one string for all of them
+		if raw != nil {
+			p.Headers, p.Malformed = known.decode(raw) // one row must not stop the others
 		}
 		out = append(out, p)
 	}
 	// Closed first: a deferred error of the commit comes after the last row.
 	rows.Close()
 	return out, rows.Err()
+}
+
+// headerCache decodes headers once, as long as there are few different ones: those of a capture trigger are three.
+type headerCache map[string]map[string]string
+
+func (c *headerCache) decode(raw []byte) (map[string]string, error) {
+	const most = 16
+	if known, ok := (*c)[string(raw)]; ok {
+		return known, nil
+	}
+	var headers map[string]string
+	if err := json.Unmarshal(raw, &headers); err != nil {
+		return nil, fmt.Errorf("decode headers: %w", err)
+	}
+	if *c == nil {
+		*c = make(headerCache)
+	}
+	if len(*c) < most {
+		(*c)[string(raw)] = headers
+	}
+	return headers, nil
 }
 
 // number gives the events of a plan their positions, in id order from the first on.

@@ -21,6 +21,7 @@ type Session struct {
 	conn   *pgx.Conn
 	relay  string
 	asleep bool
+	last   int // events of the last plan: as many may come again
 }
 
 // OpenSession connects and prepares a session: settings and LISTEN. name is the relay's, shown as application_name
@@ -98,7 +99,8 @@ func (s *Session) Plan(ctx context.Context, page Page) ([]Planned, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	events, err := scanPlanned(rows, false)
+	events, err := scanPlanned(rows, false, s.last)
+	s.last = len(events)
 	if hasCode(err, uniqueViolation) {
 		return nil, fmt.Errorf("plan: %w: %w", ErrPlanned, err)
 	}

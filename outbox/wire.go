@@ -25,28 +25,11 @@ const (
 	timeFormat        = "2006-01-02T15:04:05.999999999Z07:00"
 )
 
-// SetHeaders writes the event's headers into h, which it expects without them (a relay reuses one map).
-// Names keep their case. Position is left out when it is 0.
+// SetHeaders writes the event's headers into h, which it expects without them. Names keep their case. Position is left
+// out when it is 0.
 func (e *Event) SetHeaders(h map[string][]string) {
-	for name, value := range e.Headers {
-		h[name] = []string{value}
-	}
-	h[HeaderMsgID] = []string{e.ID.String()}
-	if e.Position != 0 {
-		h[HeaderPosition] = []string{strconv.FormatInt(e.Position, 10)}
-	}
-	if e.Key != "" {
-		h[HeaderKey] = []string{e.Key}
-	}
-	if !e.CreatedAt.IsZero() {
-		h[HeaderTime] = []string{e.CreatedAt.UTC().Format(timeFormat)}
-	}
-	if e.ResendOf != uuid.Nil {
-		h[HeaderResendOf] = []string{e.ResendOf.String()}
-	}
-	if e.ContentType != "" && e.ContentType != DefaultContentType {
-		h[HeaderContentType] = []string{e.ContentType}
-	}
+	var w HeaderWriter
+	w.Set(h, e)
 }
 
 // Parse is the inverse of SetHeaders: it reads an event from a message. The payload is body itself, not a

@@ -14,7 +14,7 @@ import (
 func (p *publisher) message(e *outbox.Planned) {
 	p.clear(e)
 	p.msg.Subject, p.msg.Data = e.Subject, e.Payload
-	e.SetHeaders(p.msg.Header)
+	p.headers.Set(p.msg.Header, &e.Event)
 	switch {
 	case e.Position == p.freshID:
 		p.freshen(fmt.Sprintf("%s:%d", e.ID, e.Position+p.at.base))
@@ -45,9 +45,10 @@ func (p *publisher) clear(e *outbox.Planned) {
 		p.msg.Header = make(nats.Header, 8)
 	}
 	clear(p.msg.Header)
-	p.msg.Header["Nats-Expected-Stream"] = p.expected
+	p.msg.Header["Nats-Expected-Stream"] = p.stream
 	if !p.r.cfg.Shared {
-		p.msg.Header["Nats-Expected-Last-Sequence"] = []string{strconv.FormatInt(p.at.before(e.Position), 10)}
+		p.last[0] = p.headers.Text("", p.at.before(e.Position))
+		p.msg.Header["Nats-Expected-Last-Sequence"] = p.last
 	}
 }
 

@@ -24,7 +24,9 @@ type publisher struct {
 	inbox     string
 	acks      chan *nats.Msg
 	msg       nats.Msg // reused: publishing copies it
-	expected  []string // value of Nats-Expected-Stream
+	headers   outbox.HeaderWriter
+	stream    []string // value of Nats-Expected-Stream
+	last      []string // value of Nats-Expected-Last-Sequence
 	ackPrefix []byte   // of the answer to a publish that went well
 	progress  time.Time
 	freshID   int64 // the position whose message id has to be a fresh one; 0 for none
@@ -41,7 +43,8 @@ func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.
 		win:       newWindow(r.cfg.WindowEvents, r.cfg.WindowBytes, at.next),
 		inbox:     r.nc.NewInbox() + ".",
 		acks:      make(chan *nats.Msg, r.cfg.WindowEvents+1), // an ack per message in flight at most
-		expected:  []string{r.cfg.Stream},
+		stream:    []string{r.cfg.Stream},
+		last:      make([]string, 1),
 		ackPrefix: fmt.Appendf(nil, `{"stream":%q,"seq":`, r.cfg.Stream),
 	}
 	sub, err := r.nc.ChanSubscribe(p.inbox+"*", p.acks)
@@ -86,8 +89,7 @@ func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lo
 			}
 			todo = batch
 		case m := <-p.acks:
-			crash.Point("ack")
-			if err := p.acked(m); err != nil {
+			if err := p.ackedAll(m); err != nil {
 				p.quiesce(ctx, lost)
 				return err
 			}
@@ -143,7 +145,7 @@ func (p *publisher) send(ctx context.Context, e *outbox.Planned) error {
 	} else {
 		p.message(e)
 	}
-	p.msg.Reply = p.inbox + strconv.FormatInt(e.Position, 10)
+	p.msg.Reply = p.headers.Text(p.inbox, e.Position)
 	if err := p.r.nc.PublishMsg(&p.msg); err != nil {
 		return p.unsent(e, err)
 	}
@@ -170,6 +172,17 @@ func (p *publisher) unsent(e *outbox.Planned, err error) error {
 		d.class = unknown
 	}
 	return d
+}
+
+// ackedAll takes an answer of the server, and those that have come meanwhile.
+func (p *publisher) ackedAll(m *nats.Msg) error {
+	for more := len(p.acks); ; more-- {
+		crash.Point("ack")
+		if err := p.acked(m); err != nil || more == 0 {
+			return err
+		}
+		m = <-p.acks // only we receive
+	}
 }
 
 // acked takes one answer of the server.
