@@ -25,6 +25,7 @@ import (
 // so the versions of a key, read in position order, must be 1, 2, 3 … without a gap: a lost event, one planned twice
 // and two in the wrong order all break that.
 func TestPlanUnderStress(t *testing.T) {
+	t.Parallel()
 	const (
 		writers   = 40
 		perWriter = 40

@@ -20,6 +20,7 @@ import (
 // sleeper follows the protocol without any poll: it waits only when it holds the lock and a last look found nothing,
 // and only a notification wakes it. A wait that runs into its deadline with a row in the table is a lost wake-up.
 func TestNoWakeUpIsLost(t *testing.T) {
+	t.Parallel()
 	const rounds = 10_000
 	table, pool := newTable(t)
 	session := newSession(t, table, pool)

@@ -13,6 +13,7 @@ import (
 // A relay died in a full window that a foreign message had got into: the server refused the one event whose place was
 // taken and stored those behind it. The next relay finds that out by reading, not by the last message alone.
 func TestEventsDisplacedByForeignMessages(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	run := g.start(g.config())
 	g.insertN(10)

@@ -47,6 +47,7 @@ func copyStore(t *testing.T, broker *devstack.NATS) (goBack func()) {
 
 // The broker is away when the relay starts, and goes away again: nothing is lost, nobody is needed.
 func TestBrokerAway(t *testing.T) {
+	t.Parallel()
 	g, broker := newOwnRig(t)
 	must(t, broker.Stop())
 	run := g.start(g.config())
@@ -63,6 +64,7 @@ func TestBrokerAway(t *testing.T) {
 
 // A broker whose store is put back to an older copy has lost acknowledged messages: they are published again, in place.
 func TestStreamWentBack(t *testing.T) {
+	t.Parallel()
 	g, broker := newOwnRig(t)
 	run := g.start(g.config())
 	g.insertN(500)
@@ -103,6 +105,7 @@ func TestRecreatedStream(t *testing.T) {
 
 // PostgreSQL crashes and comes back: the session is opened again, and the plan goes on.
 func TestDatabaseRestarts(t *testing.T) {
+	t.Parallel()
 	server := devtest.OwnPostgres(t, devstack.PostgresConfig{})
 	g := &rig{t: t, natsURL: devtest.NATS(t).URL(), nc: devtest.Conn(t), stream: devtest.Stream(t)}
 	g.openTableOn(server)
@@ -124,6 +127,7 @@ func TestDatabaseRestarts(t *testing.T) {
 
 // What is in flight when the relay is told to stop is finished, and said in a receipt.
 func TestStopFinishesWhatIsInFlight(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.insertN(20_000)
 	run := g.start(g.config())
@@ -139,6 +143,7 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 // A foreign message moved the base, and then the broker went back to before it: the old base holds again, also for the
 // relay that starts later.
 func TestStreamWentBackBehindAForeignMessage(t *testing.T) {
+	t.Parallel()
 	g, broker := newOwnRig(t)
 	run := g.start(g.config())
 	g.insertN(50)

@@ -102,6 +102,7 @@ func (g *rig) spawn(name string) *exec.Cmd {
 // roll back and change the same keys. The stream then equals the table: each event once, at its position, and the
 // versions of every key in order.
 func TestKilledRelays(t *testing.T) {
+	t.Parallel()
 	const kills, keys = 30, 40
 	g := &rig{t: t, stream: devtest.Stream(t)}
 	broker := devtest.OwnNATS(t)

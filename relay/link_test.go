@@ -27,6 +27,7 @@ func proxy(t *testing.T, server string) (*faultnet.Proxy, string) {
 // The broker stores everything and not one ack comes back: what is in the stream is read there, and nothing is
 // published twice.
 func TestLostAcks(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	link, through := proxy(t, g.natsURL)
 	run := g.startOn(g.pool, g.connectTo(through), g.config())
@@ -46,6 +47,7 @@ func TestLostAcks(t *testing.T) {
 
 // Without a cut the connection lives on and only the acks of a while are missing: AckWait finds that out.
 func TestAcksMissingOnALivingConnection(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	link, through := proxy(t, g.natsURL)
 	cfg := g.config()
@@ -63,6 +65,7 @@ func TestAcksMissingOnALivingConnection(t *testing.T) {
 
 // The broker's link is slow and comes in crumbs.
 func TestSlowLink(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	link, through := proxy(t, g.natsURL)
 	nc := g.connectTo(through)
@@ -76,6 +79,7 @@ func TestSlowLink(t *testing.T) {
 
 // PostgreSQL's link is cut again and again under load: session, leader lock and plan end together and begin together.
 func TestSessionCut(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	link, through := proxy(t, devtest.Postgres(t).URL())
 	pool, err := pgxpool.New(t.Context(), through)

@@ -48,6 +48,7 @@ func (g *rig) looked(name string, n int) {
 
 // A paused relay publishes nothing while writers go on, leads on, and publishes all of it in order when it is resumed.
 func TestPausedRelay(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	run := g.start(g.config())
 	g.insertN(100)
@@ -74,6 +75,7 @@ func TestPausedRelay(t *testing.T) {
 
 // A relay with a backlog is paused within a second and the batches in hand.
 func TestPauseOfABusyRelay(t *testing.T) {
+	t.Parallel()
 	const backlog = 60_000
 	g := newRig(t)
 	cfg := g.config()
@@ -97,6 +99,7 @@ func TestPauseOfABusyRelay(t *testing.T) {
 
 // A pause holds for the relays to come, whether the last one was stopped or killed in full flight.
 func TestPauseOutlivesRelays(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.insertN(30_000)
 	first := g.spawn("first")
@@ -132,6 +135,7 @@ func TestPauseOutlivesRelays(t *testing.T) {
 
 // A pause with an end is over by itself.
 func TestPauseEnds(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	g.pause(3 * time.Second)
 	run := g.start(g.config())

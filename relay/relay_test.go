@@ -213,6 +213,7 @@ func TestRelayPublishesWhatCommits(t *testing.T) {
 }
 
 func TestRelayResumesWhereTheStreamEnds(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	for range 3 {
 		g.insertN(1000)
@@ -226,6 +227,7 @@ func TestRelayResumesWhereTheStreamEnds(t *testing.T) {
 }
 
 func TestStandbyTakesOver(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	a := g.start(g.config())
 	devtest.Eventually(t, 5*time.Second, "a leads", func() error { return ok(a.Stats().Leads) })
@@ -255,6 +257,7 @@ func ok(b bool) error {
 
 // Foreign messages that come while nothing is in flight move the base: order stays.
 func TestForeignMessagesMoveTheBase(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	run := g.start(g.config())
 	g.insertN(100)
@@ -273,6 +276,7 @@ func TestForeignMessagesMoveTheBase(t *testing.T) {
 // Foreign messages that come into a window in flight stand where events belong. Those are published at the end: nothing
 // is lost and nothing twice.
 func TestForeignMessagesInAWindow(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	run := g.start(g.config())
 	inserted := make(chan struct{})

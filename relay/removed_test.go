@@ -39,6 +39,7 @@ func (g *rig) reconciling() relay.Config {
 // A purge, and deletes in the middle, under a relay that is connected and has nothing to do: what is gone is published
 // again at the end, past the memory of message ids, once; also for the relay that starts later.
 func TestRemovedMessages(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	run := g.start(g.reconciling())
 	g.insertN(100)
@@ -69,6 +70,7 @@ func TestRemovedMessages(t *testing.T) {
 }
 
 func TestRemovedMessagesByPolicy(t *testing.T) {
+	t.Parallel()
 	g := newRig(t)
 	cfg := g.reconciling()
 	cfg.OnRemoved = relay.Accept
@@ -127,6 +129,7 @@ func (g *rig) damage(broker *devstack.NATS, change func(blocks []string)) {
 
 // The last block of the stream's file is cut off: the server comes back with the same last sequence, and holes before it.
 func TestTruncatedBlock(t *testing.T) {
+	t.Parallel()
 	g, broker := newOwnRig(t)
 	run := g.start(g.config())
 	g.insertN(3000)
@@ -146,6 +149,7 @@ func TestTruncatedBlock(t *testing.T) {
 // The length of a message in the last block is damaged: the server comes back with an end of the stream before it, and
 // expects the old one before the next message.
 func TestDamagedLength(t *testing.T) {
+	t.Parallel()
 	g, broker := newOwnRig(t)
 	run := g.start(g.config())
 	g.insertN(3000)
@@ -172,6 +176,7 @@ func TestDamagedLength(t *testing.T) {
 
 // A bit flips in a block: the server counts the message and cannot read it. Reading the stream after the restart tells.
 func TestFlippedBit(t *testing.T) {
+	t.Parallel()
 	g, broker := newOwnRig(t)
 	run := g.start(g.config())
 	for range 5 { // more than a block of 8 MiB: the server checks the last one by itself
