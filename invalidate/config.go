@@ -116,6 +116,12 @@ func def[T comparable](field *T, value T) {
 	}
 }
 
+// Check returns what New would say of the configuration.
+func (c Config) Check() error {
+	c.setDefaults()
+	return c.check()
+}
+
 func (c *Config) check() error {
 	for _, name := range []struct{ field, value string }{
 		{"Stream", c.Stream}, {"Durable", c.Durable}, {"DeadStream", c.DeadStream},

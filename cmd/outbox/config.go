@@ -6,14 +6,24 @@ import (
 
 func configCommand() *cli.Command {
 	return &cli.Command{
-		Name: "config", Usage: "show the settings in use", UsageText: "outbox config <show> [flags]",
-		Description: "A setting comes from its flag, else its environment variable, else the file of --config, else its default.\n\nExample:\n  outbox config show --config outbox.yaml",
-		Subcommands: []*cli.Command{{
-			Name: "show", Usage: "print every setting with its value and where it came from", UsageText: "outbox config show [flags]",
-			Description: "Also checks the file and the environment. Needs no server. Passwords and tokens are hidden.\n\nExample:\n  outbox config show --config outbox.yaml -o json",
-			Flags:       append(settingFlags(""), outputFlag()),
-			Action:      withSettings("", configShow),
-		}},
+		Name: "config", Usage: "write, check and show the file of settings", UsageText: "outbox config <init|validate|show|schema> [flags]",
+		Description: `A setting comes from its flag, else its environment variable, else the file of --config, else its default. One file can
+hold the settings of every command, those of relay and invalidate in sections of their own.
+
+Examples:
+  outbox config init --file outbox.yaml
+  outbox config validate --config outbox.yaml
+  outbox config show --config outbox.yaml`,
+		Subcommands: []*cli.Command{configInitCommand(), configValidateCommand(), configShowCommand(), configSchemaCommand()},
+	}
+}
+
+func configShowCommand() *cli.Command {
+	return &cli.Command{
+		Name: "show", Usage: "print every setting with its value and where it came from", UsageText: "outbox config show [flags]",
+		Description: "Needs no server. Passwords and tokens are hidden.\n\nExample:\n  outbox config show --config outbox.yaml -o json",
+		Flags:       append(settingFlags(""), outputFlag()),
+		Action:      withSettings("", configShow),
 	}
 }
 

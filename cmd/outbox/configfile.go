@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -13,8 +14,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// maxConfigFile bounds the file; a full one has about 2 KiB.
-const maxConfigFile = 1 << 20
+// maxConfigFile bounds the file; that of outbox config init has 9 KiB.
+const maxConfigFile = 128 << 10
 
 // maxNesting bounds its levels. The YAML parser recurses.
 const maxNesting = 16
@@ -28,15 +29,18 @@ const maxNesting = 16
 //
 // Its keys are the names of the flags with _ for -, those of one command under its name. A list may be written as
 // one. ${NAME} in a value is a variable of the environment, which must be set; any other $ is a dollar. Unknown
-// keys, keys given twice and values that will not do are errors with line and column.
+// keys, keys given twice and values that will not do are errors with line and column, and all of them are told; behind
+// a mistake in the YAML itself nothing is.
 type configFile struct {
 	path   string
 	lookup func(string) (string, bool)
 	known  map[string]*setting
 	values map[string]origin
+	first  map[string]place // of each key and section
+	flaws  []error
 }
 
-// readConfigFile returns the settings of a file; none if path is empty.
+// readConfigFile returns the settings of a file; none if path is empty. With an error it returns those that will do.
 func readConfigFile(path string, lookup func(string) (string, bool)) (map[string]origin, error) {
 	if path == "" {
 		return nil, nil
@@ -49,46 +53,53 @@ func readConfigFile(path string, lookup func(string) (string, bool)) (map[string
 }
 
 func parseConfigFile(path string, data []byte, lookup func(string) (string, bool)) (map[string]origin, error) {
+	f := &configFile{path: path, lookup: lookup, known: make(map[string]*setting), values: make(map[string]origin), first: make(map[string]place)}
 	if !utf8.Valid(data) {
 		return nil, usagef(nil, "%s: the file is not UTF-8", path)
 	}
-	f := &configFile{path: path, lookup: lookup, known: make(map[string]*setting), values: make(map[string]origin)}
 	for _, s := range settingTable {
 		f.known[s.key()] = s
 	}
-	tokens := lexer.Tokenize(string(data))
-	if err := f.checkTokens(tokens); err != nil {
-		return nil, err
-	}
-	root, err := parser.Parse(tokens, 0)
-	if err != nil {
-		if at, ok := errors.AsType[yaml.Error](err); ok { // its own text quotes lines around, which may hold a secret
-			return nil, f.errorAt(at.GetToken(), "%s", at.GetMessage())
-		}
-		return nil, usagef(nil, "%s: %w", path, err)
-	}
-	for i, doc := range root.Docs {
-		if i > 0 {
-			return nil, f.errorAt(doc.GetToken(), "the file has more than one document")
-		}
-		if doc.Body == nil {
-			continue
-		}
-		if err := f.mapping(doc.Body, ""); err != nil {
-			return nil, err
-		}
+	if f.parse(data); len(f.flaws) > 0 {
+		return f.values, allOf(f.flaws)
 	}
 	return f.values, nil
 }
 
-// checkTokens refuses, before anything is parsed, what could make the parser use memory or stack without measure: the
+func (f *configFile) parse(data []byte) {
+	tokens := lexer.Tokenize(string(data))
+	if !f.sane(tokens) {
+		return
+	}
+	root, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // we know where the other one is
+	if err != nil {
+		if at, ok := errors.AsType[yaml.Error](err); ok { // its own text quotes lines around, which may hold a secret
+			f.flaw(at.GetToken(), errors.New(at.GetMessage()))
+			return
+		}
+		f.flaw(nil, err)
+		return
+	}
+	for i, doc := range root.Docs {
+		if i > 0 {
+			f.flaw(doc.GetToken(), errors.New("the file has more than one document"))
+			return
+		}
+		if doc.Body != nil {
+			f.mapping(doc.Body, "")
+		}
+	}
+}
+
+// sane refuses, before anything is parsed, what could make the parser use memory or stack without measure: the
 // file nests two levels.
-func (f *configFile) checkTokens(tokens token.Tokens) error {
+func (f *configFile) sane(tokens token.Tokens) bool {
 	flow := 0
 	for _, t := range tokens {
 		switch t.Type {
 		case token.AnchorType, token.AliasType, token.MergeKeyType, token.TagType, token.DirectiveType:
-			return f.errorAt(t, "anchors, aliases, tags and directives have no use here; quote a text that begins with & * ! or %%")
+			f.flaw(t, errors.New("anchors, aliases, tags and directives have no use here; quote a text that begins with & * ! or %"))
+			return false
 		case token.SequenceStartType, token.MappingStartType:
 			flow++
 		case token.SequenceEndType, token.MappingEndType:
@@ -97,88 +108,89 @@ func (f *configFile) checkTokens(tokens token.Tokens) error {
 		// A block cannot nest deeper than its column, and no sane one begins far to the right.
 		block := t.Type == token.SequenceEntryType || t.Type == token.MappingValueType || t.Type == token.MappingKeyType
 		if flow > maxNesting || block && flow <= 0 && t.Position.Column > 8*maxNesting {
-			return f.errorAt(t, "the file nests too deeply")
+			f.flaw(t, errors.New("the file nests too deeply"))
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
-// mapping reads the keys of the file itself or of one section.
-func (f *configFile) mapping(node ast.Node, section string) error {
+// mapping reads the keys of the file itself or of one section, which may be empty.
+func (f *configFile) mapping(node ast.Node, section string) {
 	entries, ok := node.(ast.MapNode)
+	if _, empty := node.(*ast.NullNode); empty && section != "" {
+		return
+	}
 	if !ok {
-		return f.errorAt(node.GetToken(), "want keys and values")
+		f.flaw(node.GetToken(), errors.New("want keys and values"))
+		return
 	}
 	for it := entries.MapRange(); it.Next(); {
 		at := it.Key().GetToken()
 		key := strings.TrimPrefix(section+"."+at.Value, ".")
 		s := f.known[key]
-		switch {
-		case s == nil && section == "" && f.isSection(key):
-			if err := f.mapping(it.Value(), key); err != nil {
-				return err
-			}
-		case s == nil:
-			return f.errorAt(at, "unknown key %q%s", key, suggest(key, f.keys()))
-		default:
-			if err := f.set(s, it.Value(), at); err != nil {
-				return err
-			}
+		isSection := section == "" && slices.Contains(sections(), key)
+		if s == nil && !isSection {
+			f.flaw(at, fmt.Errorf("unknown key %q%s", key, suggest(key, f.keys())))
+			continue
+		}
+		if old, ok := f.first[key]; ok {
+			f.flaw(at, fmt.Errorf("key %q is there twice, first at %s", key, old))
+			continue
+		}
+		f.first[key] = f.place(at)
+		if s == nil {
+			f.mapping(it.Value(), key)
+		} else {
+			f.set(s, it.Value(), at)
 		}
 	}
-	return nil
 }
 
-func (f *configFile) set(s *setting, node ast.Node, at *token.Token) error {
-	if old, ok := f.values[s.key()]; ok {
-		return f.errorAt(at, "key %q is there twice, first at %s", s.key(), strings.TrimPrefix(old.from, "file "))
+func (f *configFile) set(s *setting, node ast.Node, at *token.Token) {
+	items := []ast.Node{node}
+	if list, ok := node.(*ast.SequenceNode); ok {
+		if !s.form.many {
+			f.flaw(node.GetToken(), fmt.Errorf("%s is no list", s.key()))
+			return
+		}
+		items = list.Values
 	}
 	var texts []string
-	if list, ok := node.(*ast.SequenceNode); ok {
-		for _, item := range list.Values {
-			text, err := f.scalar(item)
-			if err != nil {
-				return err
-			}
-			texts = append(texts, text)
+	bare := false
+	for _, item := range items {
+		text, err := f.scalar(item)
+		if err == nil {
+			bare = bare || s.secret && holdsSecret(text)
+			text, err = expand(text, f.lookup)
 		}
-	} else {
-		text, err := f.scalar(node)
 		if err != nil {
-			return err
+			f.flaw(item.GetToken(), err)
+			return
 		}
-		texts = []string{text}
+		texts = append(texts, text)
 	}
 	value := strings.Join(texts, ",")
-	if s.check != nil && value != "" {
-		if err := s.check(value); err != nil {
-			return s.refuse(f.position(node.GetToken())+": "+s.key(), value, err)
-		}
+	if err := s.check(value); err != nil {
+		f.flaw(node.GetToken(), s.refuse(s.key(), value, err))
+		return
 	}
-	f.values[s.key()] = origin{setting: s, value: value, from: fmt.Sprintf("file %s:%d", f.path, at.Position.Line)}
-	return nil
+	f.values[s.key()] = origin{setting: s, value: value, from: fmt.Sprintf("file %s:%d", f.path, at.Position.Line), place: f.place(at), bare: bare}
 }
 
-// scalar is the text of a value as it is written, 010 and not 8, with its variables filled in.
+// scalar is the text of a value as it is written, 010 and not 8.
 func (f *configFile) scalar(node ast.Node) (string, error) {
-	var text string
 	switch n := node.(type) {
 	case *ast.StringNode:
-		text = n.Value
+		return n.Value, nil
 	case *ast.LiteralNode:
-		text = strings.TrimSpace(n.Value.Value)
+		return strings.TrimSpace(n.Value.Value), nil
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
-		text = n.GetToken().Value
+		return n.GetToken().Value, nil
 	case *ast.NullNode:
 		return "", nil
-	default:
-		return "", f.errorAt(node.GetToken(), "want a text, a number, true or false")
 	}
-	expanded, err := expand(text, f.lookup)
-	if err != nil {
-		return "", f.errorAt(node.GetToken(), "%w", err)
-	}
-	return expanded, nil
+	return "", errors.New("want a text, a number, true or false")
 }
 
 // expand fills in ${NAME}.
@@ -203,30 +215,32 @@ func expand(text string, lookup func(string) (string, bool)) (string, error) {
 	}
 }
 
-func (f *configFile) isSection(key string) bool {
+// sections are those of the file, in the order of the table.
+func sections() []string {
+	var out []string
 	for _, s := range settingTable {
-		if s.section == key {
-			return true
+		if s.section != "" && !slices.Contains(out, s.section) {
+			out = append(out, s.section)
 		}
 	}
-	return false
+	return out
 }
 
 func (f *configFile) keys() []string {
-	var out []string
+	out := sections()
 	for _, s := range settingTable {
 		out = append(out, s.key())
 	}
 	return out
 }
 
-func (f *configFile) position(t *token.Token) string {
+func (f *configFile) place(t *token.Token) place {
 	if t == nil || t.Position == nil {
-		return f.path
+		return place{file: f.path}
 	}
-	return fmt.Sprintf("%s:%d:%d", f.path, t.Position.Line, t.Position.Column)
+	return place{f.path, t.Position.Line, t.Position.Column}
 }
 
-func (f *configFile) errorAt(t *token.Token, format string, args ...any) error {
-	return usagef(nil, f.position(t)+": "+format, args...)
+func (f *configFile) flaw(t *token.Token, err error) {
+	f.flaws = append(f.flaws, usagef(nil, "%w", &placeError{f.place(t), err}))
 }

@@ -25,7 +25,7 @@ func openTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, error)
 	}
 	config, err := pgxpool.ParseConfig(s.text("database_url"))
 	if err != nil {
-		return nil, nil, badURL(s, "database_url", "postgres://user:password@host:5432/database, or host=… dbname=…")
+		return nil, nil, badURL(s, "database_url", postgresURL)
 	}
 	if err := s.securePostgres(&config.ConnConfig.Config); err != nil {
 		return nil, nil, err
@@ -108,6 +108,13 @@ func connectTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, err
 	}
 	return table, pool, nil
 }
+
+// What URLs look like.
+const (
+	postgresURL = "postgres://user:password@host:5432/database, or host=… dbname=…"
+	natsURL     = "nats://host:4222 or tls://host:4222, several joined by commas"
+	redisURL    = "redis://[user:password@]host:6379[/db], rediss://…, redis-cluster://h1:p,h2:p or redis-sentinel://h1:p,h2:p/master[/db]"
+)
 
 // badURL does not quote the URL, nor what a parser says of it: both may hold a part of the password.
 func badURL(s settings, key, want string) error {

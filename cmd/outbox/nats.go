@@ -52,7 +52,7 @@ func inbox(s settings, name string) string {
 
 func connectNATS(s settings, name string, options ...nats.Option) (*nats.Conn, jetstream.JetStream, error) {
 	urls := s.text("nats_url")
-	bad := badURL(s, "nats_url", "nats://host:4222 or tls://host:4222, several joined by commas")
+	bad := badURL(s, "nats_url", natsURL)
 	secure, err := s.secureNATS()
 	if _, ok := errors.AsType[*url.Error](err); ok || len(split(urls)) == 0 {
 		return nil, nil, bad

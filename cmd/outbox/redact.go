@@ -50,6 +50,26 @@ func redactURL(text string) string {
 	return redact(text)
 }
 
+// variables in a text of the file of settings
+var variables = regexp.MustCompile(`\$\{[^}]*\}`)
+
+// holdsSecret says that a text of the file holds a password or a token itself, and not only the name of a variable.
+func holdsSecret(text string) bool {
+	for item := range strings.SplitSeq(variables.ReplaceAllString(text, ""), ",") {
+		if user, password, ok := strings.Cut(userOf(item), ":"); ok && password != "" || !ok && user != "" && urlToken.MatchString(item) || namedSecret.MatchString(item) {
+			return true
+		}
+	}
+	return false
+}
+
+// userOf is what stands between :// and the last @.
+func userOf(item string) string {
+	_, rest, _ := strings.Cut(item, "://")
+	i := strings.LastIndexByte(rest, '@')
+	return rest[:max(i, 0)]
+}
+
 // shortSecret is the length under which a secret is not looked for in other texts: it would be found in any of them.
 const shortSecret = 4
 

@@ -17,7 +17,7 @@ import (
 func openRedis(s settings, log *slog.Logger) (redis.UniversalClient, error) {
 	options, err := parseRedis(s.text("redis_url"))
 	if err != nil {
-		return nil, badURL(s, "redis_url", "redis://[user:password@]host:6379[/db], rediss://…, redis-cluster://h1:p,h2:p or redis-sentinel://h1:p,h2:p/master[/db]")
+		return nil, badURL(s, "redis_url", redisURL)
 	}
 	if err := s.secureRedis(options); err != nil {
 		return nil, err

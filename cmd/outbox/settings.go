@@ -25,6 +25,8 @@ type origin struct {
 	setting *setting
 	value   string
 	from    string
+	place   place // if that is the file
+	bare    bool  // a password stands in the file itself
 }
 
 const configVariable = "OUTBOX_CONFIG"
@@ -44,16 +46,17 @@ func settingFlags(section string, only ...string) []cli.Flag {
 }
 
 // loadSettings reads every setting: its flag if the command has it, else the environment, else the file, else the
-// default. section is the one whose flags the command has. Every value is checked, of other commands too.
+// default. section is the one whose flags the command has. Every value is checked, of other commands too, and everything
+// that is wrong is in the error.
 func loadSettings(c *cli.Context, section string) (settings, error) {
-	path := c.String("config")
-	if path == "" {
-		path = os.Getenv(configVariable)
-	}
-	file, err := readConfigFile(path, os.LookupEnv)
-	if err != nil {
-		return settings{}, err
-	}
+	out, errs := gatherSettings(c, section)
+	return out, allOf(errs)
+}
+
+// gatherSettings is loadSettings for who goes on: what will not do is left at its default.
+func gatherSettings(c *cli.Context, section string) (settings, []error) {
+	file, err := readConfigFile(configPath(c), os.LookupEnv)
+	errs := each(err)
 	out := settings{values: make(map[string]origin, len(settingTable))}
 	for _, s := range settingTable {
 		o := origin{setting: s, value: s.value, from: "default"}
@@ -72,16 +75,23 @@ func loadSettings(c *cli.Context, section string) (settings, error) {
 				o.value = strconv.FormatBool(c.Bool(s.name))
 			}
 		}
-		if s.check != nil && o.value != "" {
-			if err := s.check(o.value); err != nil {
-				return settings{}, s.refuse(o.from, o.value, err)
-			}
+		if err := s.check(o.value); err != nil {
+			errs = append(errs, s.refuse(o.from, o.value, err))
+			o = origin{setting: s, value: s.value, from: "default"}
 		}
 		out.values[s.key()] = o
 	}
 	out.log = newLogger(c, out)
 	out.patience, out.stop = time.Now().Add(out.duration("wait")), c.Context.Done()
-	return out, nil
+	return out, errs
+}
+
+// configPath is the file of --config, empty for none.
+func configPath(c *cli.Context) string {
+	if path := c.String("config"); path != "" {
+		return path
+	}
+	return os.Getenv(configVariable)
 }
 
 func (s settings) text(key string) string { return s.origin(key).value }

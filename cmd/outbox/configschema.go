@@ -1,0 +1,110 @@
+package main
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// A property is the part of JSON Schema (draft 2020-12) that the file of settings needs.
+type property struct {
+	Description string     `json:"description,omitempty"`
+	Default     any        `json:"default,omitempty"`
+	Ref         string     `json:"$ref,omitempty"`
+	Type        string     `json:"type,omitempty"`
+	Enum        []string   `json:"enum,omitempty"`
+	Pattern     string     `json:"pattern,omitempty"`
+	Least       *int       `json:"minimum,omitempty"`
+	Above       *int       `json:"exclusiveMinimum,omitempty"`
+	Most        *int       `json:"maximum,omitempty"`
+	Items       *property  `json:"items,omitempty"`
+	AnyOf       []property `json:"anyOf,omitempty"`
+
+	Properties map[string]property `json:"properties,omitempty"`
+	Others     *bool               `json:"additionalProperties,omitempty"`
+}
+
+type configSchema struct {
+	Schema string `json:"$schema"`
+	ID     string `json:"$id"`
+	Title  string `json:"title"`
+	property
+	Defs map[string]property `json:"$defs"`
+}
+
+// anyText is read as the text that it is.
+var anyText = property{Ref: "#/$defs/text"}
+
+// One time as time.ParseDuration reads it, without a sign.
+const (
+	timeText = `(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+`
+	timeRef  = "#/$defs/time"
+)
+
+var textProperty = property{AnyOf: []property{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}}
+
+func listOf(item property) property { return property{Type: "array", Items: &item} }
+
+// property is what an editor should know of a setting. Each may be empty, or come from a variable.
+func (s *setting) property() property {
+	told := s.form.told
+	if told == nil {
+		told = []property{anyText}
+	}
+	told = append(slices.Clone(told), property{Ref: "#/$defs/empty"}, property{Ref: "#/$defs/variable"})
+	return property{Description: s.plainUsage(), Default: s.inFile(), AnyOf: told}
+}
+
+// inFile is the default as the file would have it.
+func (s *setting) inFile() any {
+	if len(s.form.told) > 0 && slices.Contains([]string{"boolean", "integer", "number"}, s.form.told[0].Type) {
+		return json.RawMessage(s.value)
+	}
+	return s.value
+}
+
+// plainUsage is the usage without the marks of a flag's value.
+func (s *setting) plainUsage() string { return strings.ReplaceAll(s.usage, "`", "") }
+
+// schemaOfSettings is the whole file's.
+func schemaOfSettings() configSchema {
+	top := property{Type: "object", Properties: make(map[string]property), Others: new(false)}
+	for _, section := range sections() {
+		top.Properties[section] = property{AnyOf: []property{
+			{Type: "object", Properties: make(map[string]property), Others: new(false)}, {Type: "null"},
+		}, Description: "Settings of outbox " + section + "."}
+	}
+	for _, s := range settingTable {
+		in := top.Properties
+		if s.section != "" {
+			in = top.Properties[s.section].AnyOf[0].Properties
+		}
+		in[strings.TrimPrefix(s.key(), s.section+".")] = s.property()
+	}
+	top.Description = "Where each setting comes from: outbox config show."
+	return configSchema{
+		Schema: "https://json-schema.org/draft/2020-12/schema",
+		ID:     "https://github.com/seed-6eff6314/outbox-relay/docs/config.schema.json",
+		Title:  "Settings of outbox", property: top,
+		Defs: map[string]property{
+			"text":     textProperty,
+			"time":     {Description: "A time such as 500ms, 10s or 72h.", AnyOf: []property{{Type: "string", Pattern: "^" + timeText + "$"}, {Type: "integer", Least: new(0), Most: new(0)}}},
+			"variable": {Description: "A variable of the environment, which must be set.", Type: "string", Pattern: `\$\{[^}]*\}`},
+			"empty":    {Description: "As if it was not set.", AnyOf: []property{{Enum: []string{""}}, {Type: "null"}}},
+		},
+	}
+}
+
+func configSchemaCommand() *cli.Command {
+	return &cli.Command{
+		Name: "schema", Usage: "print the JSON Schema of the file of settings", UsageText: "outbox config schema",
+		Description: `For editors and other tools. It knows less than outbox config validate: nothing of values that contradict each other,
+for example.
+
+Example:
+  outbox config schema > outbox.schema.json`,
+		Action: func(c *cli.Context) error { return printJSON(c.App.Writer, schemaOfSettings()) },
+	}
+}
