@@ -3,7 +3,6 @@ package main
 import (
 	"embed"
 	"fmt"
-	"io"
 
 	"github.com/urfave/cli/v2"
 )
@@ -14,7 +13,13 @@ var completionScripts embed.FS
 func completionCommand() *cli.Command {
 	return &cli.Command{
 		Name: "completion", Usage: "print a shell's completion script", UsageText: "outbox completion --shell <bash|zsh|fish|powershell>",
-		Description: "Examples:\n  source <(outbox completion --shell bash)\n  outbox completion --shell fish > ~/.config/fish/completions/outbox.fish",
+		Description: `The script asks outbox itself, and so fits the version that is installed. What is no command and no flag is a file.
+
+Examples:
+  source <(outbox completion --shell bash)
+  outbox completion --shell zsh > _outbox
+  outbox completion --shell fish > outbox.fish
+  outbox completion --shell powershell | head -1`,
 		Flags:       []cli.Flag{&cli.StringFlag{Name: "shell", Usage: "`NAME`: bash, zsh, fish or powershell (required)"}},
 		Action:      completion,
 	}
@@ -28,20 +33,12 @@ func completion(c *cli.Context) error {
 	if err := oneOf("bash", "zsh", "fish", "powershell")(shell); err != nil {
 		return usagef(c, "flag --shell %q: %w", shell, err)
 	}
-	var script string
-	if shell == "fish" {
-		text, err := c.App.ToFishCompletion()
-		if err != nil {
-			return fmt.Errorf("make completion: %w", err)
-		}
-		script = text
-	} else {
-		text, err := completionScripts.ReadFile("completion/" + shell + ".txt")
-		if err != nil {
-			return fmt.Errorf("make completion: %w", err)
-		}
-		script = string(text)
+	script, err := completionScripts.ReadFile("completion/" + shell + ".txt")
+	if err != nil {
+		return fmt.Errorf("make completion: %w", err)
 	}
-	_, err := io.WriteString(c.App.Writer, script)
-	return err
+	if _, err := c.App.Writer.Write(script); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
 }

@@ -74,8 +74,9 @@ func newApp() *cli.App {
 		Commands:                  commands(),
 	}
 	for _, c := range app.Commands {
-		prepare(c)
+		prepare(app.Name, c)
 	}
+	app.CustomAppHelpTemplate = literal(appHelp(app))
 	return app
 }
 
@@ -85,17 +86,21 @@ func commands() []*cli.Command {
 		relayCommand(), invalidateCommand(), pauseCommand(), resumeCommand(), rulesCommand(), sweepCommand(),
 		partitionsCommand(), pruneCommand(),
 		statusCommand(), checkCommand(), traceCommand(), topCommand(), stalenessCommand(), deadCommand(), doctorCommand(), demoCommand(),
-		configCommand(), completionCommand(), versionCommand(),
+		configCommand(), completionCommand(), manCommand(), versionCommand(),
 	}
 }
 
-const appDescription = `Flags only, no positional arguments. A setting comes from its flag, else its environment variable, else the
-file of --config, else its default; outbox config show tells which. An empty variable counts as not set.
+const appDescription = `New here: outbox demo shows it all. Then outbox migrate up, outbox attach (or insert events in your transactions), outbox
+relay and outbox invalidate, and outbox doctor says what is not right.
+
+Flags only, no positional arguments. A setting comes from its flag, else its environment variable, else the file of
+--config (outbox config init makes one), else its default; outbox config show tells which. An empty variable counts as not set.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 findings, 69 a server is unavailable.`
 
 // prepare gives a command and those below it what every command has.
-func prepare(c *cli.Command) {
+func prepare(parent string, c *cli.Command) {
+	path := parent + " " + c.Name
 	c.OnUsageError = onUsageError
 	c.HideHelpCommand = true
 	if len(c.Subcommands) > 0 {
@@ -103,8 +108,9 @@ func prepare(c *cli.Command) {
 	} else {
 		c.Action = leaf(c.Action)
 	}
+	c.CustomHelpTemplate = literal(commandHelp(path, c))
 	for _, sub := range c.Subcommands {
-		prepare(sub)
+		prepare(path, sub)
 	}
 }
 
@@ -114,7 +120,7 @@ func group(c *cli.Context) error {
 		return usagef(c, "unknown command %q%s", word, suggest(word, names(c.Command.Subcommands)))
 	}
 	if c.Command.HelpName == c.App.HelpName {
-		return cli.ShowSubcommandHelp(c)
+		return cli.ShowAppHelp(c)
 	}
 	return usagef(c, "a command is missing: %s", strings.Join(names(c.Command.Subcommands), ", "))
 }

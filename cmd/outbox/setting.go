@@ -96,10 +96,13 @@ func (s *setting) variables() []string {
 	return append([]string{own}, s.env...)
 }
 
+// sharedSettings is the category of the flags that every command has.
+const sharedSettings = "Settings that all commands share"
+
 // flag is the flag of the setting. The library does not read the environment, since it cannot say that it did.
 func (s *setting) flag() cli.Flag {
 	usage := s.usage + " [$" + strings.Join(s.variables(), ", $") + "]"
-	category := "Settings that all commands share"
+	category := sharedSettings
 	if s.section != "" {
 		category = ""
 	}

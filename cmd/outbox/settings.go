@@ -35,7 +35,7 @@ const configVariable = "OUTBOX_CONFIG"
 // or the named ones.
 func settingFlags(section string, only ...string) []cli.Flag {
 	flags := []cli.Flag{&cli.StringFlag{
-		Name: "config", Usage: "YAML `FILE` of settings [$" + configVariable + "]", Category: "Settings that all commands share",
+		Name: "config", Usage: "YAML `FILE` of settings [$" + configVariable + "]", Category: sharedSettings,
 	}}
 	for _, s := range settingTable {
 		if s.section == "" || s.section == section && (len(only) == 0 || slices.Contains(only, s.name)) {
