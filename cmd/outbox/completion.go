@@ -20,8 +20,8 @@ Examples:
   outbox completion --shell zsh > _outbox
   outbox completion --shell fish > outbox.fish
   outbox completion --shell powershell | head -1`,
-		Flags:       []cli.Flag{&cli.StringFlag{Name: "shell", Usage: "`NAME`: bash, zsh, fish or powershell (required)"}},
-		Action:      completion,
+		Flags:  []cli.Flag{&cli.StringFlag{Name: "shell", Usage: "`NAME`: bash, zsh, fish or powershell (required)"}},
+		Action: completion,
 	}
 }
 

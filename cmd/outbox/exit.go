@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v2"
 )
 
@@ -121,6 +123,9 @@ func unavailable(err error) bool {
 		return false
 	}
 	if refusedByRedis(err) {
+		return false
+	}
+	if answer, ok := errors.AsType[jetstream.JetStreamError](err); ok && answer.APIError() != nil && answer.APIError().Code != http.StatusServiceUnavailable {
 		return false
 	}
 	if _, ok := errors.AsType[*serverError](err); ok {

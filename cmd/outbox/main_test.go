@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v2"
 )
 
@@ -61,6 +62,8 @@ func TestExitCodes(t *testing.T) {
 		{"wrong password", &serverError{postgres, refused}, exitFailed},
 		{"wrong password of NATS", &serverError{natsServer, nats.ErrAuthorization}, exitFailed},
 		{"wrong password of Redis", &serverError{redisServer, redisReply("WRONGPASS invalid username-password pair")}, exitFailed},
+		{"NATS has no such stream", &serverError{natsServer, fmt.Errorf("x: %w", jetstream.ErrStreamNotFound)}, exitFailed},
+		{"JetStream has no leader", &serverError{natsServer, &jetstream.APIError{Code: 503}}, exitUnavailable},
 		{"Redis is loading", &serverError{redisServer, redisReply("LOADING Redis is loading the dataset in memory")}, exitUnavailable},
 		{"interrupted", &serverError{postgres, context.Canceled}, exitFailed},
 	} {

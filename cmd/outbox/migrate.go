@@ -17,7 +17,7 @@ func migrateCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "up", Usage: "apply what is pending", UsageText: "outbox migrate up [flags]",
-				Description: "Applies every pending migration, and does nothing when there is none. Any number may run at once.\n\nExample:\n  outbox migrate up --database-url postgres://localhost/app",
+				Description: "Applies every pending migration, and does nothing when there is none. Any number may run at once.\n\nExamples:\n  outbox migrate up\n  outbox migrate up --database-url postgres://localhost/app",
 				Flags:       append(settingFlags(""), outputFlag()),
 				Action:      withSettings("", migrateUp),
 			},

@@ -99,6 +99,9 @@ func (p *pauseTarget) findConsumers(c *cli.Context) error {
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return fmt.Errorf("nothing was changed: stream %s has no consumer %s; see: outbox status", p.stream, name)
 		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("nothing was changed: there is no stream %s (--stream); see: outbox status", p.stream)
+		}
 		if err != nil {
 			return fmt.Errorf("nothing was changed: %w", &serverError{natsServer, fmt.Errorf("look up consumer %s: %w", name, err)})
 		}

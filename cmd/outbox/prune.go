@@ -46,6 +46,9 @@ func prune(c *cli.Context, s settings) error {
 	defer pool.Close()
 	out := pruneJSON{DryRun: c.Bool("dry-run"), Partitions: []partitionJSON{}, Busy: []string{}}
 	err = out.prune(c, s, table, pool)
+	if err != nil && len(out.Partitions)+len(out.Busy) == 0 {
+		return err
+	}
 	if asJSON {
 		return errors.Join(printJSON(c.App.Writer, out), err)
 	}
