@@ -107,6 +107,7 @@ func (p program) silent(what, out string) {
 // A password is in every place that can hold one, and in what is printed it never is: servers are away, refuse it, or
 // are written so that no parser understands it.
 func TestNothingPrintsSecrets(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	file := func(name, content string) string {
 		path := filepath.Join(folder, name)

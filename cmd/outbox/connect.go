@@ -98,7 +98,7 @@ func connectTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, err
 	}
 	err = s.await(postgres, func() error {
 		if err := pool.Ping(c.Context); err != nil {
-			return &serverError{postgres, err}
+			return s.postgresAway(err)
 		}
 		return nil
 	})
@@ -109,12 +109,20 @@ func connectTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, err
 	return table, pool, nil
 }
 
-// What URLs look like.
+// What URLs look like, without the password that they may have: it would be taken for one.
 const (
-	postgresURL = "postgres://user:password@host:5432/database, or host=… dbname=…"
+	postgresURL = "postgres://user@host:5432/database, or host=… dbname=…"
 	natsURL     = "nats://host:4222 or tls://host:4222, several joined by commas"
-	redisURL    = "redis://[user:password@]host:6379[/db], rediss://…, redis-cluster://h1:p,h2:p or redis-sentinel://h1:p,h2:p/master[/db]"
+	redisURL    = "redis://host:6379[/db], rediss://…, redis-cluster://h1:p,h2:p or redis-sentinel://h1:p,h2:p/master[/db]"
 )
+
+// postgresAway says of a database that nobody named where it was looked for.
+func (s settings) postgresAway(err error) error {
+	if s.text("database_url") == "" {
+		err = fmt.Errorf("there is no --database-url and no $DATABASE_URL, so that PG* variables and defaults count: %w", err)
+	}
+	return &serverError{postgres, err}
+}
 
 // badURL does not quote the URL, nor what a parser says of it: both may hold a part of the password.
 func badURL(s settings, key, want string) error {

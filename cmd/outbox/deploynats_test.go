@@ -27,6 +27,16 @@ const deployedRules = `rules:
   - {subject: "orders.*", keys: ["order:${payload.id}"]}
 `
 
+// presentPasswords sets the variables that deploy/nats/outbox.conf names, before any test: the server of a test that runs beside others
+// reads them from its own process.
+func presentPasswords() {
+	for user, password := range deployed {
+		if err := os.Setenv(strings.ToUpper(user)+"_PASSWORD", password); err != nil {
+			panic(err)
+		}
+	}
+}
+
 // A site runs the files of deploy as they stand.
 type site struct {
 	program
@@ -38,9 +48,6 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	for user, password := range deployed {
-		t.Setenv(strings.ToUpper(user)+"_PASSWORD", password)
-	}
 	broker := devtest.OwnNATS(t, devstack.NATSConfig{ConfigFile: "../../deploy/nats/outbox.conf"})
 	cache := aclRedis(t)
 	pg := devtest.OwnPostgres(t, devstack.PostgresConfig{})
@@ -93,6 +100,7 @@ func (s *site) until(what string, holds func(*statusJSON) bool) {
 // With the users and the rights of deploy, everything works: making the streams, publishing, parking, resuming by
 // reading the stream, invalidating, dead letters. And nobody can do more than that.
 func TestDeployedPermissions(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	if code, out := s.run("migrate", "up"); code != 0 {
 		t.Fatal(out)

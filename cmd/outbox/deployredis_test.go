@@ -44,6 +44,7 @@ func aclRedis(t *testing.T, args ...string) string {
 // The user of deploy deletes keys of its patterns, through our own client, without being refused anything on the way:
 // on one server, in another database, and in a cluster. It can do nothing else.
 func TestDeployedACL(t *testing.T) {
+	t.Parallel()
 	for kind, c := range map[string]struct {
 		args []string
 		url  func(string) string

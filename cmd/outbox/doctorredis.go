@@ -12,7 +12,7 @@ import (
 )
 
 func checkRedis(ctx context.Context, s settings, u *checkup) (err error) {
-	rdb, err := openRedis(s, slog.New(slog.DiscardHandler))
+	rdb, err := openRedis(s, slog.New(slog.DiscardHandler), oneDial)
 	if err != nil {
 		return err
 	}

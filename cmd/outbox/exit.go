@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -67,6 +68,9 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 		name, _, _ = strings.Cut(strings.TrimLeft(name, "-"), "=")
+		if c.Command.HelpName == c.App.HelpName && isFlagOf(c.App.Commands, name) {
+			return usagef(c, "flag --%s stands behind the command: outbox <command> --%s …", name, name)
+		}
 		var known []string
 		for _, f := range c.Command.Flags {
 			known = append(known, "--"+f.Names()[0])
@@ -77,6 +81,12 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 		return usagef(c, "flag --%s needs a value", strings.TrimLeft(name, "-"))
 	}
 	return usagef(c, "%w", err)
+}
+
+func isFlagOf(commands []*cli.Command, name string) bool {
+	return slices.ContainsFunc(commands, func(c *cli.Command) bool {
+		return isFlagOf(c.Subcommands, name) || slices.ContainsFunc(c.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
+	})
 }
 
 // report prints an error with what to do next, and returns the exit code.
@@ -151,6 +161,9 @@ func hints(err error) []string {
 	}
 	if e, ok := errors.AsType[*serverError](err); ok && unavailable(err) {
 		out = append(out, "run: outbox doctor, or see which URL is in use: outbox config show; for "+e.server+" that is "+urlSetting[e.server])
+	}
+	if _, ok := errors.AsType[cli.ExitCoder](err); ok {
+		out = append(out, "run: outbox --help")
 	}
 	if e, ok := errors.AsType[*usageError](err); ok {
 		command := e.command

@@ -46,6 +46,7 @@ func FuzzConfigFile(f *testing.F) {
 
 // The size is bounded before anything is read or parsed, and so is the depth.
 func TestConfigFileLimits(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "f.yaml")
 	for content, want := range map[string]string{
 		strings.Repeat("#", maxConfigFile):                     "",

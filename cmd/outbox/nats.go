@@ -66,7 +66,7 @@ func connectNATS(s settings, name string, options ...nats.Option) (*nats.Conn, j
 		if _, ok := errors.AsType[*url.Error](err); ok {
 			return nil, nil, bad
 		}
-		return nil, nil, &serverError{natsServer, err}
+		return nil, nil, &serverError{natsServer, fmt.Errorf("%s (%s): %w", redactURL(urls), s.origin("nats_url").from, err)}
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {

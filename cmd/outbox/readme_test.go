@@ -19,6 +19,7 @@ import (
 // The five minutes of the README, and its roles, run as they are printed, one command after the other in one shell, on servers of their
 // own. Between commands the test waits, as a person would, until what they started has arrived.
 func TestReadmeRunsAsPrinted(t *testing.T) {
+	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "outbox")
 	self, err := os.Executable()
 	if err != nil {

@@ -14,13 +14,16 @@ import (
 
 // openRedis returns a client that has not connected yet. Its logger is the library's only one: this program has
 // no other use of the library that it could disturb.
-func openRedis(s settings, log *slog.Logger) (redis.UniversalClient, error) {
+func openRedis(s settings, log *slog.Logger, but ...func(*redis.UniversalOptions)) (redis.UniversalClient, error) {
 	options, err := parseRedis(s.text("redis_url"))
 	if err != nil {
 		return nil, badURL(s, "redis_url", redisURL)
 	}
 	if err := s.secureRedis(options); err != nil {
 		return nil, err
+	}
+	for _, change := range but {
+		change(options)
 	}
 	redis.SetLogger(redisLogger{log})
 	if options.IsClusterMode {
@@ -30,6 +33,9 @@ func openRedis(s settings, log *slog.Logger) (redis.UniversalClient, error) {
 	}
 	return redis.NewUniversalClient(options), nil
 }
+
+// oneDial is for a question whose answer may be that Redis is away: the library's default dials five times for each of its tries.
+func oneDial(o *redis.UniversalOptions) { o.DialerRetries = 1 }
 
 // clusterReload is how old what the client knows of a cluster may be. A master that died does not make it look: until then
 // it goes on asking the dead one, with the library's default for a minute.

@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "outbox" {
 		main()
 	}
+	presentPasswords()
 	devtest.Main(m)
 }
 

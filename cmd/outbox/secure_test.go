@@ -61,6 +61,7 @@ func (f *fortress) env(server, url, ca, cert, key string) []string {
 
 // TLS is verified in both directions, on each of the three roads, and --insecure does not change that.
 func TestMutualTLS(t *testing.T) {
+	t.Parallel()
 	f := newFortress(t)
 	names := map[string]string{"database": postgres, "nats": natsServer, "redis": redisServer}
 	for server, name := range names {
@@ -138,6 +139,7 @@ func (p program) reach(server string) (state, evidence string, code int) {
 
 // An event goes the whole way through TLS, and its key is gone.
 func TestWholeWayThroughTLS(t *testing.T) {
+	t.Parallel()
 	f := newFortress(t)
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
 	if err := os.WriteFile(rules, []byte("rules:\n  - {subject: a.*, keys: [\"a:$1\"]}\n"), 0o600); err != nil {

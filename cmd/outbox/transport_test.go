@@ -197,6 +197,7 @@ func TestInsecureWarns(t *testing.T) {
 
 // A cluster on this machine cannot lead to another one.
 func TestRedisStaysOnThisMachine(t *testing.T) {
+	t.Parallel()
 	server := devtest.OwnRedis(t, devstack.RedisConfig{Args: []string{"--cluster-enabled", "yes", "--cluster-announce-ip", "192.0.2.1"}})
 	if err := redisAt(t, server.URL()).Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 0, 16383).Err(); err != nil {
 		t.Fatal(err)
