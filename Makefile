@@ -15,6 +15,10 @@ servers: deps ## real PostgreSQL, NATS and Redis to play with, until Ctrl-C; URL
 build: ## bin/outbox
 	CGO_ENABLED=0 go build -trimpath -o bin/outbox ./cmd/outbox
 
+man: ## bin/outbox.1, the manual page
+	@mkdir -p bin
+	go run ./cmd/outbox man > bin/outbox.1
+
 test: deps ## every test, on real servers (about five minutes on 2 cores)
 	go test -count=1 -p 3 -parallel 4 -timeout 15m ./...
 
@@ -71,4 +75,4 @@ vuln: ## known vulnerabilities in what we depend on
 deps: ## PostgreSQL, PgBouncer and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
-.PHONY: help demo servers build test test/short test/race fuzz faults mutations memory tags soak staleness bench model lint vuln deps
+.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench model lint vuln deps

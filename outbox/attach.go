@@ -30,7 +30,7 @@ func (t *Table) Attach(ctx context.Context, db Beginner, a Attachment, lockTimeo
 		return tx.QueryRow(ctx, t.q.Attach, a.Table, a.Subject, orNull(a.Key), a.Columns, a.Watch, operations).Scan(&function)
 	})
 	if err != nil {
-		return "", fmt.Errorf("attach to %s: %w", a.Table, t.migrated(err))
+		return "", fmt.Errorf("attach to %s: %w", a.Table, t.target(ctx, db, err))
 	}
 	return function, nil
 }
@@ -41,9 +41,21 @@ func (t *Table) Detach(ctx context.Context, db Beginner, table string, lockTimeo
 		return tx.QueryRow(ctx, t.q.Detach, table).Scan(&found)
 	})
 	if err != nil {
-		return false, fmt.Errorf("detach from %s: %w", table, t.migrated(err))
+		return false, fmt.Errorf("detach from %s: %w", table, t.target(ctx, db, err))
 	}
 	return found, nil
+}
+
+// target tells a table of the application that is missing from an outbox that is: PostgreSQL says both with one code.
+func (t *Table) target(ctx context.Context, db Beginner, err error) error {
+	if !hasCode(err, undefinedTable) && !hasCode(err, invalidSchemaName) {
+		return t.migrated(err)
+	}
+	check := func(tx pgx.Tx) error { return t.CheckMigrated(ctx, tx) }
+	if missing := pgx.BeginFunc(ctx, db, check); missing != nil {
+		return missing
+	}
+	return fmt.Errorf("no such table in this database; name it as SQL does, with its schema: shop.orders: %w", err)
 }
 
 // Attached lists the tables with capture triggers.

@@ -2,6 +2,7 @@ package outbox_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -158,7 +160,8 @@ func TestAttachSaysWhatIsWrong(t *testing.T) {
 		a    outbox.Attachment
 		want string
 	}{
-		{outbox.Attachment{Table: "nowhere", Subject: "a"}, "does not exist"},
+		{outbox.Attachment{Table: "nowhere", Subject: "a"}, "no such table in this database"},
+		{outbox.Attachment{Table: "nowhere.at_all", Subject: "a"}, "no such table in this database"},
 		{outbox.Attachment{Table: users, Subject: "users.{nope}"}, `column "nope"`},
 		{outbox.Attachment{Table: users, Subject: "users.{id"}, "unmatched brace"},
 		{outbox.Attachment{Table: users, Subject: "users..{id}"}, "literal tokens"},
@@ -170,8 +173,15 @@ func TestAttachSaysWhatIsWrong(t *testing.T) {
 		{outbox.Attachment{Table: "pg_stat_activity", Subject: "u"}, "not a table"},
 	} {
 		_, err := table.Attach(t.Context(), pool, c.a, time.Second)
-		if err == nil || !strings.Contains(err.Error(), c.want) {
+		if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, outbox.ErrNotMigrated) {
 			t.Errorf("%+v: got %v, want %q", c.a, err, c.want)
 		}
+	}
+	empty, err := outbox.In(devtest.Schema(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := empty.Attach(t.Context(), pool, outbox.Attachment{Table: users, Subject: "a"}, time.Second); !errors.Is(err, outbox.ErrNotMigrated) {
+		t.Errorf("without an outbox: %v", err)
 	}
 }

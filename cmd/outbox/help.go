@@ -59,7 +59,7 @@ func literal(text string) string { return "{{" + strconv.Quote(text) + "}}" }
 
 func appHelp(app *cli.App) string {
 	var b strings.Builder
-	section(&b, "NAME", []string{app.Name + " - " + app.Usage})
+	section(&b, "NAME", fold(app.Name+" - "+app.Usage, helpWidth-3))
 	section(&b, "USAGE", []string{app.UsageText})
 	section(&b, "DESCRIPTION", flow(app.Description, helpWidth-3))
 	b.WriteString("\nCOMMANDS:\n") //nolint:errcheck // a Builder never fails

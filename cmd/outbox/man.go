@@ -26,12 +26,12 @@ Examples:
 	}
 }
 
-// A page is a manual being written, in the macros man(7).
-type page struct{ strings.Builder }
+// A pageOfMan is a manual being written, in the macros man(7).
+type pageOfMan struct{ strings.Builder }
 
 // manual is the page of the whole program. It has no date, so that two builds of one source print the same.
 func manual(app *cli.App) string {
-	p := &page{}
+	p := &pageOfMan{}
 	p.macro("TH", "OUTBOX", "1", "", "outbox "+app.Version, "")
 	p.macro("SH", "NAME")
 	p.text(app.Name + " - " + app.Usage)
@@ -57,7 +57,7 @@ func manual(app *cli.App) string {
 	return p.String()
 }
 
-func (p *page) command(parent string, c *cli.Command) {
+func (p *pageOfMan) command(parent string, c *cli.Command) {
 	path := parent + " " + c.Name
 	p.macro("SS", c.UsageText)
 	p.text(path + ": " + c.Usage + ".")
@@ -70,7 +70,7 @@ func (p *page) command(parent string, c *cli.Command) {
 	}
 }
 
-func (p *page) flags(flags []*helpFlag) {
+func (p *pageOfMan) flags(flags []*helpFlag) {
 	for _, f := range flags {
 		p.macro("TP")
 		fmt.Fprintf(p, "\\fB%s\\fR\n", roff(f.head))
@@ -79,7 +79,7 @@ func (p *page) flags(flags []*helpFlag) {
 }
 
 // flow prints paragraphs, and what is indented as examples.
-func (p *page) flow(text string) {
+func (p *pageOfMan) flow(text string) {
 	example := false
 	for line := range strings.SplitSeq(text, "\n") {
 		if indented := strings.HasPrefix(line, "  "); indented != example {
@@ -98,7 +98,7 @@ func (p *page) flow(text string) {
 	}
 }
 
-func (p *page) macro(name string, arguments ...string) {
+func (p *pageOfMan) macro(name string, arguments ...string) {
 	line := "." + name
 	for _, argument := range arguments {
 		line += ` "` + strings.ReplaceAll(roff(argument), `"`, `""`) + `"`
@@ -107,7 +107,7 @@ func (p *page) macro(name string, arguments ...string) {
 }
 
 // text prints a line that is no macro, whatever it begins with.
-func (p *page) text(line string) {
+func (p *pageOfMan) text(line string) {
 	line = roff(line)
 	if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
 		line = `\&` + line

@@ -142,9 +142,14 @@ func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
 func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 	pattern := regexp.MustCompile("(?m)" + args[0])
 	wait(ts, func() (string, bool) {
+		began := time.Now()
 		err := ts.Exec(args[1], args[2:]...)
 		out := ts.ReadFile("stdout") + ts.ReadFile("stderr")
-		return fmt.Sprint(out, err), pattern.MatchString(out)
+		if !pattern.MatchString(out) {
+			time.Sleep(time.Since(began)) // what is waited for needs the machine as well
+			return fmt.Sprint(out, err), false
+		}
+		return "", true
 	})
 }
 
