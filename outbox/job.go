@@ -28,6 +28,7 @@ type Job struct {
 	StartedBy string          // role
 	StartedAt time.Time
 	Last      Step // zero before the first
+	Running   bool // a session does it, see Announce
 }
 
 // A Step is a part of a job that is done.
@@ -77,7 +78,7 @@ func (t *Table) jobs(ctx context.Context, db DB, id any, n int) ([]Job, error) {
 	}
 	jobs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (j Job, err error) {
 		var at *time.Time
-		err = row.Scan((*[16]byte)(&j.ID), &j.Kind, &j.Spec, &j.StartedBy, &j.StartedAt, &j.Last.N, &j.Last.Place, &j.Last.Seen, &j.Last.Events, &j.Last.Done, &at)
+		err = row.Scan((*[16]byte)(&j.ID), &j.Kind, &j.Spec, &j.StartedBy, &j.StartedAt, &j.Last.N, &j.Last.Place, &j.Last.Seen, &j.Last.Events, &j.Last.Done, &at, &j.Running)
 		if at != nil {
 			j.Last.At = *at
 		}
@@ -87,6 +88,30 @@ func (t *Table) jobs(ctx context.Context, db DB, id any, n int) ([]Job, error) {
 		return nil, fmt.Errorf("list jobs: %w", t.migrated(err))
 	}
 	return jobs, nil
+}
+
+// Announce names the session db, which has to be one connection, after the job that it is going to do: then Job.Running is true while
+// it lives. Only told, not enforced: two that do one job are told apart by ErrStepTaken.
+func (t *Table) Announce(ctx context.Context, db DB, job *Job) error {
+	if _, err := db.Exec(ctx, t.q.JobAnnounce, job.Kind, job.ID.String()); err != nil {
+		return fmt.Errorf("announce %s %s: %w", job.Kind, job.ID, err)
+	}
+	return nil
+}
+
+// Total is how much the job has to look at, of which Last.Seen is done: the positions of a replay, or what a spec says as total; 0
+// when it is not known.
+func (j *Job) Total() int64 {
+	if j.Kind == "replay" {
+		return j.replayTotal()
+	}
+	var s struct {
+		Total int64 `json:"total"`
+	}
+	if err := json.Unmarshal(j.Spec, &s); err != nil {
+		return 0
+	}
+	return s.Total
 }
 
 // takeStep runs the statement of a step, which notes itself.

@@ -236,8 +236,8 @@ func (j *Job) position(first int64) (int64, error) {
 	return place.Position, nil
 }
 
-// ReplayTotal is how many positions a replay looks at, of which Step.Seen are done.
-func (j *Job) ReplayTotal() int64 {
+// replayTotal is how many positions a replay looks at.
+func (j *Job) replayTotal() int64 {
 	var s replaySpec
 	if err := json.Unmarshal(j.Spec, &s); err != nil {
 		return 0

@@ -23,7 +23,8 @@ type Statements struct {
 	Channel string // of NOTIFY
 
 	Adopt, AdoptLock, Attach, Attached, Awake, BaseInsert, Bases, Cluster, ClusterInsert string
-	DroppedSince, JobList, JobStart, PlannedAfter, ReplayLook, ReplayRows, ReplayStep    string
+	DroppedSince, JobAnnounce, JobList, JobStart, PlannedAfter, ReplayLook, ReplayRows   string
+	ReplayStep                                                                           string
 	Blocked, Pulse, Recent, TrailEvent, TrailID, TrailKey                                string
 	Cursor, Detach, Extend, Insert                                                       string
 	DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows                              string
@@ -75,6 +76,7 @@ func For(schema string) (Statements, error) {
 		DroppedSince:    q("dropped_since"),
 		Extend:          q("extend"),
 		Insert:          q("insert"),
+		JobAnnounce:     q("job_announce"),
 		JobList:         q("job_list"),
 		JobStart:        q("job_start"),
 		Keep:            q("keep"),

@@ -172,6 +172,9 @@ func hints(err error) []string {
 		}
 		out = append(out, "run: "+command+" --help")
 	}
+	if e, ok := errors.AsType[*stoppedError](err); ok {
+		out = append(out, e.hint())
+	}
 	return out
 }
 
