@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,7 +29,7 @@ type ReplayQuery struct {
 	Subjects       []string  // patterns of NATS, one of which matches
 	Keys           []string  // one of which it has
 	FromID, ToID   int64     // row ids, both included; 0: no limit
-	AfterPosition  int64     // of the plan; 0: from the first on
+	FromPosition   int64     // of the plan, included; 0: no limit
 	EventIDs       []uuid.UUID
 	Prefix         string // of the copies' subject, with a dot between; empty: the subject stays
 	Limit          int64  // copies; 0: no limit
@@ -40,7 +38,7 @@ type ReplayQuery struct {
 
 // Unlimited says that the query asks for everything.
 func (q *ReplayQuery) Unlimited() bool {
-	return q.Since.IsZero() && q.Until.IsZero() && len(q.Subjects)+len(q.Keys)+len(q.EventIDs) == 0 && q.FromID == 0 && q.ToID == 0 && q.AfterPosition == 0
+	return q.Since.IsZero() && q.Until.IsZero() && len(q.Subjects)+len(q.Keys)+len(q.EventIDs) == 0 && q.FromID == 0 && q.ToID == 0 && q.FromPosition == 0
 }
 
 // replaySpec is a query with everything that had to be found out once.
@@ -60,8 +58,8 @@ type replaySpec struct {
 }
 
 // StartReplay fixes what is to be replayed: everything that is planned now and asked for. Copies are rows like all others, that name
-// their original; they come behind everything, in the order of their originals. Copies are not copied again unless their own id is
-// asked for, and what is parked is not: see ReplayDead. ErrGone when some of it was dropped, unless that is allowed. Needs
+// their original; they come behind everything, in the order of their originals. Copies are not copied again, unless their own id is
+// asked for or they stand for an event that was parked; what is parked still is not: see ReplayDead. ErrGone when some of it was dropped, unless that is allowed. Needs
 // outbox_owner.
 func (t *Table) StartReplay(ctx context.Context, db DB, q *ReplayQuery) (*Job, error) {
 	spec, err := t.replaySpec(ctx, db, q)
@@ -86,11 +84,11 @@ func (t *Table) replaySpec(ctx context.Context, db DB, q *ReplayQuery) (*replayS
 		s.Until = q.Until.Format(stampFormat)
 	}
 	for _, subject := range q.Subjects {
-		pattern, err := subjectPattern(subject)
+		pattern, err := SubjectPattern(subject)
 		if err != nil {
 			return nil, err
 		}
-		s.Patterns = append(s.Patterns, pattern)
+		s.Patterns = append(s.Patterns, pattern.String())
 	}
 	if len(q.EventIDs) > 0 {
 		return s, t.replayRows(ctx, db, q, s)
@@ -103,7 +101,8 @@ func (t *Table) replaySpec(ctx context.Context, db DB, q *ReplayQuery) (*replayS
 	if err != nil {
 		return nil, err
 	}
-	s.From, s.To = max(oldest, q.AfterPosition+1), cursor.LastPosition
+	s.To = cursor.LastPosition
+	s.From = min(max(oldest, q.FromPosition), s.To+1)
 	if err := t.refuseDropped(ctx, db, q, oldest); err != nil {
 		return nil, err
 	}
@@ -154,7 +153,7 @@ func (t *Table) refuseDropped(ctx context.Context, db DB, q *ReplayQuery, oldest
 	if err := db.QueryRow(ctx, t.q.DroppedSince, since, fromID).Scan(&n, &created, &id); err != nil {
 		return fmt.Errorf("look for dropped events: %w", err)
 	}
-	if n == 0 && (q.AfterPosition == 0 || q.AfterPosition+1 >= oldest) {
+	if n == 0 && (q.FromPosition == 0 || q.FromPosition >= oldest) {
 		return nil
 	}
 	still := "nothing"
@@ -184,24 +183,6 @@ func (t *Table) plannedSince(ctx context.Context, db DB, since time.Time, last i
 		}
 	}
 	return low, nil
-}
-
-// subjectPattern makes a regular expression of PostgreSQL of a pattern of NATS.
-func subjectPattern(subject string) (string, error) {
-	tokens := strings.Split(subject, ".")
-	for i, token := range tokens {
-		switch {
-		case token == "" || strings.ContainsAny(token, " \t\r\n") || token == ">" && i < len(tokens)-1 || len(token) > 1 && strings.ContainsAny(token, "*>"):
-			return "", fmt.Errorf("%w: subject pattern %q: want tokens joined by dots, * for one and > for the rest", ErrInvalid, subject)
-		case token == "*":
-			tokens[i] = `[^.]+`
-		case token == ">":
-			tokens[i] = `.+`
-		default:
-			tokens[i] = regexp.QuoteMeta(token)
-		}
-	}
-	return "^" + strings.Join(tokens, `\.`) + "$", nil
 }
 
 // ReplayStep copies the next events of a replay, n at most, in one transaction. Done when job.Last.Done is. ErrStepTaken means that

@@ -11,12 +11,14 @@ type ReplayLook struct {
 	Matched     int64
 	Subjects    map[string]int64 // copies by subject, of the first 10,000 subjects; the rest under ""
 	First, Last time.Time        // when the originals were created
-	FirstRow    int64            // id of the first
+	FirstRows   []int64          // ids of the first ten, in the order of the copies
 }
 
-// LookReplay counts what a replay would copy, and copies nothing. tell is called between pages with the positions looked at and their
-// number.
-func (t *Table) LookReplay(ctx context.Context, db DB, q *ReplayQuery, tell func(done, total int64)) (*ReplayLook, error) {
+const lookFirst = 10
+
+// LookReplay counts what a replay would copy, and copies nothing. tell is called after each page with the positions looked at, their
+// number, and the copies so far.
+func (t *Table) LookReplay(ctx context.Context, db DB, q *ReplayQuery, tell func(done, total, copies int64)) (*ReplayLook, error) {
 	s, err := t.replaySpec(ctx, db, q)
 	if err != nil {
 		return nil, err
@@ -25,34 +27,36 @@ func (t *Table) LookReplay(ctx context.Context, db DB, q *ReplayQuery, tell func
 	if len(s.Rows) > 0 || s.To == 0 {
 		rows, err := t.TrailOfRows(ctx, db, s.Rows)
 		for i := range rows {
-			look.add(rows[i].Subject, 1, rows[i].CreatedAt, rows[i].CreatedAt, rows[i].RowID)
+			look.add(rows[i].Subject, 1, rows[i].CreatedAt, rows[i].CreatedAt)
 		}
+		look.FirstRows = s.Rows[:min(len(s.Rows), lookFirst)]
 		return look, err
 	}
 	for from := s.From; from <= s.To && look.Matched < s.Limit; from += replaySpan {
 		if err := t.lookPage(ctx, db, s, from, look); err != nil {
 			return nil, err
 		}
-		tell(min(from+replaySpan, s.To+1)-s.From, s.To-s.From+1)
+		tell(min(from+replaySpan, s.To+1)-s.From, s.To-s.From+1, look.Matched)
 	}
-	look.Matched = min(look.Matched, s.Limit)
 	return look, nil
 }
 
 func (t *Table) lookPage(ctx context.Context, db DB, s *replaySpec, from int64, look *ReplayLook) error {
-	rows, err := db.Query(ctx, t.q.ReplayLook, from, s.To, replaySpan, s.Since, s.Until, s.Patterns, s.Keys, s.FromID, s.ToID)
+	rows, err := db.Query(ctx, t.q.ReplayLook, from, s.To, replaySpan, s.Since, s.Until, s.Patterns, s.Keys, s.FromID, s.ToID, s.Limit-look.Matched)
 	if err != nil {
 		return fmt.Errorf("look at a replay: %w", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var subject string
-		var n, id int64
+		var n int64
 		var first, last time.Time
-		if err := rows.Scan(&subject, &n, &first, &last, &id); err != nil {
+		var ids []int64
+		if err := rows.Scan(&subject, &n, &first, &last, &ids); err != nil {
 			return fmt.Errorf("look at a replay: %w", err)
 		}
-		look.add(subject, n, first, last, id)
+		look.add(subject, n, first, last)
+		look.FirstRows = append(look.FirstRows, ids[:min(len(ids), lookFirst-len(look.FirstRows))]...)
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("look at a replay: %w", err)
@@ -60,7 +64,7 @@ func (t *Table) lookPage(ctx context.Context, db DB, s *replaySpec, from int64, 
 	return nil
 }
 
-func (l *ReplayLook) add(subject string, n int64, first, last time.Time, id int64) {
+func (l *ReplayLook) add(subject string, n int64, first, last time.Time) {
 	const most = 10_000
 	if _, known := l.Subjects[subject]; !known && len(l.Subjects) >= most {
 		subject = ""
@@ -69,9 +73,6 @@ func (l *ReplayLook) add(subject string, n int64, first, last time.Time, id int6
 	l.Matched += n
 	if l.First.IsZero() || first.Before(l.First) {
 		l.First = first
-	}
-	if l.FirstRow == 0 || id < l.FirstRow {
-		l.FirstRow = id
 	}
 	if last.After(l.Last) {
 		l.Last = last

@@ -79,7 +79,7 @@ func TestReplaySelects(t *testing.T) {
 		"no wildcard":   {outbox.ReplayQuery{Subjects: []string{"u.1"}}, ""},
 		"key":           {outbox.ReplayQuery{Keys: []string{"1"}}, "u.1.made of 1, u.4.updated of 4"},
 		"ids":           {outbox.ReplayQuery{FromID: 2, ToID: 3}, "u.2.updated of 2, u.3.made of 3"},
-		"position":      {outbox.ReplayQuery{AfterPosition: 3}, "u.4.updated of 4, u.6.updated of 6"},
+		"position":      {outbox.ReplayQuery{FromPosition: 4}, "u.4.updated of 4, u.6.updated of 6"},
 		"both":          {outbox.ReplayQuery{Since: at(2), Keys: []string{"1"}}, "u.4.updated of 4"},
 		"limit":         {outbox.ReplayQuery{Limit: 3}, "u.1.made of 1, u.2.updated of 2, u.3.made of 3"},
 		"prefix":        {outbox.ReplayQuery{FromID: 1, ToID: 1, Prefix: "side"}, "side.u.1.made of 1"},
@@ -88,7 +88,7 @@ func TestReplaySelects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k.t = t
-			look, err := k.table.LookReplay(t.Context(), k.pool, &c.q, func(int64, int64) {})
+			look, err := k.table.LookReplay(t.Context(), k.pool, &c.q, func(int64, int64, int64) {})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,7 +152,7 @@ func TestReplayOfDroppedEvents(t *testing.T) {
 	k.acked(2500, 2*time.Hour)
 	k.empty("event_1", true, nil)
 	for name, q := range map[string]outbox.ReplayQuery{
-		"since": {Since: time.Now().Add(-time.Hour)}, "ids": {FromID: 500, ToID: 1500}, "position": {AfterPosition: 10}, "event": {EventIDs: []uuid.UUID{uuid.New()}},
+		"since": {Since: time.Now().Add(-time.Hour)}, "ids": {FromID: 500, ToID: 1500}, "position": {FromPosition: 11}, "event": {EventIDs: []uuid.UUID{uuid.New()}},
 	} {
 		if _, err := k.table.StartReplay(t.Context(), k.pool, &q); !errors.Is(err, outbox.ErrGone) {
 			t.Errorf("%s: %v, want ErrGone", name, err)

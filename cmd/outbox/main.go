@@ -84,7 +84,7 @@ func commands() []*cli.Command {
 	return []*cli.Command{
 		migrateCommand(), adoptCommand(), rolesCommand(), attachCommand(), detachCommand(),
 		relayCommand(), invalidateCommand(), pauseCommand(), resumeCommand(), rulesCommand(), sweepCommand(),
-		partitionsCommand(), pruneCommand(),
+		replayCommand(), jobsCommand(), partitionsCommand(), pruneCommand(),
 		statusCommand(), checkCommand(), traceCommand(), topCommand(), stalenessCommand(), deadCommand(), doctorCommand(), demoCommand(),
 		configCommand(), completionCommand(), manCommand(), versionCommand(),
 	}

@@ -165,6 +165,23 @@ CREATE TABLE outbox.step (
     PRIMARY KEY (job, n)
 );
 
+-- Whether a copy was made of a parked event by a person's decision, so that nothing else was published of its original: a replay has to
+-- take it, where it leaves every other copy out. A copy may have been parked once more, and copied again.
+CREATE INDEX decision_copy ON outbox.decision (copy) WHERE copy IS NOT NULL;
+CREATE FUNCTION outbox.is_mended(copy uuid) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE back AS (
+        SELECT is_mended.copy AS event_id, false AS original
+         UNION ALL
+        SELECT p.event_id, e.resend_of IS NULL
+          FROM back JOIN outbox.decision AS d ON d.copy = back.event_id AND d.source = 'parked'
+          JOIN outbox.parked AS p ON p.position = d.number
+          LEFT JOIN outbox.event AS e ON e.id = p.id
+    )
+    SELECT EXISTS (SELECT FROM back WHERE original)
+$$;
+REVOKE ALL ON FUNCTION outbox.is_mended(uuid) FROM PUBLIC;
+
 -- ---------------------------------------------------------------------------------------------
 -- Pauses, a log: the last row of a target holds. Targets are relay, a job's id, and consumer:name for what was told to NATS.
 -- A pause ends by itself at its until, by the clock of the database; NULL is until resumed.

@@ -1,6 +1,6 @@
--- replay_look: what a replay would copy of some positions, newest last: how many of each subject, and from when to when. Parameters as
+-- replay_look: what a replay would copy of some positions: how many of each subject, from when to when, and the first ten. Parameters as
 -- replay_step has them: $1 first position  $2 last position of all  $3 positions looked at  $4 $5 created at or after, before  $6 subjects
--- $7 keys  $8 $9 first and last id. Plan expected: as there.
+-- $7 keys  $8 $9 first and last id  $10 copies at most. Plan expected: as there.
 WITH span AS (
     SELECT least($2::bigint, $1::bigint + $3::bigint - 1) AS last
 ), run AS (
@@ -11,15 +11,19 @@ WITH span AS (
                                                 WHERE first_position <= $1::bigint ORDER BY first_position DESC LIMIT 1), $1::bigint)
                AND first_position <= (SELECT last FROM span) AND last_position >= $1::bigint) AS b
      CROSS JOIN LATERAL unnest(b.ids) WITH ORDINALITY AS r(ids, ordinality)
+), found AS MATERIALIZED (
+    SELECT (run.first + e.id - lower(run.ids))::bigint AS position, e.*
+      FROM run CROSS JOIN span
+     CROSS JOIN LATERAL (
+        SELECT id, subject, created_at FROM outbox.event
+         WHERE id >= lower(run.ids) + greatest($1::bigint - run.first, 0)::bigint
+           AND id < least(upper(run.ids), lower(run.ids) + greatest(span.last + 1 - run.first, 0)::bigint)
+           AND CASE WHEN resend_of IS NULL THEN true ELSE outbox.is_mended(event_id) END AND created_at >= $4::timestamptz AND created_at < $5::timestamptz
+           AND ($6::text[] IS NULL OR subject ~ ANY ($6::text[])) AND ($7::text[] IS NULL OR key = ANY ($7::text[]))
+           AND id BETWEEN $8::bigint AND $9::bigint) AS e
+     WHERE NOT EXISTS (SELECT FROM outbox.parked AS p WHERE p.position = run.first + e.id - lower(run.ids))
+     ORDER BY 1 LIMIT $10::bigint
 )
-SELECT e.subject, count(*), min(e.created_at), max(e.created_at), min(e.id)
-  FROM run CROSS JOIN span
- CROSS JOIN LATERAL (
-    SELECT id, subject, created_at FROM outbox.event
-     WHERE id >= lower(run.ids) + greatest($1::bigint - run.first, 0)::bigint
-       AND id < least(upper(run.ids), lower(run.ids) + greatest(span.last + 1 - run.first, 0)::bigint)
-       AND resend_of IS NULL AND created_at >= $4::timestamptz AND created_at < $5::timestamptz
-       AND ($6::text[] IS NULL OR subject ~ ANY ($6::text[])) AND ($7::text[] IS NULL OR key = ANY ($7::text[]))
-       AND id BETWEEN $8::bigint AND $9::bigint) AS e
- WHERE NOT EXISTS (SELECT FROM outbox.parked AS p WHERE p.position = run.first + e.id - lower(run.ids))
- GROUP BY e.subject ORDER BY min(e.id);
+SELECT subject, count(*), min(created_at), max(created_at),
+       CASE WHEN row_number() OVER (ORDER BY min(position)) = 1 THEN (SELECT array_agg(id ORDER BY position) FROM (SELECT id, position FROM found ORDER BY position LIMIT 10) AS ten) END
+  FROM found GROUP BY subject ORDER BY min(position);

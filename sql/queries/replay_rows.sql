@@ -9,5 +9,5 @@ WITH copied AS (
     RETURNING 1
 )
 INSERT INTO outbox.step (job, n, place, seen, events, done)
-SELECT $1::uuid, 1, 'null', cardinality($2::bigint[]), (SELECT count(*) FROM copied), true
+SELECT $1::uuid, 1, 'null', coalesce(cardinality($2::bigint[]), 0), (SELECT count(*) FROM copied), true
 RETURNING n, place, seen, events, done, at;

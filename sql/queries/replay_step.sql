@@ -2,7 +2,8 @@
 --   $1 job  $2 number of the step  $3 first position  $4 last position of all  $5 positions looked at, at most  $6 events copied, at most
 --   $7 bytes of payload, about (at least one event)  $8 $9 created at or after, before  $10 subjects as regular expressions, NULL for all
 --   $11 keys, NULL for all  $12 $13 first and last id  $14 prefix of the copies' subject  $15 seen and $16 copied so far  $17 copied of all, at most
--- Left out are copies, since their originals come too, and positions at which nothing was published. Plan expected: batch_pkey,
+-- Left out are copies, since their originals come too, and positions at which nothing was published. A copy of an event that was
+-- parked stands for it (is_mended). Plan expected: batch_pkey,
 -- event_pkey for each run of ids and for each row copied, parked_pkey. A unique violation on step_pkey: another runner took the step.
 WITH span AS (
     SELECT least($4::bigint, $3::bigint + $5::bigint - 1) AS last
@@ -21,7 +22,7 @@ WITH span AS (
         SELECT id, octet_length(payload) AS bytes FROM outbox.event
          WHERE id >= lower(run.ids) + greatest($3::bigint - run.first, 0)::bigint
            AND id < least(upper(run.ids), lower(run.ids) + greatest(span.last + 1 - run.first, 0)::bigint)
-           AND resend_of IS NULL AND created_at >= $8::timestamptz AND created_at < $9::timestamptz
+           AND CASE WHEN resend_of IS NULL THEN true ELSE outbox.is_mended(event_id) END AND created_at >= $8::timestamptz AND created_at < $9::timestamptz
            AND ($10::text[] IS NULL OR subject ~ ANY ($10::text[])) AND ($11::text[] IS NULL OR key = ANY ($11::text[]))
            AND id BETWEEN $12::bigint AND $13::bigint) AS e
      WHERE NOT EXISTS (SELECT FROM outbox.parked AS p WHERE p.position = run.first + e.id - lower(run.ids))
@@ -31,7 +32,7 @@ WITH span AS (
     SELECT * FROM sized WHERE n <= least($6::bigint, $17::bigint - $16::bigint) AND before < $7::bigint
 ), copied AS (
     INSERT INTO outbox.event (subject, key, payload, content_type, headers, resend_of)
-    SELECT CASE WHEN $14::text = '' THEN e.subject ELSE $14::text || '.' || e.subject END, e.key, e.payload, e.content_type, e.headers, e.event_id
+    SELECT CASE WHEN $14::text = '' THEN e.subject ELSE $14::text || '.' || e.subject END, e.key, e.payload, e.content_type, e.headers, coalesce(e.resend_of, e.event_id)
       FROM (SELECT id, position FROM page ORDER BY position) AS p
      CROSS JOIN LATERAL (SELECT * FROM outbox.event WHERE id = p.id LIMIT 1) AS e
      ORDER BY p.position
