@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -115,6 +117,75 @@ func TestReplayOfCopies(t *testing.T) {
 	}
 	k.replay(&outbox.ReplayQuery{EventIDs: []uuid.UUID{id}})
 	k.count(fmt.Sprintf("SELECT count(*) FROM outbox.event WHERE resend_of = '%s'", original), 3)
+}
+
+// What was parked and mended by a person comes once, by the copy that was published, however often that was tried; a copy that a replay
+// made and that was parked and mended is a copy all the same.
+func TestReplayOfMendedEvents(t *testing.T) {
+	k := newKept(t, 3)
+	park := func(id int) {
+		k.run(fmt.Sprintf("INSERT INTO outbox.parked (position, id, event_id, subject, reason) SELECT %[1]d, id, event_id, subject, 'no_stream' FROM outbox.event WHERE id = %[1]d", id))
+	}
+	mend := func() {
+		parked, err := k.table.OpenParked(t.Context(), k.pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := k.table.ReplayDead(t.Context(), k.pool, outbox.DeadWork{Places: []outbox.DeadPlace{parked}}); err != nil || out.Done != 1 {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		k.plan()
+	}
+	park(2)
+	mend() // 4, which is parked once more
+	park(4)
+	mend() // 5 is published
+	job := k.replay(&outbox.ReplayQuery{})
+	k.plan() // 6 to 8 are copies of 1, 3 and 5
+	if job.Last.Events != 3 {
+		t.Errorf("%d copies, want 3", job.Last.Events)
+	}
+	park(6)
+	mend() // 9 stands for 6, which was a copy
+	look, err := k.table.LookReplay(t.Context(), k.pool, &outbox.ReplayQuery{Limit: 2}, func(int64, int64, int64) {})
+	if err != nil || look.Matched != 2 || fmt.Sprint(look.FirstRows) != "[1 3]" {
+		t.Errorf("%+v, %v; want the first two of three", look, err)
+	}
+	k.replay(&outbox.ReplayQuery{})
+	k.count("SELECT count(*) FROM outbox.event WHERE id > 9", 3)
+	k.count("SELECT count(*) FROM outbox.event c JOIN outbox.event o ON o.event_id = c.resend_of WHERE c.id = 12 AND o.id IN (2, 4)", 1)
+}
+
+// A session tells which job it does for as long as it lives.
+func TestJobsThatRun(t *testing.T) {
+	k := newKept(t, 1)
+	job, err := k.table.StartReplay(t.Context(), k.pool, &outbox.ReplayQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := func() bool {
+		found, err := k.table.Job(t.Context(), k.pool, job.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found.Running
+	}
+	conn, err := pgx.ConnectConfig(t.Context(), k.pool.Config().ConnConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if running() || k.table.Announce(t.Context(), conn, job) != nil || !running() {
+		t.Error("a session that announced the job is not found, or one that did not is")
+	}
+	if err := conn.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	devtest.Eventually(t, 10*time.Second, "the end of the session", func() error {
+		if running() {
+			return errors.New("it is still found")
+		}
+		return nil
+	})
 }
 
 // Two at one job do it once, and a job goes on where another process left it.

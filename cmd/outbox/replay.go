@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/outbox"
@@ -86,15 +87,18 @@ func replay(c *cli.Context, s settings) error {
 	}
 	job, err := table.StartReplay(c.Context, pool, q)
 	if err != nil {
-		return gone(err)
+		return explainReplay(err)
 	}
 	return run.work(table, pool, job, table.ReplayStep)
 }
 
-// gone says of an error about events that were dropped what can be done.
-func gone(err error) error {
+// explainReplay says of an error what can be done: events were dropped, or a right is missing.
+func explainReplay(err error) error {
 	if errors.Is(err, outbox.ErrGone) {
 		return fmt.Errorf("%w; --allow-missing replays what is there", err)
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" { // insufficient_privilege
+		return fmt.Errorf("%w; a replay needs the role outbox_owner, --dry-run no more than outbox_auditor", err)
 	}
 	return err
 }

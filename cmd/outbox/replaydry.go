@@ -44,7 +44,7 @@ func dryReplay(c *cli.Context, table *outbox.Table, pool *pgxpool.Pool, q *outbo
 	look, err := table.LookReplay(c.Context, pool, q, func(done, total, found int64) { p.show(done, total, found) })
 	p.end()
 	if err != nil {
-		return gone(err)
+		return explainReplay(err)
 	}
 	rows, err := table.TrailOfRows(c.Context, pool, look.FirstRows)
 	if err != nil {

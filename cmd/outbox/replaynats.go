@@ -95,7 +95,7 @@ func covered(c *cli.Context, table *outbox.Table, pool *pgxpool.Pool, config *je
 	}
 	look, err := table.LookReplay(c.Context, pool, q, func(int64, int64, int64) {})
 	if err != nil {
-		return gone(err)
+		return explainReplay(err)
 	}
 	var subjects []string
 	for subject := range look.Subjects {
