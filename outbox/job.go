@@ -29,6 +29,8 @@ type Job struct {
 	StartedAt time.Time
 	Last      Step // zero before the first
 	Running   bool // a session does it, see Announce
+
+	span int64 // how much the next step looks at; 0: not known yet
 }
 
 // A Step is a part of a job that is done.

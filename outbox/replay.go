@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	replaySpan   = 20_000      // positions looked at in a step
+	replaySpan   = 20_000      // positions looked at in a step, at most
 	replayBytes  = 8 << 20     // of payload copied in a step
 	clockMargin  = time.Minute // by which the clocks of writers and planners may disagree
 	searchRounds = 64          // of a binary search
@@ -106,12 +106,17 @@ func (t *Table) replaySpec(ctx context.Context, db DB, q *ReplayQuery) (*replayS
 	if err := t.refuseDropped(ctx, db, q, oldest); err != nil {
 		return nil, err
 	}
+	if q.FromID > 0 || q.ToID > 0 {
+		if err := t.narrow(ctx, db, s); err != nil {
+			return nil, err
+		}
+	}
 	if !q.Since.IsZero() {
 		from, err := t.plannedSince(ctx, db, q.Since.Add(-clockMargin), s.To)
 		if err != nil {
 			return nil, err
 		}
-		s.From = max(s.From, from)
+		s.From = min(max(s.From, from), s.To+1)
 	}
 	return s, nil
 }
@@ -163,6 +168,21 @@ func (t *Table) refuseDropped(ctx context.Context, db DB, q *ReplayQuery, oldest
 	return fmt.Errorf("replay: %w of what was asked for; the table still has %s", ErrGone, still)
 }
 
+// narrow leaves out positions before and behind the ids that are asked for.
+func (t *Table) narrow(ctx context.Context, db DB, s *replaySpec) error {
+	var first, last *int64
+	if err := db.QueryRow(ctx, t.q.PositionsOfIDs, s.FromID, s.ToID).Scan(&first, &last); err != nil {
+		return fmt.Errorf("look for ids in the plan: %w", err)
+	}
+	if first == nil {
+		s.From = s.To + 1
+		return nil
+	}
+	s.To = min(s.To, *last)
+	s.From = min(max(s.From, *first), s.To+1)
+	return nil
+}
+
 // plannedSince finds the first position that was planned at or after a time, at the latest the one behind last.
 func (t *Table) plannedSince(ctx context.Context, db DB, since time.Time, last int64) (int64, error) {
 	low, high := int64(1), last+1
@@ -199,8 +219,25 @@ func (t *Table) ReplayStep(ctx context.Context, db DB, job *Job, n int) error {
 	if err != nil {
 		return err
 	}
-	return t.takeStep(ctx, db, job, t.q.ReplayStep, job.ID.String(), job.Last.N+1, from, s.To, replaySpan, n, replayBytes,
+	span, before := min(max(job.span, int64(n)), replaySpan), job.Last
+	err = t.takeStep(ctx, db, job, t.q.ReplayStep, job.ID.String(), job.Last.N+1, from, s.To, span, n, replayBytes,
 		s.Since, s.Until, s.Patterns, s.Keys, s.FromID, s.ToID, s.Prefix, job.Last.Seen, job.Last.Events, s.Limit)
+	if err == nil {
+		job.span = nextSpan(span, job.Last.Seen-before.Seen, job.Last.Events-before.Events, int64(n))
+	}
+	return err
+}
+
+// nextSpan is how many positions the next step looks at, so that it finds about as many events as it may copy: every position that is
+// looked at costs, and is looked at again if it was too much.
+func nextSpan(span, seen, copied, most int64) int64 {
+	switch {
+	case seen < span:
+		return seen
+	case copied < most/2:
+		return min(2*span, replaySpan)
+	}
+	return span
 }
 
 // position is where a job goes on that walks through the plan.

@@ -24,7 +24,7 @@ type Statements struct {
 
 	Adopt, AdoptLock, Attach, Attached, Awake, BaseInsert, Bases, Cluster, ClusterInsert string
 	DroppedSince, JobAnnounce, JobList, JobStart, PlannedAfter, ReplayLook, ReplayRows   string
-	ReplayStep                                                                           string
+	PositionsOfIDs, ReplayStep                                                           string
 	Blocked, Pulse, Recent, TrailEvent, TrailID, TrailKey                                string
 	Cursor, Detach, Extend, Insert                                                       string
 	DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows                              string
@@ -97,6 +97,7 @@ func For(schema string) (Statements, error) {
 		Pauses:          q("pauses"),
 		Plan:            q("plan"),
 		PlannedAfter:    q("planned_after"),
+		PositionsOfIDs:  q("positions_of_ids"),
 		Pulse:           q("pulse"),
 		ReceiptInsert:   q("receipt_insert"),
 		ReceiptLast:     q("receipt_last"),

@@ -17,7 +17,8 @@ func replayCommand() *cli.Command {
 	return &cli.Command{
 		Name: "replay", Usage: "publish events again: by time, subject, key, id, or behind a consumer", UsageText: "outbox replay <filter>|--all [flags] | --job <id>",
 		Description: `Inserts copies of published events as new rows, in their order, and the relay publishes them like any others, behind what
-waits already. A copy has an id of its own, and the header Outbox-Resend-Of names the original. All filters have to hold.
+waits already. A copy has an id of its own, and the header Outbox-Resend-Of names the original; it tells what was true then,
+so a consumer may have seen newer events of its key. All filters have to hold.
 Times are RFC 3339, or how long ago: 1h, 7d. Copies are not copied again, and events that were parked are not either: see
 outbox dead. With --to-prefix only consumers of those subjects get the copies. Start with --dry-run.
 

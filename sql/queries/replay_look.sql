@@ -20,7 +20,7 @@ WITH span AS (
            AND id < least(upper(run.ids), lower(run.ids) + greatest(span.last + 1 - run.first, 0)::bigint)
            AND CASE WHEN resend_of IS NULL THEN true ELSE outbox.is_mended(event_id) END AND created_at >= $4::timestamptz AND created_at < $5::timestamptz
            AND ($6::text[] IS NULL OR subject ~ ANY ($6::text[])) AND ($7::text[] IS NULL OR key = ANY ($7::text[]))
-           AND id BETWEEN $8::bigint AND $9::bigint) AS e
+           AND id + 0 BETWEEN $8::bigint AND $9::bigint OFFSET 0) AS e
      WHERE NOT EXISTS (SELECT FROM outbox.parked AS p WHERE p.position = run.first + e.id - lower(run.ids))
      ORDER BY 1 LIMIT $10::bigint
 )

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/verify"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// A killing is a replay that is ended again and again, beside a relay that publishes its copies and writers that go on.
+type killing struct {
+	t      *testing.T
+	env    []string
+	table  *outbox.Table
+	pool   *pgxpool.Pool
+	events int64 // to be copied
+}
+
+// command is the program, or a line that it printed, for a shell.
+func (k *killing) command(ctx context.Context, stderr *bytes.Buffer, line string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "sh", "-c", "exec "+line)
+	cmd.Env, cmd.Stderr = k.env, stderr
+	return cmd
+}
+
+// job is the only one there is; nil before it began.
+func (k *killing) job() *outbox.Job {
+	jobs, err := k.table.Jobs(k.t.Context(), k.pool, 2)
+	fatal(k.t, err)
+	if len(jobs) > 1 {
+		k.t.Fatalf("%d jobs", len(jobs))
+	}
+	if len(jobs) == 0 {
+		return nil
+	}
+	return &jobs[0]
+}
+
+// end runs a command line until the job has made at least so many events, and ends it with a signal. It returns what it said.
+func (k *killing) end(line string, events int64, signal syscall.Signal) string {
+	k.t.Helper()
+	ctx, cancel := context.WithTimeout(k.t.Context(), 2*patience)
+	defer cancel()
+	var stderr bytes.Buffer
+	cmd := k.command(ctx, &stderr, line)
+	fatal(k.t, cmd.Start())
+	for job := k.job(); (job == nil || job.Last.Events < events) && ctx.Err() == nil; job = k.job() {
+	}
+	for until := time.Now().Add(rand.N(20 * time.Millisecond)); time.Now().Before(until); { // somewhere in the next step, or before it
+	}
+	fatal(k.t, cmd.Process.Signal(signal))
+	err := cmd.Wait()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || ctx.Err() != nil {
+		k.t.Fatalf("%s: %v, want it to be ended by %v:\n%s", line, err, signal, stderr.String())
+	}
+	if signal == syscall.SIGINT && exit.ExitCode() != exitFailed {
+		k.t.Errorf("exit code %d after Ctrl-C, want %d", exit.ExitCode(), exitFailed)
+	}
+	return stderr.String()
+}
+
+// A replay of 20,000 events that is killed the hard way at random steps and continued copies each of them once, in order, and the
+// stream has all of it.
+func TestKilledReplayJob(t *testing.T) {
+	t.Parallel()
+	const events, kills = 20_000, 6
+	pool, conn, stream := devtest.Pool(t), devtest.Conn(t), devtest.Stream(t)
+	table, err := outbox.In(devtest.Schema(t))
+	fatal(t, err)
+	_, err = table.Migrate(t.Context(), pool)
+	fatal(t, err)
+	dir := t.TempDir()
+	self, err := os.Executable()
+	fatal(t, err)
+	fatal(t, os.Symlink(self, filepath.Join(dir, "outbox")))
+	k := &killing{t: t, table: table, pool: pool, events: events, env: append(os.Environ(),
+		"PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"), "OUTBOX_DATABASE_URL="+devtest.Postgres(t).URL(),
+		"OUTBOX_NATS_URL="+devtest.NATS(t).URL(), "OUTBOX_SCHEMA="+table.Schema(), "OUTBOX_STREAM="+stream)}
+	insert := func(n int, who string) {
+		_, err := pool.Exec(t.Context(), table.SQL(`INSERT INTO outbox.event (subject, key, payload) SELECT $1 || '.' || n % 97, $3 || n % 97, 'payload' FROM generate_series(1, $2::int) n`),
+			strings.ToLower(stream), n, who)
+		fatal(t, err)
+	}
+	insert(events, "user")
+	k.relay(t, strings.ToLower(stream)+".>")
+	k.published(events, stream)
+
+	// Ctrl-C first: the last line says how to go on, and is what we go on with.
+	said := k.end("outbox replay --all --rate 4000", events/20, syscall.SIGINT)
+	lines := strings.Split(strings.TrimSpace(said), "\n")
+	again, ok := strings.CutPrefix(lines[len(lines)-1], "go on with: ")
+	if want := "outbox replay --job " + k.job().ID.String() + " --rate 4000"; !ok || again != want {
+		t.Fatalf("the last line is %q, want to go on with %s", lines[len(lines)-1], want)
+	}
+	more := 0
+	for i := range int64(kills) {
+		line := again
+		if i < kills/2 { // nearly all of the time in a step
+			line = strings.Replace(line, "--rate 4000", "--rate 20000 --max-pending 0", 1)
+		}
+		begin, end := events*(i+1)/(kills+2), events*(i+2)/(kills+2)
+		k.end(line, max(begin, k.job().Last.Events+1)+rand.N(end-begin)/2, syscall.SIGKILL)
+		insert(10, "live") // of other keys: no row lock orders a copy and a new event of one key
+		before := k.job().Last.N
+		devtest.Eventually(t, patience, "the end of the session that was left", func() error {
+			if k.job().Running {
+				return errors.New("it runs")
+			}
+			return nil
+		})
+		if k.job().Last.N > before {
+			more++
+		}
+	}
+	t.Logf("after %d kills, %d of them amid a step that was finished all the same: %d copies, %d steps", kills, more, k.job().Last.Events, k.job().Last.N)
+	var stderr bytes.Buffer
+	out, err := k.command(t.Context(), &stderr, "outbox replay --job "+k.job().ID.String()+" --rate 0 -o json").Output()
+	if err != nil || !strings.Contains(string(out), fmt.Sprintf(`"copied": %d,`, events)) || !strings.Contains(string(out), `"done": true`) {
+		t.Errorf("%v: %s%s", err, out, stderr.String())
+	}
+	k.judge()
+	k.published(2*events+10*kills, stream)
+	verdict, err := (&verify.Stream{Table: table, Pool: pool, Conn: conn, Name: stream}).Verify(t.Context())
+	fatal(t, err)
+	if err := verdict.Err(); err != nil || verdict.Published != 2*events+10*kills {
+		t.Errorf("%+v, %v", verdict, err)
+	}
+}
+
+// relay runs the real one until the test ends.
+func (k *killing) relay(t *testing.T, subjects string) {
+	t.Helper()
+	var stderr bytes.Buffer
+	relay := k.command(context.Background(), &stderr, "outbox relay --subjects '"+subjects+"'")
+	fatal(t, relay.Start())
+	t.Cleanup(func() {
+		fatal(t, relay.Process.Signal(syscall.SIGTERM))
+		if err := relay.Wait(); err != nil {
+			t.Errorf("relay: %v\n%s", err, stderr.String())
+		}
+	})
+}
+
+func (k *killing) published(n int64, stream string) {
+	k.t.Helper()
+	devtest.Eventually(k.t, 2*patience, "the relay", func() error {
+		status, err := k.table.Status(k.t.Context(), k.pool, stream)
+		if err == nil && status.Published != n {
+			err = fmt.Errorf("%d published, want %d", status.Published, n)
+		}
+		return err
+	})
+}
+
+// judge wants a copy of each of the first events, once, in their order.
+func (k *killing) judge() {
+	k.t.Helper()
+	rows, err := k.pool.Query(k.t.Context(), k.table.SQL(`SELECT o.id FROM outbox.event c JOIN outbox.event o ON o.event_id = c.resend_of ORDER BY c.id`))
+	fatal(k.t, err)
+	originals, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	fatal(k.t, err)
+	if int64(len(originals)) != k.events {
+		k.t.Errorf("%d copies, want %d", len(originals), k.events)
+	}
+	for i, id := range originals {
+		if id != int64(i)+1 {
+			k.t.Fatalf("copy %d is one of event %d, want each once and in order", i+1, id)
+		}
+	}
+}
