@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// Who goes on with a job waits for the session of a runner that was killed, which is still in its step.
+func TestJobIsHandedOver(t *testing.T) {
+	t.Parallel()
+	pool, schema := devtest.Pool(t), devtest.Schema(t)
+	table, err := outbox.In(schema)
+	fatal(t, err)
+	_, err = table.Migrate(t.Context(), pool)
+	fatal(t, err)
+	_, err = pool.Exec(t.Context(), table.SQL("INSERT INTO outbox.event (subject) SELECT 'a.' || g FROM generate_series(1, 3) g"))
+	fatal(t, err)
+	session, err := table.OpenSession(t.Context(), pool.Config().ConnConfig.Copy(), t.Name())
+	fatal(t, err)
+	_, err = session.Plan(t.Context(), outbox.Page{Events: 10, Bytes: 1 << 20})
+	fatal(t, err)
+	session.Close()
+	job, err := table.StartReplay(t.Context(), pool, &outbox.ReplayQuery{})
+	fatal(t, err)
+
+	left, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig)
+	fatal(t, err)
+	fatal(t, table.Announce(t.Context(), left, job))
+	tx, err := left.Begin(t.Context())
+	fatal(t, err)
+	fatal(t, table.ReplayStep(t.Context(), tx, job, 2))
+
+	name, ended := "going_on_"+schema, make(chan string, 1)
+	database, err := url.Parse(devtest.Postgres(t).URL())
+	fatal(t, err)
+	query := database.Query()
+	query.Set("application_name", name)
+	database.RawQuery = query.Encode()
+	go func() {
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), []string{"outbox", "replay", "--job", job.ID.String(), "-o", "json", "--schema", schema, "--database-url", database.String()}, nil, &stdout, &stderr)
+		if code == 0 {
+			stderr.Reset()
+		}
+		ended <- stdout.String() + stderr.String()
+	}()
+	devtest.Eventually(t, patience, "the command that goes on", func() error {
+		var looked bool
+		err := pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%job_list%')", name).Scan(&looked)
+		if err == nil && !looked {
+			err = errors.New("it has not looked for the job")
+		}
+		return err
+	})
+	fatal(t, tx.Commit(t.Context()))
+	fatal(t, left.Close(t.Context()))
+	if said := <-ended; !strings.Contains(said, `"copied": 3,`) {
+		t.Error(said)
+	}
+}
