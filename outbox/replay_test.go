@@ -156,6 +156,18 @@ func TestReplayOfMendedEvents(t *testing.T) {
 	k.count("SELECT count(*) FROM outbox.event c JOIN outbox.event o ON o.event_id = c.resend_of WHERE c.id = 12 AND o.id IN (2, 4)", 1)
 }
 
+// How many positions a step looks at follows how many events they have: where it finds more than it may copy, the next goes on behind
+// the last copy.
+func TestReplayOfDenseBehindSparse(t *testing.T) {
+	k := newKept(t, 400)
+	k.run("UPDATE outbox.event SET key = 'k' WHERE id % 40 = 1 OR id > 300")
+	job := k.replay(&outbox.ReplayQuery{Keys: []string{"k"}})
+	if job.Last.Events != 108 || job.Last.Seen != 400 {
+		t.Errorf("%+v", job.Last)
+	}
+	k.count("SELECT count(DISTINCT resend_of) FROM outbox.event WHERE resend_of IS NOT NULL", 108)
+}
+
 // A session tells which job it does for as long as it lives.
 func TestJobsThatRun(t *testing.T) {
 	k := newKept(t, 1)
