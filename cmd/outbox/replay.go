@@ -19,8 +19,8 @@ func replayCommand() *cli.Command {
 		Description: `Inserts copies of published events as new rows, in their order, and the relay publishes them like any others, behind what
 waits already. A copy has an id of its own, and the header Outbox-Resend-Of names the original; it tells what was true then,
 so a consumer may have seen newer events of its key. All filters have to hold.
-Times are RFC 3339, or how long ago: 1h, 7d. Copies are not copied again, and events that were parked are not either: see
-outbox dead. With --to-prefix only consumers of those subjects get the copies. Start with --dry-run.
+Times are RFC 3339, or how long ago: 1h, 7d. Copies are not copied again; of events that were parked, those that a person
+has mended with outbox dead are. With --to-prefix only consumers of those subjects get the copies. Start with --dry-run.
 
 What a replay covers is fixed when it begins. Ctrl-C and kill -9 lose nothing and send nothing twice: outbox replay --job
 goes on where it stopped. It waits while outbox pause --job holds it, and while too much waits for the relay. Needs the

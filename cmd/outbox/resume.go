@@ -12,7 +12,7 @@ func resumeCommand() *cli.Command {
 	return &cli.Command{
 		Name: "resume", Usage: "let the relay, consumers or a job go on after outbox pause", UsageText: "outbox resume <--relay|--consumer <name>|--consumers|--job <id>> [flags]",
 		Description: `They go on where they stopped: nothing that was committed meanwhile is left out. What is not paused stays as it is. Consumers
-that were paused with another tool go on, too.
+that were paused with another tool go on, too. A job that was interrupted goes on with the command that outbox jobs tells.
 
 Examples:
   outbox resume --relay
