@@ -17,7 +17,7 @@ type ReplayLook struct {
 const lookFirst = 10
 
 // LookReplay counts what a replay would copy, and copies nothing. tell is called after each page with the positions looked at, their
-// number, and the copies so far.
+// number, and the copies so far. It turns jit off in the sessions that it uses.
 func (t *Table) LookReplay(ctx context.Context, db DB, q *ReplayQuery, tell func(done, total, copies int64)) (*ReplayLook, error) {
 	s, err := t.replaySpec(ctx, db, q)
 	if err != nil {
@@ -31,6 +31,9 @@ func (t *Table) LookReplay(ctx context.Context, db DB, q *ReplayQuery, tell func
 		}
 		look.FirstRows = s.Rows[:min(len(s.Rows), lookFirst)]
 		return look, err
+	}
+	if _, err := db.Exec(ctx, t.q.JitOff); err != nil {
+		return nil, fmt.Errorf("look at a replay: %w", err)
 	}
 	for from := s.From; from <= s.To && look.Matched < s.Limit; from += replaySpan {
 		if err := t.lookPage(ctx, db, s, from, look); err != nil {

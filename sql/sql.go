@@ -24,7 +24,7 @@ type Statements struct {
 
 	Adopt, AdoptLock, Attach, Attached, Awake, BaseInsert, Bases, Cluster, ClusterInsert string
 	DroppedSince, JobAnnounce, JobList, JobStart, PlannedAfter, ReplayLook, ReplayRows   string
-	PositionsOfIDs, ReplayStep                                                           string
+	JitOff, PositionsOfIDs, ReplayStep                                                   string
 	Blocked, Pulse, Recent, TrailEvent, TrailID, TrailKey                                string
 	Cursor, Detach, Extend, Insert                                                       string
 	DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows                              string
@@ -76,6 +76,7 @@ func For(schema string) (Statements, error) {
 		DroppedSince:    q("dropped_since"),
 		Extend:          q("extend"),
 		Insert:          q("insert"),
+		JitOff:          q("jit_off"),
 		JobAnnounce:     q("job_announce"),
 		JobList:         q("job_list"),
 		JobStart:        q("job_start"),

@@ -155,7 +155,7 @@ func (r *jobRun) stopped(job *outbox.Job, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, context.Canceled):
-		err = fmt.Errorf("interrupted: %d events are %s, nothing is lost and nothing will come twice: %w", job.Last.Events, r.did, err)
+		err = fmt.Errorf("interrupted: %d events are %s, nothing is lost and nothing will come twice", job.Last.Events, r.did)
 	}
 	return &stoppedError{again: r.again(job), err: err}
 }
