@@ -22,6 +22,9 @@ type scanner struct {
 	consumer jetstream.Consumer
 	next     uint64
 	last     uint64
+	// wait is how long a page may take: a server that goes away is noticed then. 0 asks for what is there, and waits for as long as the
+	// server takes.
+	wait time.Duration
 }
 
 func (r *Relay) scanner(ctx context.Context, s span) (*scanner, error) {
@@ -50,31 +53,45 @@ func (s *scanner) close() {
 
 // fetch returns the next page, none at the end. Messages that are gone do not come, nor do those whose bytes in the
 // server's files are damaged, though the server counts these.
-func (s *scanner) fetch(ctx context.Context) ([]stored, error) {
+func (s *scanner) fetch(ctx context.Context) (page []stored, err error) {
+	_, err = s.pull(ctx, scanPage, func(sequence uint64, _ time.Time, m jetstream.Msg) {
+		page = append(page, read(sequence, m.Subject(), m.Headers(), nil))
+	})
+	return page, err
+}
+
+// pull hands the next messages, at most so many, to each, and says how many these were: none at the end.
+func (s *scanner) pull(ctx context.Context, most uint64, each func(sequence uint64, stored time.Time, m jetstream.Msg)) (n int, err error) {
 	if s.next > s.last || ctx.Err() != nil {
-		return nil, ctx.Err()
+		return 0, ctx.Err()
 	}
-	batch, err := s.consumer.FetchNoWait(int(min(s.last-s.next+1, scanPage)))
+	fetch, want := s.consumer.FetchNoWait, int(min(s.last-s.next+1, most))
+	if s.wait > 0 {
+		fetch = func(n int) (jetstream.MessageBatch, error) {
+			return s.consumer.Fetch(n, jetstream.FetchMaxWait(s.wait))
+		}
+	}
+	batch, err := fetch(want)
 	if err != nil {
-		return nil, fmt.Errorf("scan stream: %w", err)
+		return 0, fmt.Errorf("scan stream: %w", err)
 	}
-	var page []stored
 	for m := range batch.Messages() {
 		meta, err := m.Metadata()
 		if err != nil {
-			return nil, fmt.Errorf("scan stream: %w", err)
+			return n, fmt.Errorf("scan stream: %w", err)
 		}
 		if s.next = meta.Sequence.Stream + 1; meta.Sequence.Stream <= s.last {
-			page = append(page, read(meta.Sequence.Stream, m.Subject(), m.Headers(), nil))
+			n++
+			each(meta.Sequence.Stream, meta.Timestamp, m)
 		}
 	}
 	if err := batch.Error(); err != nil {
-		return nil, fmt.Errorf("scan stream: %w", err)
+		return n, fmt.Errorf("scan stream: %w", err)
 	}
-	if len(page) == 0 {
-		return nil, s.atEnd(ctx)
+	if n == 0 {
+		return 0, s.atEnd(ctx)
 	}
-	return page, nil
+	return n, nil
 }
 
 // atEnd makes sure that nothing comes because nothing is there.

@@ -32,8 +32,8 @@ type source struct {
 // errGap says that the plan went on without us: another relay planned.
 var errGap = errors.New("another relay planned in between")
 
-// run ends, with nil, when stop does or the relay is paused; what it has handed out by then is planned, and will be found
-// again.
+// run ends, with nil, when stop does, the relay is paused, or somebody else planned; what it has handed out by then is planned,
+// and will be found again.
 func (s *source) run(ctx, stop context.Context) error {
 	defer close(s.out)
 	s.asked = time.Now() // Relay.hold did
@@ -63,6 +63,9 @@ func (s *source) run(ctx, stop context.Context) error {
 		}
 		if len(events) > 0 {
 			continue
+		}
+		if overtaken, err := s.isOvertaken(ctx, start); err != nil || overtaken {
+			return errors.Join(err, s.awake(ctx))
 		}
 		quiet++
 		s.r.stats.polls.Add(1)
@@ -121,6 +124,18 @@ func (s *source) fill(ctx context.Context, events []outbox.Planned) ([]outbox.Pl
 		s.r.stats.gone.Add(1)
 	}
 	return filled, nil
+}
+
+// isOvertaken says, after a look that found nothing, that somebody else planned what comes next: an audit, which gives events that the stream
+// has lost another position. The next window begins with that. It is asked as often as isPaused asks.
+func (s *source) isOvertaken(ctx context.Context, start time.Time) (bool, error) {
+	if s.asked.Before(start) {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	cursor, err := s.r.table.Cursor(ctx, s.r.pool)
+	return cursor.LastPosition >= s.next, err
 }
 
 func (s *source) plan(ctx context.Context) ([]outbox.Planned, error) {

@@ -22,16 +22,14 @@ type Statements struct {
 	Schema  string
 	Channel string // of NOTIFY
 
-	Adopt, AdoptLock, Attach, Attached, Awake, BaseInsert, Bases, Cluster, ClusterInsert string
-	DroppedSince, JobAnnounce, JobList, JobStart, PlannedAfter, ReplayLook, ReplayRows   string
-	JitOff, PositionsOfIDs, ReplayStep                                                   string
-	Blocked, Pulse, Recent, TrailEvent, TrailID, TrailKey                                string
-	Cursor, Detach, Extend, Insert                                                       string
-	DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows                              string
-	Keep, Lead, Load, MigrationInsert, MigrationList, MigrationLock, MigrationTable      string
-	Net, Oldest, Park, PartitionDrop, PartitionEmpty, Partitions, Pause, Paused, Pauses  string
-	Plan, ReceiptInsert, ReceiptLast, Replan, Replicas, Resume, Session, Sleep           string
-	Status, Unparked                                                                     string
+	Adopt, AdoptLock, Attach, Attached, AuditAbsent, AuditAccepted, AuditBatch, AuditBounds, AuditCopy, AuditGone string
+	AuditIDs, AuditKnown, AuditOrphans, AuditPlan, AuditRuns, AuditSettings, AuditSpan, AuditUnplanned, Awake     string
+	BaseInsert, Bases, Blocked, Cluster, ClusterInsert, Cursor, DeadDecide, DeadDecided, DeadLast, DeadParked     string
+	DeadRows, Detach, DroppedSince, Extend, Insert, JitOff, JobAnnounce, JobList, JobStart, Keep, Lead, Load      string
+	MigrationInsert, MigrationList, MigrationLock, MigrationTable, Net, Nudge, Oldest, Park, PartitionDrop        string
+	PartitionEmpty, Partitions, Pause, Paused, Pauses, Plan, PlannedAfter, PositionsOfIDs, Pulse, ReceiptInsert   string
+	ReceiptLast, Recent, Replan, ReplayLook, ReplayRows, ReplayStep, Replicas, Resume, Session, Sleep, Status     string
+	TrailEvent, TrailID, TrailKey, Unparked                                                                       string
 }
 
 // Migration is one numbered step of the schema.
@@ -60,6 +58,20 @@ func For(schema string) (Statements, error) {
 		AdoptLock:       q("adopt_lock"),
 		Attach:          q("attach"),
 		Attached:        q("attached"),
+		AuditAbsent:     q("audit_absent"),
+		AuditAccepted:   q("audit_accepted"),
+		AuditBatch:      q("audit_batch"),
+		AuditBounds:     q("audit_bounds"),
+		AuditCopy:       q("audit_copy"),
+		AuditGone:       q("audit_gone"),
+		AuditIDs:        q("audit_ids"),
+		AuditKnown:      q("audit_known"),
+		AuditOrphans:    q("audit_orphans"),
+		AuditPlan:       q("audit_plan"),
+		AuditRuns:       q("audit_runs"),
+		AuditSettings:   q("audit_settings"),
+		AuditSpan:       q("audit_span"),
+		AuditUnplanned:  q("audit_unplanned"),
 		Awake:           q("awake"),
 		BaseInsert:      q("base_insert"),
 		Bases:           q("bases"),
@@ -88,6 +100,7 @@ func For(schema string) (Statements, error) {
 		MigrationLock:   q("migration_lock"),
 		MigrationTable:  q("migration_table"),
 		Net:             q("net"),
+		Nudge:           q("nudge"),
 		Oldest:          q("oldest"),
 		Park:            q("park"),
 		PartitionDrop:   q("partition_drop"),

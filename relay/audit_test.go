@@ -1,0 +1,236 @@
+package relay_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/relay"
+)
+
+func (g *rig) audit(cfg relay.AuditConfig) *relay.Audit {
+	g.t.Helper()
+	cfg.Stream = g.stream
+	if cfg.Patience == 0 {
+		cfg.Patience = 20 * time.Second
+	}
+	a, err := relay.NewAudit(g.table, g.pool, g.nc, cfg)
+	must(g.t, err)
+	return a
+}
+
+// audited runs an audit and expects findings of these numbers and no others.
+func (g *rig) audited(a *relay.Audit, want map[relay.Kind]int64) *relay.AuditReport {
+	g.t.Helper()
+	report, err := a.Run(g.t.Context())
+	must(g.t, err)
+	for _, kind := range relay.Kinds {
+		if got := report.Found[kind].N; got != want[kind] {
+			g.t.Errorf("%d %s, want %d: %+v", got, kind, want[kind], report.Found[kind].First)
+		}
+	}
+	if g.t.Failed() {
+		g.t.Fatalf("report %+v", report)
+	}
+	return report
+}
+
+// planned plans all there is, without a relay.
+func (g *rig) planned() []outbox.Planned {
+	g.t.Helper()
+	session, err := g.table.OpenSession(g.t.Context(), g.pool.Config().ConnConfig.Copy(), "test")
+	must(g.t, err)
+	defer session.Close()
+	events, err := session.Plan(g.t.Context(), outbox.Page{Events: 1000, Bytes: 1 << 20})
+	must(g.t, err)
+	return events
+}
+
+// store puts an event into the stream past its relay and its deduplication, and says at which sequence.
+func (g *rig) store(e outbox.Event, headers ...string) uint64 {
+	g.t.Helper()
+	js, err := jetstream.New(g.nc)
+	must(g.t, err)
+	msg := nats.NewMsg(e.Subject)
+	e.SetHeaders(msg.Header)
+	msg.Header.Set(outbox.HeaderEventID, e.ID.String())
+	msg.Header.Set(outbox.HeaderMsgID, uuid.NewString())
+	for _, name := range headers {
+		msg.Header.Set(name, "x")
+	}
+	ack, err := js.PublishMsg(g.t.Context(), msg)
+	must(g.t, err)
+	return ack.Sequence
+}
+
+func (g *rig) sql(query string, args ...any) {
+	g.t.Helper()
+	_, err := g.pool.Exec(g.t.Context(), g.table.SQL(query), args...)
+	must(g.t, err)
+}
+
+// damages is every kind of damage, to an outbox of 60 published events without a relay, with what an audit finds then.
+func damages() map[string]func(g *rig, e []outbox.Planned) map[relay.Kind]int64 {
+	type found = map[relay.Kind]int64
+	return map[string]func(g *rig, e []outbox.Planned) found{
+		"nothing": func(g *rig, e []outbox.Planned) found { return nil },
+		"deleted": func(g *rig, e []outbox.Planned) found {
+			must(g.t, g.jetStream().DeleteMsg(g.t.Context(), 7))
+			must(g.t, g.jetStream().DeleteMsg(g.t.Context(), 8))
+			return found{relay.Missing: 2}
+		},
+		"purged": func(g *rig, e []outbox.Planned) found {
+			must(g.t, g.jetStream().Purge(g.t.Context()))
+			return found{relay.Missing: 60}
+		},
+		"purged, but for some": func(g *rig, e []outbox.Planned) found {
+			must(g.t, g.jetStream().Purge(g.t.Context(), jetstream.WithPurgeKeep(20)))
+			return found{relay.Missing: 40}
+		},
+		"deleted and made again": func(g *rig, e []outbox.Planned) found {
+			js, err := jetstream.New(g.nc)
+			must(g.t, err)
+			config := g.info().Config
+			must(g.t, js.DeleteStream(g.t.Context(), g.stream))
+			_, err = js.CreateStream(g.t.Context(), config)
+			must(g.t, err)
+			return found{relay.Missing: 60}
+		},
+		"deleted for good": func(g *rig, e []outbox.Planned) found {
+			js, err := jetstream.New(g.nc)
+			must(g.t, err)
+			must(g.t, js.DeleteStream(g.t.Context(), g.stream))
+			return found{relay.Missing: 60}
+		},
+		"foreign": func(g *rig, e []outbox.Planned) found {
+			g.foreign(2)
+			return found{relay.Foreign: 2}
+		},
+		"rolled back": func(g *rig, e []outbox.Planned) found { // and published all the same
+			g.store(outbox.Event{ID: uuid.New(), Subject: g.subject("x"), Key: "1", Position: 61})
+			g.store(outbox.Event{ID: uuid.New(), Subject: g.subject("x"), Key: "1", Position: 5})
+			g.store(outbox.Event{ID: uuid.New(), Subject: g.subject("x"), Key: "1", Position: 1 << 62})
+			return found{relay.Foreign: 3}
+		},
+		"twice": func(g *rig, e []outbox.Planned) found {
+			g.store(e[7].Event)
+			g.store(e[59].Event)
+			return found{relay.Duplicates: 2}
+		},
+		"behind a later event of its key": func(g *rig, e []outbox.Planned) found {
+			g.insert(outbox.Event{Subject: g.subject("x"), Key: "a"}, outbox.Event{Subject: g.subject("x"), Key: "a"}, outbox.Event{Subject: g.subject("y")},
+				outbox.Event{Subject: g.subject("y")}, outbox.Event{Subject: g.subject("z"), Key: "b"}, outbox.Event{Subject: g.subject("z"), Key: "c"})
+			more := g.planned()
+			for _, n := range []int{1, 0, 3, 2, 5, 4} { // the last two have keys of their own
+				g.store(more[n].Event)
+			}
+			return found{relay.Reordered: 2, relay.Unreceipted: 6}
+		},
+		"at another's position": func(g *rig, e []outbox.Planned) found {
+			must(g.t, g.jetStream().DeleteMsg(g.t.Context(), 60))
+			other := e[59].Event
+			other.Position = 3
+			g.store(other)
+			return found{relay.Misplaced: 1, relay.Unreceipted: 0}
+		},
+		"without receipts": func(g *rig, e []outbox.Planned) found {
+			g.sql("DELETE FROM outbox.receipt")
+			return found{relay.Unreceipted: 60}
+		},
+		"never planned": func(g *rig, e []outbox.Planned) found {
+			g.insertN(2)
+			g.sql("UPDATE outbox.batch SET head = 62, snapshot = pg_current_snapshot() WHERE first_position = (SELECT max(first_position) FROM outbox.batch)")
+			return found{relay.Unplanned: 2}
+		},
+		"waiting": func(g *rig, e []outbox.Planned) found {
+			g.insertN(3)
+			g.planned()
+			g.insertN(4)
+			return found{relay.Unplanned: 4, relay.Unpublished: 3}
+		},
+	}
+}
+
+// Every kind of damage is found, as what it is and as nothing else; and when it was repaired, nothing is.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	for name, damage := range damages() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newRig(t)
+			g.insertN(60)
+			run := g.start(g.config())
+			g.drained()
+			must(t, run.stop())
+			events, err := g.table.Load(t.Context(), g.pool, 1, outbox.Page{Events: 100, Bytes: 1 << 20})
+			must(t, err)
+			want := damage(g, events)
+			a := g.audit(relay.AuditConfig{Grace: time.Nanosecond, Limit: 100})
+			report := g.audited(a, want)
+			if n := int64(len(report.Found[relay.Missing].First)); n != want[relay.Missing] {
+				t.Errorf("%d missing are named", n)
+			}
+			would, err := a.TryRepair(t.Context(), report)
+			must(t, err)
+			g.audited(a, want)
+			if name == "nothing" {
+				return
+			}
+			cfg := g.config()
+			cfg.OnRemoved = relay.Accept // the audit repairs, not the relay
+			g.start(cfg)
+			did, err := a.Repair(t.Context(), report)
+			must(t, err)
+			would.Orphans = did.Orphans
+			if would.Receipts = did.Receipts; would != did {
+				t.Errorf("would do %+v, did %+v", would, did)
+			}
+			g.drained()
+			g.audited(a, nil)
+			t.Logf("%s: %+v", name, did)
+		})
+	}
+}
+
+// What writers and a relay have in hand is no finding, nor is what a relay puts right meanwhile.
+func TestAuditBesideARelay(t *testing.T) {
+	g := newRig(t)
+	g.start(g.config())
+	stop := make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			_, err := g.pool.Exec(t.Context(), g.table.SQL(`INSERT INTO outbox.event (subject, key) SELECT $1 || '.' || (g % 50), (g % 50)::text FROM generate_series(1, $2::int) g`), g.stream, 1+n%500)
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	a := g.audit(relay.AuditConfig{})
+	for n := 0; n < 8; n++ {
+		report := g.audited(a, nil)
+		if n == 0 {
+			devtest.Eventually(t, 20*time.Second, "events come", func() error { return ok(g.lastSequence() > 2000) })
+		} else if report.Published < 2000 || report.Published > report.Committed {
+			t.Errorf("%d published, %d committed", report.Published, report.Committed)
+		}
+	}
+	close(stop)
+	must(t, <-done)
+	g.drained()
+	if report := g.audited(a, nil); report.Committed != report.Published || report.Committed != int64(g.count()) || report.Pending != 0 {
+		t.Errorf("%+v", report)
+	}
+}
