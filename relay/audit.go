@@ -87,8 +87,18 @@ func NewAudit(table *outbox.Table, pool *pgxpool.Pool, nc *nats.Conn, cfg AuditC
 	return &Audit{cfg: cfg, r: r, table: table, pool: pool}, nil
 }
 
-// Run audits. It changes nothing. It may be called again, after a repair for example.
-func (a *Audit) Run(ctx context.Context) (*AuditReport, error) {
+// Run audits. It changes nothing. It may be called again, after a repair for example. A stream that is made meanwhile is begun with
+// again, twice at most: then the error wraps ErrChanged.
+func (a *Audit) Run(ctx context.Context) (report *AuditReport, err error) {
+	for range 3 {
+		if report, err = a.run(ctx); !errors.Is(err, ErrChanged) {
+			break
+		}
+	}
+	return report, err
+}
+
+func (a *Audit) run(ctx context.Context) (*AuditReport, error) {
 	began := time.Now()
 	s, err := a.fix(ctx)
 	if err != nil {

@@ -204,7 +204,7 @@ func TestAuditBesideARelay(t *testing.T) {
 	stop := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
-		for n := 0; ; n++ {
+		for n := 0; n < 400; n++ {
 			select {
 			case <-stop:
 				done <- nil
@@ -217,9 +217,10 @@ func TestAuditBesideARelay(t *testing.T) {
 				return
 			}
 		}
+		done <- nil
 	}()
 	a := g.audit(relay.AuditConfig{})
-	for n := 0; n < 8; n++ {
+	for n := range 5 {
 		report := g.audited(a, nil)
 		if n == 0 {
 			devtest.Eventually(t, 20*time.Second, "events come", func() error { return ok(g.lastSequence() > 2000) })

@@ -79,12 +79,16 @@ func (s *source) run(ctx, stop context.Context) error {
 // replay hands out what was planned and not published.
 func (s *source) replay(ctx, stop context.Context) (paused bool, err error) {
 	for stop.Err() == nil {
+		end, err := s.planEnd(ctx) // before the page is read: what somebody plans in between is not gone
+		if err != nil {
+			return false, err
+		}
 		events, err := s.r.load(ctx, s.next, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
 		if err != nil {
 			return false, err
 		}
-		if events, err = s.fill(ctx, events); err != nil || len(events) == 0 {
-			return false, err
+		if events = s.fill(events, end); len(events) == 0 {
+			return false, nil
 		}
 		if err := s.hand(ctx, stop, events); err != nil {
 			return false, err
@@ -96,23 +100,24 @@ func (s *source) replay(ctx, stop context.Context) (paused bool, err error) {
 	return false, nil
 }
 
-// fill puts a marker at each position of a page whose event the table has dropped: a stream that was made again, or went far
-// back, needs something there.
-func (s *source) fill(ctx context.Context, events []outbox.Planned) ([]outbox.Planned, error) {
+// planEnd is the last position of the plan.
+func (s *source) planEnd(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	cursor, err := s.r.table.Cursor(ctx, s.r.pool)
+	return cursor.LastPosition, err
+}
+
+// fill puts a marker at each position of a page, of a plan that went on to end at least, whose event the table has dropped: a stream
+// that was made again, or went far back, needs something there.
+func (s *source) fill(events []outbox.Planned, end int64) []outbox.Planned {
 	if n := len(events); n > 0 && events[n-1].Position == s.next+int64(n)-1 {
-		return events, nil
+		return events
 	}
-	end := s.next - 1
 	if n := len(events); n > 0 {
 		end = events[n-1].Position
 	} else {
-		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-		defer cancel()
-		cursor, err := s.r.table.Cursor(ctx, s.r.pool)
-		if err != nil {
-			return nil, err
-		}
-		end = min(cursor.LastPosition, s.next+int64(s.r.cfg.BatchEvents)-1) // so far there is none
+		end = min(end, s.next+int64(s.r.cfg.BatchEvents)-1) // so far there is none
 	}
 	filled := make([]outbox.Planned, 0, max(end-s.next+1, 0))
 	for next := s.next; next <= end; next++ {
@@ -123,7 +128,7 @@ func (s *source) fill(ctx context.Context, events []outbox.Planned) ([]outbox.Pl
 		filled = append(filled, outbox.Planned{Event: outbox.Event{Position: next}, Parked: outbox.Gone})
 		s.r.stats.gone.Add(1)
 	}
-	return filled, nil
+	return filled
 }
 
 // isOvertaken says, after a look that found nothing, that somebody else planned what comes next: an audit, which gives events that the stream
@@ -132,10 +137,8 @@ func (s *source) isOvertaken(ctx context.Context, start time.Time) (bool, error)
 	if s.asked.Before(start) {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	cursor, err := s.r.table.Cursor(ctx, s.r.pool)
-	return cursor.LastPosition >= s.next, err
+	end, err := s.planEnd(ctx)
+	return end >= s.next, err
 }
 
 func (s *source) plan(ctx context.Context) ([]outbox.Planned, error) {

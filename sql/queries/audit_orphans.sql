@@ -8,7 +8,7 @@ WITH last AS MATERIALIZED (
     SELECT e.id
       FROM last CROSS JOIN unnest($1::bigint[]) AS w(id)
      CROSS JOIN LATERAL (SELECT id, xid FROM outbox.event WHERE id = w.id LIMIT 1) AS e
-     WHERE e.id <= last.head AND (e.id <= last.settled OR e.xid < pg_snapshot_xmin(last.snapshot))
+     WHERE e.id <= last.head AND (e.id <= last.settled OR pg_visible_in_snapshot(e.xid, last.snapshot))
        AND NOT EXISTS (SELECT FROM outbox.batch AS b WHERE b.ids @> e.id)
 ), n AS (
     SELECT count(*) AS n, range_agg(int8range(id, id, '[]')) AS ids FROM orphan
