@@ -46,6 +46,10 @@ mutations: deps ## breaks the code in ten places, one after the other, and expec
 memory: deps ## ten million rows waiting: what relay and invalidator use (about ten minutes, 6 GB of disk)
 	OUTBOX_MEMORY=10000000 go test -count=1 -timeout 60m -v -run TestMemory ./internal/faults
 
+EVENTS ?= 5000000
+audit: deps ## an audit of EVENTS events, and of damage done to them: seconds and memory (5,000,000 take some minutes and 5 GB of disk)
+	OUTBOX_AUDIT=$(EVENTS) go test -count=1 -timeout 60m -v -run 'TestAudit$$' ./internal/faults
+
 tags: deps ## a tag of 100,000 members while 50 clients fill it again, and how fast its members are deleted
 	OUTBOX_TAG=full go test -count=1 -timeout 20m -v -run 'TestTagUnderRefill|TestTagRate' ./invalidate
 
@@ -75,4 +79,4 @@ vuln: ## known vulnerabilities in what we depend on
 deps: ## PostgreSQL, PgBouncer and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
-.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench model lint vuln deps
+.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench model lint audit vuln deps

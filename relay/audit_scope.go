@@ -153,7 +153,10 @@ func (a *Audit) narrow(ctx context.Context, s *scope) (err error) {
 	if err != nil {
 		return err
 	}
-	if s.low = low; !a.cfg.Until.IsZero() {
+	if s.low = low; low == 0 { // nothing is planned in it: what follows may come to be
+		s.low = s.head + 1
+	}
+	if !a.cfg.Until.IsZero() {
 		s.high = high
 	}
 	s.narrowSequences(!a.cfg.Until.IsZero())

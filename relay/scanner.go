@@ -25,6 +25,7 @@ type scanner struct {
 	// wait is how long a page may take: a server that goes away is noticed then. 0 asks for what is there, and waits for as long as the
 	// server takes.
 	wait time.Duration
+	left uint64 // messages that were there when it began, and have not come
 }
 
 func (r *Relay) scanner(ctx context.Context, s span) (*scanner, error) {
@@ -41,7 +42,7 @@ func (r *Relay) scanner(ctx context.Context, s span) (*scanner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scan stream %s: %w", r.cfg.Stream, err)
 	}
-	return &scanner{r: r, js: js, consumer: c, next: s.first, last: s.last}, nil
+	return &scanner{r: r, js: js, consumer: c, next: s.first, last: s.last, left: c.CachedInfo().NumPending}, nil
 }
 
 func (s *scanner) close() {
@@ -67,6 +68,9 @@ func (s *scanner) pull(ctx context.Context, most uint64, each func(sequence uint
 	}
 	fetch, want := s.consumer.FetchNoWait, int(min(s.last-s.next+1, most))
 	if s.wait > 0 {
+		if s.left > 0 { // for what is not there nobody waits
+			want = int(min(uint64(want), s.left))
+		}
 		fetch = func(n int) (jetstream.MessageBatch, error) {
 			return s.consumer.Fetch(n, jetstream.FetchMaxWait(s.wait))
 		}
@@ -82,6 +86,7 @@ func (s *scanner) pull(ctx context.Context, most uint64, each func(sequence uint
 		}
 		if s.next = meta.Sequence.Stream + 1; meta.Sequence.Stream <= s.last {
 			n++
+			s.left -= min(s.left, 1)
 			each(meta.Sequence.Stream, meta.Timestamp, m)
 		}
 	}
@@ -96,6 +101,17 @@ func (s *scanner) pull(ctx context.Context, most uint64, each func(sequence uint
 
 // atEnd makes sure that nothing comes because nothing is there.
 func (s *scanner) atEnd(ctx context.Context) error {
+	if s.wait > 0 {
+		info, cancel := context.WithTimeout(ctx, requestTimeout)
+		now, err := s.consumer.Info(info)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("scan stream %s: %w", s.r.cfg.Stream, err)
+		}
+		if now.NumPending == 0 {
+			return nil
+		}
+	}
 	for ; s.next <= s.last; s.next++ {
 		m, err := s.r.message(ctx, s.next)
 		if err != nil {

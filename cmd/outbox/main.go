@@ -85,7 +85,7 @@ func commands() []*cli.Command {
 		migrateCommand(), adoptCommand(), rolesCommand(), attachCommand(), detachCommand(),
 		relayCommand(), invalidateCommand(), pauseCommand(), resumeCommand(), rulesCommand(), sweepCommand(),
 		replayCommand(), jobsCommand(), partitionsCommand(), pruneCommand(),
-		statusCommand(), checkCommand(), traceCommand(), topCommand(), stalenessCommand(), deadCommand(), doctorCommand(), demoCommand(),
+		statusCommand(), checkCommand(), auditCommand(), traceCommand(), topCommand(), stalenessCommand(), deadCommand(), doctorCommand(), demoCommand(),
 		configCommand(), completionCommand(), manCommand(), versionCommand(),
 	}
 }
