@@ -50,7 +50,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": scriptExits, "json": scriptJSON, "sql": scriptSQL, "http": scriptHTTP, "until": scriptUntil,
 			"hushed": scriptHushed, "redis": scriptRedis, "stream": scriptStream, "durable": scriptDurable, "term": scriptTerm, "hangup": scriptHangup,
-			"mend": scriptMend, "letters": scriptLetters,
+			"mend": scriptMend, "letters": scriptLetters, "tamper": scriptTamper,
 		},
 		RequireUniqueNames: true,
 	})
