@@ -46,7 +46,7 @@ var unreadable = []string{
 	"SELECT * FROM outbox.event", "SELECT subject FROM outbox.event", "SELECT count(*) FROM outbox.event", "COPY outbox.event (subject) TO STDOUT",
 	"INSERT INTO outbox.event (subject) VALUES ('a') RETURNING id", "SELECT * FROM outbox.batch", "SELECT * FROM outbox.base", "SELECT * FROM outbox.receipt",
 	"SELECT * FROM outbox.parked", "SELECT * FROM outbox.decision", "SELECT * FROM outbox.cluster", "SELECT * FROM outbox.trail",
-	"SELECT outbox.partitions()", "SELECT outbox.trail_of_event(gen_random_uuid())", "SELECT outbox.trail_of_key('k')", "SELECT outbox.is_mended(gen_random_uuid())", "SELECT * FROM outbox.partition", "SELECT * FROM outbox.dropped", "SELECT * FROM outbox.job", "SELECT * FROM outbox.step", "SELECT * FROM outbox.pause",
+	"SELECT outbox.partitions()", "SELECT outbox.trail_of_event(gen_random_uuid())", "SELECT outbox.trail_of_key('k')", "SELECT outbox.trail_of_time('-infinity', 'infinity')", "SELECT outbox.is_mended(gen_random_uuid())", "SELECT * FROM outbox.partition", "SELECT * FROM outbox.dropped", "SELECT * FROM outbox.job", "SELECT * FROM outbox.step", "SELECT * FROM outbox.pause",
 	"SELECT * FROM outbox.attached", "SELECT * FROM outbox.migration", "CREATE TEMP VIEW v AS SELECT * FROM outbox.event; SELECT * FROM v",
 }
 

@@ -23,10 +23,11 @@ func TestTrailKeepsToItsIndexes(t *testing.T) {
 		END LOOP; END $$`)
 	k.run("ANALYZE outbox.event")
 	for query, index := range map[string]string{
-		"SELECT * FROM outbox.trail WHERE event_id = '9fbf2b62-1f5c-4f0c-8a44-8e8ed6e4b3a1'":                           "event_5001_event_id_idx",
-		"SELECT * FROM outbox.trail WHERE key = 'k7'":                                                                  "event_5001_key_created_at_idx",
-		"SELECT * FROM outbox.trail WHERE created_at > now() - interval '2 h' AND created_at < now() - interval '1 h'": "event_5001_key_created_at_idx",
-		"SELECT * FROM outbox.event WHERE resend_of = '9fbf2b62-1f5c-4f0c-8a44-8e8ed6e4b3a1'":                          "event_5001_resend_of_idx",
+		"SELECT * FROM outbox.trail WHERE event_id = '9fbf2b62-1f5c-4f0c-8a44-8e8ed6e4b3a1'":                             "event_5001_event_id_idx",
+		"SELECT * FROM outbox.trail WHERE key = 'k7'":                                                                    "event_5001_key_created_at_idx",
+		"SELECT * FROM outbox.trail WHERE created_at > now() - interval '2 h' AND created_at < now() - interval '1 h'":   "event_5001_key_created_at_idx",
+		"SELECT id FROM outbox.event WHERE created_at >= now() - interval '2 h' AND created_at < now() - interval '1 h'": "event_5001_key_created_at_idx", // as in trail_of_time
+		"SELECT * FROM outbox.event WHERE resend_of = '9fbf2b62-1f5c-4f0c-8a44-8e8ed6e4b3a1'":                            "event_5001_resend_of_idx",
 	} {
 		batch := &pgx.Batch{} // as in trail_of_event
 		batch.Queue("SET enable_seqscan = off")
@@ -66,6 +67,18 @@ func TestTrail(t *testing.T) {
 	k.run(fmt.Sprintf("INSERT INTO outbox.event (subject, key, resend_of) VALUES ('a.1', 'k', '%s')", id[0]))
 	if got := k.trail(id[0], 2)[1]; got.ResendOf != id[0] || got.State != "pending" {
 		t.Errorf("copy: %+v", got)
+	}
+	for query, want := range map[string]string{
+		"now() - interval '1 h', 'infinity'":       "1 2 3 4",
+		"now() - interval '1 h', 'infinity', 2":    "1 2",
+		"now() + interval '1 h', 'infinity'":       "",
+		"'-infinity', now() - interval '1 h', 100": "",
+	} {
+		var got string
+		err := k.pool.QueryRow(t.Context(), k.table.SQL("SELECT coalesce(string_agg(id::text, ' '), '') FROM outbox.trail_of_time("+query+")")).Scan(&got)
+		if err != nil || got != want {
+			t.Errorf("trail of %s: %q, %v; want %q", query, got, err, want)
+		}
 	}
 	byKey, err := k.table.TrailOfKey(t.Context(), k.pool, "k", time.Now().Add(-time.Hour), 2)
 	if err != nil || len(byKey) != 2 || byKey[0].ResendOf != id[0] || byKey[1].ID != id[2] {

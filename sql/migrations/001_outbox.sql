@@ -286,7 +286,7 @@ SELECT e.id, e.event_id, e.subject, e.key, e.created_at,
         WHERE s.stream = r.stream AND s.stream_created = r.stream_created AND s.from_position <= b.position
         ORDER BY s.n DESC LIMIT 1) s ON true;
 
--- The trail of one event with its copies, and of one key. The planner takes a Bloom filter over random values for useless and reads
+-- The trail of one event with its copies, of one key, and of one hour. The planner takes a Bloom filter over random values for useless and reads
 -- the whole table; in these functions it may not.
 CREATE FUNCTION outbox.trail_of_event(event_id uuid) RETURNS SETOF outbox.trail
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
@@ -302,4 +302,12 @@ CREATE FUNCTION outbox.trail_of_key(key text, since timestamptz DEFAULT '-infini
     SELECT t.* FROM (SELECT id FROM w ORDER BY id DESC LIMIT n) AS l CROSS JOIN LATERAL (SELECT * FROM outbox.trail WHERE id = l.id) AS t
      ORDER BY t.id DESC
 $$;
-REVOKE ALL ON FUNCTION outbox.trail_of_event(uuid), outbox.trail_of_key(text, timestamptz, integer) FROM PUBLIC;
+
+-- The first n of those that were inserted in a time, oldest first: an hour, not a year. Until is not part of it.
+CREATE FUNCTION outbox.trail_of_time(since timestamptz, until timestamptz, n integer DEFAULT 1000) RETURNS SETOF outbox.trail
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+    WITH w AS MATERIALIZED (SELECT e.id FROM outbox.event AS e WHERE e.created_at >= since AND e.created_at < until)
+    SELECT t.* FROM (SELECT id FROM w ORDER BY id LIMIT n) AS l CROSS JOIN LATERAL (SELECT * FROM outbox.trail WHERE id = l.id) AS t
+     ORDER BY t.id
+$$;
+REVOKE ALL ON FUNCTION outbox.trail_of_event(uuid), outbox.trail_of_key(text, timestamptz, integer), outbox.trail_of_time(timestamptz, timestamptz, integer) FROM PUBLIC;
