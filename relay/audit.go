@@ -181,11 +181,12 @@ func (a *Audit) reread(ctx context.Context) error {
 		return fmt.Errorf("audit stream %s: %w", a.cfg.Stream, ErrChanged)
 	}
 	a.scope.again(now)
-	if !a.cfg.Until.IsZero() || now.target.last <= a.j.end {
+	behind := span{a.scope.ended + 1, now.target.last}
+	if !a.cfg.Until.IsZero() || behind.first > behind.last {
 		return nil
 	}
-	a.j.only = true
-	return a.scan(ctx, span{a.j.end + 1, now.target.last})
+	a.j.only, a.scope.ended = true, behind.last
+	return a.scan(ctx, behind)
 }
 
 // countDead counts what waits for a person.

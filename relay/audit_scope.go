@@ -20,7 +20,7 @@ type scope struct {
 	clock     time.Time
 	consumers []AuditConsumer
 
-	from, to                    uint64 // sequences read
+	from, to, ended             uint64 // sequences read, and where the stream ended when it was read last
 	firstPosition, lastPosition int64  // judged
 	windowed                    bool   // these are not all
 	acked                       int64  // position of the last receipt
@@ -57,7 +57,7 @@ func (a *Audit) fix(ctx context.Context) (*scope, error) {
 	if s.firstPosition = s.oldest; s.log.started() {
 		s.firstPosition = max(s.firstPosition, s.log.first())
 	}
-	s.from, s.to = max(s.target.first, 1), s.target.last
+	s.from, s.to, s.ended = max(s.target.first, 1), s.target.last, s.target.last
 	if s.accepted, err = a.table.AuditAccepted(ctx, a.pool, s.stream); err != nil {
 		return nil, err
 	}

@@ -192,8 +192,94 @@ func TestAudit(t *testing.T) {
 			}
 			g.drained()
 			g.audited(a, nil)
-			t.Logf("%s: %+v", name, did)
+			if did.Copies > 0 {
+				g.endsWithCopies(events)
+			}
 		})
+	}
+}
+
+// endsWithCopies says that consumers end with copies of the newest events of the keys that came in the wrong order: the second and the
+// fourth of those behind events.
+func (g *rig) endsWithCopies(events []outbox.Planned) {
+	g.t.Helper()
+	more, err := g.table.Load(g.t.Context(), g.pool, int64(len(events))+1, outbox.Page{Events: 100, Bytes: 1 << 20})
+	must(g.t, err)
+	last := map[string]uuid.UUID{}
+	must(g.t, g.readStream(g.t.Context(), func(m jetstream.Msg) error {
+		e, err := outbox.Parse(m.Subject(), m.Headers(), nil)
+		last[e.Subject] = e.ResendOf
+		return err
+	}))
+	if last[g.subject("x")] != more[1].ID || last[g.subject("y")] != more[3].ID || last[g.subject("z")] != uuid.Nil {
+		g.t.Errorf("ends with copies of %v; want of %s and %s", last, more[1].ID, more[3].ID)
+	}
+}
+
+// What the limits of a stream drop is expired, and no finding; what is gone beyond them is missing.
+func TestAuditOfAStreamWithLimits(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	js, err := jetstream.New(g.nc)
+	must(t, err)
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: g.stream, Subjects: append(g.subjects(), relay.ControlSubject(g.stream)), MaxMsgs: 50, Discard: jetstream.DiscardOld,
+	})
+	must(t, err)
+	run := g.start(g.config())
+	g.insertN(200)
+	g.drained()
+	must(t, run.stop())
+	a := g.audit(relay.AuditConfig{})
+	if report := g.audited(a, nil); report.Expired != 150 || report.Published != 50 || report.Committed != 200 {
+		t.Errorf("%+v", report)
+	}
+	must(t, g.jetStream().DeleteMsg(t.Context(), 170))
+	g.audited(a, map[relay.Kind]int64{relay.Missing: 1})
+}
+
+// What retention has dropped is counted, and no finding.
+func TestAuditAfterRetention(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.start(g.retaining())
+	g.insertN(3500)
+	g.kept()
+	report := g.audited(g.audit(relay.AuditConfig{}), nil)
+	if report.Dropped+report.Published != 3500 || report.Published != report.Committed || report.Dropped == 0 {
+		t.Errorf("%+v", report)
+	}
+}
+
+// A window judges what was planned in it, and nothing else.
+func TestAuditOfAWindow(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	run := g.start(g.config())
+	var at []time.Time
+	for range 3 {
+		g.insertN(100)
+		g.drained()
+		var now time.Time
+		must(t, g.pool.QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(&now))
+		at = append(at, now)
+	}
+	must(t, run.stop())
+	for _, sequence := range []uint64{50, 150, 151, 250, 251, 252} {
+		must(t, g.jetStream().DeleteMsg(t.Context(), sequence))
+	}
+	for _, c := range []struct {
+		since, until time.Time
+		missing      int64
+		published    int64
+	}{
+		{time.Time{}, time.Time{}, 6, 294}, {at[0], time.Time{}, 5, 195}, {at[1], time.Time{}, 3, 97}, {at[2], time.Time{}, 0, 0},
+		{time.Time{}, at[0], 1, 99}, {at[0], at[1], 2, 98},
+	} {
+		report := g.audited(g.audit(relay.AuditConfig{Since: c.since, Until: c.until}), map[relay.Kind]int64{relay.Missing: c.missing})
+		if report.Published != c.published || report.Committed != c.published+c.missing {
+			t.Errorf("since %v until %v: %d published, %d committed; want %d and %d", c.since, c.until, report.Published, report.Committed, c.published, c.published+c.missing)
+		}
 	}
 }
 
