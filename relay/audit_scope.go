@@ -13,12 +13,11 @@ import (
 
 // scope is where an audit begins and ends.
 type scope struct {
-	*target           // the stream; without a time of creation when there is none
-	log       baseLog // where positions lie in it
-	keeps     bool    // its retention is by limits, not by what consumers acknowledge
-	shared    bool    // others write to it: positions say nothing about sequences
-	clock     time.Time
-	consumers []AuditConsumer
+	*target         // the stream; without a time of creation when there is none
+	log     baseLog // where positions lie in it
+	keeps   bool    // its retention is by limits, not by what consumers acknowledge
+	shared  bool    // others write to it: positions say nothing about sequences
+	clock   time.Time
 
 	from, to, ended             uint64 // sequences read, and where the stream ended when it was read last
 	firstPosition, lastPosition int64  // judged

@@ -135,7 +135,7 @@ func TestAudit(t *testing.T) {
 	a = s.audit("", "--since", "1ms")
 	a.expect(t, "and nothing of it in this window", 0, 0, 0, 0, a.Foreign)
 
-	relay = s.relay("audit", "", "--on-removed", "accept")
+	s.relay("audit", "", "--on-removed", "accept")
 	a = s.audit("audit-replanned:1", "--repair")
 	if a.code != -1 {
 		t.Errorf("the repair was not killed: %+v", a)
