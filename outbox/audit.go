@@ -104,7 +104,12 @@ func (t *Table) AuditPlan(ctx context.Context, db Beginner, first, last []int64,
 
 // raw reads columns as they come, in their binary form: in tens of millions of rows, scanning them is what costs.
 func raw(ctx context.Context, tx pgx.Tx, each func(values [][]byte), query string, args ...any) error {
-	rows, err := tx.Query(ctx, query, append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}, args...)...)
+	how := []any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}
+	switch tx.Conn().Config().DefaultQueryExecMode {
+	case pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec: // for some pooler; they know no binary form
+		how = append(how, pgx.QueryExecModeDescribeExec)
+	}
+	rows, err := tx.Query(ctx, query, append(how, args...)...)
 	if err != nil {
 		return err
 	}

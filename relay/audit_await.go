@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	awaitEvery  = 100 * time.Millisecond
+	awaitEvery  = 200 * time.Millisecond
 	awaitOrder  = 5       // copies of one key, at most
 	awaitCopies = 100_000 // reordered keys, at most
 )

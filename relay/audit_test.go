@@ -238,6 +238,50 @@ func TestAuditOfAStreamWithLimits(t *testing.T) {
 	g.audited(a, map[relay.Kind]int64{relay.Missing: 1})
 }
 
+// What is too old for a stream is expired.
+func TestAuditOfAnOldStream(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	cfg := g.config()
+	cfg.MaxAge = 500 * time.Millisecond
+	run := g.start(cfg)
+	g.insertN(100)
+	g.drained()
+	must(t, run.stop())
+	devtest.Eventually(t, 20*time.Second, "all has expired", func() error { return ok(g.info().State.Msgs == 0) })
+	if report := g.audited(g.audit(relay.AuditConfig{}), nil); report.Expired != 100 || report.Published != 0 {
+		t.Errorf("%+v", report)
+	}
+}
+
+// Where others write to the stream, their messages are no finding; what is lost is one, and comes again.
+func TestAuditOfASharedStream(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	cfg := g.config()
+	cfg.Shared = true
+	run := g.start(cfg)
+	g.insertN(100)
+	g.drained()
+	g.foreign(3)
+	g.insertN(100)
+	g.drained()
+	must(t, run.stop())
+	a := g.audit(relay.AuditConfig{})
+	report := g.audited(a, map[relay.Kind]int64{relay.Foreign: 3})
+	if report.Findings() != 0 || !report.Shared || report.Published != 200 {
+		t.Errorf("%+v", report)
+	}
+	must(t, g.jetStream().DeleteMsg(t.Context(), 150))
+	report = g.audited(a, map[relay.Kind]int64{relay.Foreign: 3, relay.Missing: 1})
+	g.start(cfg)
+	did, err := a.Repair(t.Context(), report)
+	if err != nil || did.Replanned != 1 || did.Accepted != 0 {
+		t.Errorf("%+v, %v", did, err)
+	}
+	g.audited(a, map[relay.Kind]int64{relay.Foreign: 3})
+}
+
 // What retention has dropped is counted, and no finding.
 func TestAuditAfterRetention(t *testing.T) {
 	t.Parallel()
