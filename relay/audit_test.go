@@ -334,7 +334,7 @@ func TestAuditBesideARelay(t *testing.T) {
 	stop := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
-		for n := 0; n < 400; n++ {
+		for n := 0; n < 250; n++ {
 			select {
 			case <-stop:
 				done <- nil
@@ -350,7 +350,7 @@ func TestAuditBesideARelay(t *testing.T) {
 		done <- nil
 	}()
 	a := g.audit(relay.AuditConfig{})
-	for n := range 5 {
+	for n := range 4 {
 		report := g.audited(a, nil)
 		if n == 0 {
 			devtest.Eventually(t, 20*time.Second, "events come", func() error { return ok(g.lastSequence() > 2000) })
