@@ -152,29 +152,29 @@ func (m *mender) replan(ctx context.Context, events []outbox.AuditEvent) error {
 		m.out.Replanned += int64(len(events))
 		return nil
 	}
-	wanted := make(map[int64]bool, len(events))
+	var first, last []int64
 	for i := range events {
-		wanted[events[i].Position] = true
+		position := events[i].Position
+		if n := len(last); n > 0 && last[n-1] == position-1 {
+			last[n-1] = position
+			continue
+		}
+		first, last = append(first, position), append(last, position)
 	}
-	first, last := events[0].Position, events[len(events)-1].Position
 	return retry(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+		defer cancel()
+		left, err := m.a.table.AuditAbsent(ctx, m.a.pool, first, last) // not parked meanwhile
+		if err != nil {
+			return err
+		}
 		var places []outbox.Place
-		for low := first; low <= last; low += replanPage {
-			page, err := m.a.r.unparked(ctx, low, min(last, low+replanPage-1), ever)
-			if err != nil {
-				return err
-			}
-			for _, p := range page {
-				if wanted[p.Position] {
-					places = append(places, p)
-				}
-			}
+		for i := range left {
+			places = append(places, outbox.Place{Position: left[i].Position, RowID: left[i].RowID})
 		}
 		if len(places) == 0 {
 			return nil
 		}
-		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
-		defer cancel()
 		if err := m.a.table.Replan(ctx, m.a.pool, places, m.a.cfg.Name); err != nil {
 			return err
 		}

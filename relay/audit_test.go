@@ -124,12 +124,13 @@ func damages() map[string]func(g *rig, e []outbox.Planned) map[relay.Kind]int64 
 		},
 		"behind a later event of its key": func(g *rig, e []outbox.Planned) found {
 			g.insert(outbox.Event{Subject: g.subject("x"), Key: "a"}, outbox.Event{Subject: g.subject("x"), Key: "a"}, outbox.Event{Subject: g.subject("y")},
-				outbox.Event{Subject: g.subject("y")}, outbox.Event{Subject: g.subject("z"), Key: "b"}, outbox.Event{Subject: g.subject("z"), Key: "c"})
+				outbox.Event{Subject: g.subject("y")}, outbox.Event{Subject: g.subject("z"), Key: "b"}, outbox.Event{Subject: g.subject("z"), Key: "c"},
+				outbox.Event{Subject: g.subject("z"), Key: "d"}, outbox.Event{Subject: g.subject("z"), Key: "d"}, outbox.Event{Subject: g.subject("z"), Key: "e"})
 			more := g.planned()
-			for _, n := range []int{1, 0, 3, 2, 5, 4} { // the last two have keys of their own
+			for _, n := range []int{1, 0, 3, 2, 5, 4, 8, 6, 7} { // the last five are in the order of their keys
 				g.store(more[n].Event)
 			}
-			return found{relay.Reordered: 2, relay.Unreceipted: 6}
+			return found{relay.Reordered: 2, relay.Unreceipted: 9}
 		},
 		"at another's position": func(g *rig, e []outbox.Planned) found {
 			must(g.t, g.jetStream().DeleteMsg(g.t.Context(), 60))
