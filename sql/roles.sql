@@ -47,7 +47,7 @@ BEGIN
         outbox.attached, outbox.migration, outbox.trail, outbox.partition, outbox.dropped, outbox.job, outbox.step, outbox.pause
         TO outbox_relay, outbox_auditor;
     GRANT INSERT ON outbox.batch, outbox.base, outbox.receipt, outbox.parked, outbox.cluster TO outbox_relay;
-    GRANT EXECUTE ON FUNCTION outbox.partitions(interval), outbox.trail_of_event(uuid), outbox.trail_of_key(text, timestamptz, integer), 
+    GRANT EXECUTE ON FUNCTION outbox.partitions(interval), outbox.trail_of_event(uuid), outbox.trail_of_key(text, timestamptz, integer),
         outbox.trail_of_time(timestamptz, timestamptz, integer), outbox.is_mended(uuid) TO outbox_relay, outbox_auditor;
     GRANT EXECUTE ON FUNCTION outbox.extend(bigint, integer, interval, text, integer), outbox.empty_partition(text, interval), outbox.drop_shell(text) TO outbox_relay;
 END $$;
