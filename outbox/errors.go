@@ -41,4 +41,9 @@ const (
 	invalidSchemaName = "3F000"
 	undefinedFunction = "42883"
 	lockNotAvailable  = "55P03"
+
+	checkViolation       = "23514"
+	deadlockDetected     = "40P01"
+	serializationFailure = "40001"
+	queryCanceled        = "57014"
 )

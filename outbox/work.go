@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -12,9 +13,43 @@ type Pace struct {
 	Rate       int    // events per second, at most. Defaults to 5000; -1 for no limit
 	Page       int    // events in a step, at most. Defaults to 1000. Steps that take long get fewer
 	MaxPending int64  // events that wait for the relay: with more the job waits. Defaults to 20,000; -1 for no limit
+
+	Together *Throttle // of jobs that have the rate together, made with NewThrottle. Defaults to one for this job
+}
+
+// A Throttle spreads events over time. Safe for concurrent use.
+type Throttle struct {
+	rate int // a second; -1 for no limit
+
+	mu   sync.Mutex
+	next time.Time // when what was done is paid for
+}
+
+// NewThrottle makes one of so many events a second; -1 for no limit, 0 for the default.
+func NewThrottle(rate int) *Throttle {
+	def(&rate, defaultRate)
+	return &Throttle{rate: rate}
+}
+
+// after says how long to wait after n events, whose step took so long. At least as long as the step: a database that is slow has less to
+// do. What could not be done in time is made up for a little, what was waited is not.
+func (r *Throttle) after(n int64, took time.Duration) time.Duration {
+	if r.rate < 0 {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	if earliest := now.Add(-makeUp); r.next.Before(earliest) {
+		r.next = earliest
+	}
+	r.next = r.next.Add(time.Duration(float64(n) / float64(r.rate) * float64(time.Second)))
+	return max(r.next.Sub(now), took)
 }
 
 const (
+	defaultRate  = 5000
+	makeUp       = 200 * time.Millisecond
 	quickStep    = 100 * time.Millisecond // below it a step may be twice as large
 	slowStep     = 400 * time.Millisecond // above it the next one is half as large
 	stepTimeout  = 2 * time.Minute
@@ -23,7 +58,10 @@ const (
 )
 
 func (p *Pace) setDefaults() {
-	def(&p.Rate, 5000)
+	def(&p.Rate, defaultRate)
+	if p.Together == nil {
+		p.Together = NewThrottle(p.Rate)
+	}
 	def(&p.Page, 1000)
 	def(&p.MaxPending, 20_000)
 	if p.Rate > 0 {
@@ -44,7 +82,7 @@ func def[T comparable](field *T, value T) {
 func (t *Table) Work(ctx context.Context, db DB, job *Job, pace Pace, step func(ctx context.Context, n int) error, say func(note string)) error {
 	pace.setDefaults()
 	var looked time.Time
-	page, began, before := min(pace.Page, 128), time.Now(), job.Last.Events
+	page := min(pace.Page, 128)
 	for !job.Last.Done {
 		if time.Since(looked) >= lookEvery {
 			note, err := t.heldUp(ctx, db, job, &pace)
@@ -54,7 +92,6 @@ func (t *Table) Work(ctx context.Context, db DB, job *Job, pace Pace, step func(
 			say(note)
 			if looked = time.Now(); note != "" {
 				looked = time.Time{}
-				began, before = time.Now().Add(lookEvery), job.Last.Events // what was waited is not made up for
 				if err := rest(ctx, lookEvery); err != nil {
 					return err
 				}
@@ -64,24 +101,25 @@ func (t *Table) Work(ctx context.Context, db DB, job *Job, pace Pace, step func(
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		start := time.Now()
+		start, before := time.Now(), job.Last.Events
 		hand, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
 		err := step(hand, page)
 		cancel()
 		if err != nil {
 			return err
 		}
-		switch took := time.Since(start); {
+		took := time.Since(start)
+		switch {
 		case took > slowStep:
 			page = max(page/2, min(smallestPage, pace.Page))
 		case took < quickStep:
 			page = min(page*2, pace.Page)
 		}
-		if pace.Rate > 0 && !job.Last.Done {
-			due := began.Add(time.Duration(float64(job.Last.Events-before) / float64(pace.Rate) * float64(time.Second)))
-			if err := rest(ctx, time.Until(due)); err != nil {
-				return err
-			}
+		if job.Last.Done {
+			break
+		}
+		if err := rest(ctx, pace.Together.after(job.Last.Events-before, took)); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -24,12 +24,12 @@ type Statements struct {
 
 	Adopt, AdoptLock, Attach, Attached, AuditAbsent, AuditAccepted, AuditBatch, AuditBounds, AuditCopy, AuditGone string
 	AuditIDs, AuditKnown, AuditOrphans, AuditPlan, AuditRuns, AuditSettings, AuditSpan, AuditUnplanned, Awake     string
-	BaseInsert, Bases, Blocked, Cluster, ClusterInsert, Cursor, DeadDecide, DeadDecided, DeadLast, DeadParked     string
-	DeadRows, Detach, DroppedSince, Extend, Insert, JitOff, JobAnnounce, JobList, JobStart, Keep, Lead, Load      string
-	MigrationInsert, MigrationList, MigrationLock, MigrationTable, Net, Nudge, Oldest, Park, PartitionDrop        string
-	PartitionEmpty, Partitions, Pause, Paused, Pauses, Plan, PlannedAfter, PositionsOfIDs, Pulse, ReceiptInsert   string
-	ReceiptLast, Recent, Replan, ReplayLook, ReplayRows, ReplayStep, Replicas, Resume, Session, Sleep, Status     string
-	TrailEvent, TrailID, TrailKey, Unparked                                                                       string
+	BackfillHolders, BackfillLook, BackfillSpec, BackfillStep, BaseInsert, Bases, Blocked, Cluster, ClusterInsert string
+	Cursor, DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows, Detach, DroppedSince, Extend, Insert, JitOff string
+	JobAnnounce, JobList, JobStart, Keep, Lead, Load, MigrationInsert, MigrationList, MigrationLock               string
+	MigrationTable, Net, Nudge, Oldest, Park, PartitionDrop, PartitionEmpty, Partitions, Pause, Paused, Pauses    string
+	Plan, PlannedAfter, PositionsOfIDs, Pulse, ReceiptInsert, ReceiptLast, Recent, Replan, ReplayLook, ReplayRows string
+	ReplayStep, Replicas, Resume, Session, Sleep, Status, TrailEvent, TrailID, TrailKey, Unparked                 string
 }
 
 // Migration is one numbered step of the schema.
@@ -73,6 +73,10 @@ func For(schema string) (Statements, error) {
 		AuditSpan:       q("audit_span"),
 		AuditUnplanned:  q("audit_unplanned"),
 		Awake:           q("awake"),
+		BackfillHolders: q("backfill_holders"),
+		BackfillLook:    q("backfill_look"),
+		BackfillSpec:    q("backfill_spec"),
+		BackfillStep:    q("backfill_step"),
 		BaseInsert:      q("base_insert"),
 		Bases:           q("bases"),
 		Blocked:         q("blocked"),

@@ -62,7 +62,7 @@ CREATE TABLE outbox.attached (
 );
 
 -- The SQL expression that fills template from the row with alias r: {column} becomes outbox.token(r.column),
--- {op} the past tense of the operation. Only attach calls it.
+-- {op} the past tense of the operation.
 CREATE FUNCTION outbox.fill_template(target regclass, template text, r text, op text) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -92,6 +92,51 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Placeholders are {column} and {op}.';
     END IF;
     RETURN 'concat(' || array_to_string(parts, ', ') || ')';
+END $$;
+
+-- Raises an error unless rows of target may become events.
+CREATE FUNCTION outbox.check_target(target regclass) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = target) THEN
+        RAISE EXCEPTION '% is not a table', target USING ERRCODE = 'wrong_object_type';
+    END IF;
+    IF (SELECT relnamespace FROM pg_class WHERE oid = target) = (SELECT relnamespace FROM pg_class WHERE oid = 'outbox.event'::regclass) THEN
+        RAISE EXCEPTION '% belongs to the outbox itself', target USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END $$;
+
+-- The template of the key where none is asked for: the columns of the primary key joined by dots, NULL without one.
+CREATE FUNCTION outbox.key_template(target regclass) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT string_agg(format('{%s}', a.attname), '.' ORDER BY k.n)
+      FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, n)
+      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+     WHERE i.indrelid = target AND i.indisprimary AND k.n <= i.indnkeyatts
+$$;
+
+-- The SELECT list that makes an event of a row with alias r: subject, key, payload, headers. Attach and backfill have it from here,
+-- so their events are alike.
+CREATE FUNCTION outbox.event_list(target regclass, subject text, key text, columns text[], op text, r text) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    col text;
+BEGIN
+    FOREACH col IN ARRAY coalesce(columns, '{}') LOOP
+        IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = col AND attnum > 0 AND NOT attisdropped) THEN
+            RAISE EXCEPTION '% has no column "%"', target, col USING ERRCODE = 'undefined_column';
+        END IF;
+    END LOOP;
+    IF NOT outbox.is_subject(regexp_replace(subject, '\{[^{}]+\}', 'x', 'g')) THEN
+        RAISE EXCEPTION 'subject "%" is not made of literal tokens and {column} placeholders', subject
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example users.{id}.updated; subjects beginning with $, _INBOX or _OUTBOX. are reserved.';
+    END IF;
+    RETURN format('%s, %s, convert_to(%s::text, ''UTF8''), %L::jsonb',
+        outbox.fill_template(target, subject, r, op),
+        CASE WHEN key IS NULL THEN 'NULL' ELSE outbox.fill_template(target, key, r, op) END,
+        CASE WHEN columns IS NULL THEN format('(to_jsonb(%s) - ''outbox#n'')', r)
+             ELSE '(SELECT to_jsonb("outbox#p") FROM (SELECT ' || (SELECT string_agg(format('%s.%I', r, c), ', ') FROM unnest(columns) c) || ') AS "outbox#p")' END,
+        jsonb_build_object('Outbox-Op', op));
 END $$;
 
 -- detach undoes attach: triggers, function, entry. Says whether there was anything.
@@ -135,47 +180,25 @@ DECLARE
     op      text;
     col     text;
     body    text := '';
-    select_ text;
     changed text;
     moved   text;
     keeper  oid;
 BEGIN
-    IF (SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = target) THEN
-        RAISE EXCEPTION '% is not a table', target USING ERRCODE = 'wrong_object_type';
-    END IF;
-    IF name LIKE own || '.%' THEN
-        RAISE EXCEPTION '% belongs to the outbox itself', target USING ERRCODE = 'invalid_parameter_value';
-    END IF;
+    PERFORM outbox.check_target(target);
     IF coalesce(cardinality(operations), 0) = 0 OR NOT operations <@ '{insert,update,delete}' THEN
         RAISE EXCEPTION 'operations are insert, update and delete, not %', operations USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    FOREACH col IN ARRAY coalesce(columns, '{}') || coalesce(watch, '{}') LOOP
+    FOREACH col IN ARRAY coalesce(watch, '{}') LOOP
         IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = col AND attnum > 0 AND NOT attisdropped) THEN
             RAISE EXCEPTION '% has no column "%"', target, col USING ERRCODE = 'undefined_column';
         END IF;
     END LOOP;
-    IF NOT outbox.is_subject(regexp_replace(attach.subject, '\{[^{}]+\}', 'x', 'g')) THEN
-        RAISE EXCEPTION 'subject "%" is not made of literal tokens and {column} placeholders', attach.subject
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example users.{id}.updated; subjects beginning with $, _INBOX or _OUTBOX. are reserved.';
-    END IF;
-    IF key IS NULL THEN
-        SELECT string_agg(format('{%s}', a.attname), '.' ORDER BY k.n) INTO key
-          FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, n)
-          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-         WHERE i.indrelid = target AND i.indisprimary;
-    END IF;
+    key := coalesce(key, outbox.key_template(target));
 
     FOREACH op IN ARRAY operations LOOP
-        -- One SELECT list for a row alias; %1$s is the alias.
-        select_ := format('%s, %s, convert_to(%s::text, ''UTF8''), %L::jsonb',
-            outbox.fill_template(target, attach.subject, '%1$s', op),
-            coalesce(outbox.fill_template(target, key, '%1$s', op), 'NULL'),
-            CASE WHEN columns IS NULL THEN '(to_jsonb(%1$s) - ''outbox#n'')'
-                 ELSE '(SELECT to_jsonb("outbox#p") FROM (SELECT ' || (SELECT string_agg(format('%%1$s.%I', c), ', ') FROM unnest(columns) c) || ') AS "outbox#p")' END,
-            jsonb_build_object('Outbox-Op', op));
         IF op IN ('insert', 'delete') THEN
             body := body || format(E'    IF TG_OP = %L THEN\n        INSERT INTO outbox.event (subject, key, payload, headers)\n        SELECT %s\n          FROM %s AS "outbox#row";\n    END IF;\n',
-                upper(op), format(select_, '"outbox#row"'), CASE op WHEN 'insert' THEN 'new_rows' ELSE 'old_rows' END);
+                upper(op), outbox.event_list(target, attach.subject, key, columns, op, '"outbox#row"'), CASE op WHEN 'insert' THEN 'new_rows' ELSE 'old_rows' END);
             CONTINUE;
         END IF;
         -- Odd aliases, since a column may be called n or o. The transition tables hold old and new rows in one order, so their numbers pair them: no primary key needed.
@@ -190,7 +213,8 @@ BEGIN
             '          JOIN (SELECT row_number() OVER () AS "outbox#n", * FROM new_rows) AS "outbox#new" USING ("outbox#n")\n'
             '         CROSS JOIN LATERAL (SELECT %s UNION ALL SELECT %s WHERE %s) AS "outbox#event"\n'
             '         WHERE %s;\n    END IF;\n',
-            format(select_, '"outbox#new"'), format(select_, '"outbox#old"'), moved, changed);
+            outbox.event_list(target, attach.subject, key, columns, op, '"outbox#new"'),
+            outbox.event_list(target, attach.subject, key, columns, op, '"outbox#old"'), moved, changed);
     END LOOP;
 
     PERFORM outbox.detach(target);
@@ -215,4 +239,5 @@ END $$;
 
 -- They refuse whoever has no right on the outbox anyway; nobody else needs them.
 REVOKE ALL ON FUNCTION outbox.attach(regclass, text, text, text[], text[], text[]), outbox.detach(regclass),
-                       outbox.fill_template(regclass, text, text, text) FROM PUBLIC;
+                       outbox.fill_template(regclass, text, text, text), outbox.check_target(regclass), outbox.key_template(regclass),
+                       outbox.event_list(regclass, text, text, text[], text, text) FROM PUBLIC;
