@@ -19,7 +19,7 @@ var ErrHeld = errors.New("rows are locked by others")
 const (
 	holdPause    = 25 * time.Millisecond // after the first step that met a locked row, twice as long after each more
 	longestPause = 2 * time.Second
-	leaveAfter   = 6    // such steps with the same row: it is left for the end
+	leaveAfter   = 4    // such steps with the same row: it is left for the end
 	mostLeft     = 1000 // rows
 	maxPage      = 10_000
 )

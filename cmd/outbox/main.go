@@ -84,7 +84,7 @@ func commands() []*cli.Command {
 	return []*cli.Command{
 		migrateCommand(), adoptCommand(), rolesCommand(), attachCommand(), detachCommand(),
 		relayCommand(), invalidateCommand(), pauseCommand(), resumeCommand(), rulesCommand(), sweepCommand(),
-		replayCommand(), jobsCommand(), partitionsCommand(), pruneCommand(),
+		replayCommand(), backfillCommand(), jobsCommand(), partitionsCommand(), pruneCommand(),
 		statusCommand(), checkCommand(), auditCommand(), traceCommand(), topCommand(), stalenessCommand(), deadCommand(), doctorCommand(), demoCommand(),
 		configCommand(), completionCommand(), manCommand(), versionCommand(),
 	}

@@ -277,7 +277,8 @@ BEGIN
         'op', op, 'where', filter, 'limit', most, 'attached', known.subject IS NOT NULL);
     part := outbox.backfill_parts(spec);
     EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM %s', part.source) INTO plan; -- knows a table that was never analyzed, or has grown since
-    RETURN spec || jsonb_build_object('total', (plan->0->'Plan'->>'Plan Rows')::numeric::bigint, 'primary_key', part.names);
+    RETURN spec || jsonb_build_object('primary_key', part.names,
+        'total', least((plan->0->'Plan'->>'Plan Rows')::numeric::bigint, CASE WHEN filter IS NULL THEN most END)); -- rows to look at, about
 END $$;
 
 -- Where a step ends: the key of the last row that it looks at (NULL: there is none), the number of rows, and whether they are the last ones. That is

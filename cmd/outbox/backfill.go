@@ -1,0 +1,185 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/urfave/cli/v2"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+func backfillCommand() *cli.Command {
+	return &cli.Command{
+		Name: "backfill", Usage: "insert events for the rows that a table has already", UsageText: "outbox backfill --table <table> [--where <condition>] [flags]\n   outbox backfill --job <id> [flags]",
+		Description: `For a new cache, a new consumer, a table that was attached late: each row gets one event, which looks like one of the table's
+capture trigger (--op update). Rows are locked (SELECT … FOR SHARE) for the moment in which their events are inserted, so a
+consumer never has an older version of a row after a newer one. Writers wait for that moment, a page, and never come to a
+deadlock by it; a row that they hold is waited for 100 ms, then tried again, and left for the end. What changes while it runs:
+  updated        the new version, in its own event and in ours      deleted   no event of ours, if not reached yet
+  inserted       its own event, and one of ours if it is ahead      key changed   events of its own; ours if it is ahead
+On a table that is not attached (--subject) these have their own events only if the application inserts them.
+
+It can be killed anywhere, goes on with --job where it was, and gives no row two events. outbox pause --job stops it for a while.
+--rate is of all tables together, four of which are worked at at a time; steps take half of the time at most, so a slow database has
+less to do. The lock is written to each row's page, as an update of one field in place: about as much WAL as the event itself,
+no dead rows.
+
+Needs the role outbox_owner, and on the table SELECT and, for the lock, UPDATE on one of its columns.
+
+Examples:
+  outbox backfill --table users --dry-run
+  outbox backfill --table users --table shop.orders --rate 2000
+  outbox backfill --table users --where "created_at < '2026-01-01'" --subject side.users.{id} --columns id,name
+  outbox backfill --job 4b6d9a3e-8a0f-4d8b-9a53-6a1d2a9c7f10`,
+		Flags: slices.Concat(settingFlags(""), backfillFlags(), jobFlags(), []cli.Flag{
+			&cli.IntFlag{Name: "page", Value: 1000, Usage: "`N` rows locked at once, at most; fewer where a step takes long"},
+			outputFlag()}),
+		Action: withSettings("", backfill),
+	}
+}
+
+// backfillFlags are those that say what a new backfill does.
+func backfillFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "table", Usage: "`TABLE` as SQL names it: users, shop.\"Order\"; may be given more than once"},
+		&cli.StringFlag{Name: "where", Usage: "`CONDITION` on the columns of the row, as SQL has it (default: all rows)"},
+		&cli.StringFlag{Name: "subject", Usage: "`TEMPLATE` of the subject (default: as attached)"},
+		&cli.StringFlag{Name: "event-key", Usage: "`TEMPLATE` of the key (default: as attached, else the primary key)"},
+		&cli.StringFlag{Name: "columns", Usage: "`COLUMNS` of the payload, joined by commas (default: as attached, else the whole row)"},
+		&cli.StringFlag{Name: "op", Value: "update", Usage: "`OPERATION` that the events tell, in the header Outbox-Op and as {op}: update or insert"},
+		&cli.Int64Flag{Name: "limit", Usage: "`N` events of each table, at most (default: all rows)"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "count the rows and show the first event, insert nothing"},
+	}
+}
+
+func backfill(c *cli.Context, s settings) error {
+	what := backfillFlags()
+	r, err := readJob(c, s, "backfill", "inserted", what)
+	if err != nil {
+		return err
+	}
+	if r.pace.Page = c.Int("page"); r.pace.Page < 1 {
+		return usagef(c, "flag --page %d: want 1 or more", r.pace.Page)
+	}
+	queries, err := backfillQueries(c, r.resumes())
+	if err != nil {
+		return err
+	}
+	table, pool, err := connectTable(c, s)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	switch {
+	case r.resumes():
+		job, err := r.find(c.Context, table, pool)
+		if err != nil {
+			return err
+		}
+		return r.fill(table, pool, []*outbox.Job{job})
+	case c.Bool("dry-run"):
+		return lookBackfills(c, r.asJSON, table, pool, queries)
+	}
+	jobs, err := startBackfills(c, table, pool, queries)
+	if err != nil {
+		return err
+	}
+	return r.fill(table, pool, jobs)
+}
+
+// backfillQueries reads what to do, one query for each table.
+func backfillQueries(c *cli.Context, resumes bool) (queries []outbox.BackfillQuery, err error) {
+	tables := c.StringSlice("table")
+	switch {
+	case resumes:
+		return nil, nil
+	case len(tables) == 0:
+		return nil, usagef(c, "--table missing, or --job to go on with one")
+	case c.Int64("limit") < 0:
+		return nil, usagef(c, "flag --limit %d: want 1 or more", c.Int64("limit"))
+	}
+	if err := oneOf("update", "insert")(c.String("op")); err != nil {
+		return nil, usagef(c, "flag --op %q: %w", c.String("op"), err)
+	}
+	for _, name := range []string{"where", "subject", "event-key", "columns"} {
+		if c.IsSet(name) && len(tables) > 1 {
+			return nil, usagef(c, "--%s is about one table; backfill each by itself", name)
+		}
+	}
+	seen := make(map[string]bool)
+	for _, name := range tables {
+		if seen[name] {
+			return nil, usagef(c, "--table %s is given twice", name)
+		}
+		seen[name] = true
+		queries = append(queries, outbox.BackfillQuery{
+			Table: name, Subject: c.String("subject"), Key: c.String("event-key"), Columns: split(c.String("columns")),
+			Op: c.String("op"), Where: c.String("where"), Limit: c.Int64("limit"),
+		})
+	}
+	return queries, nil
+}
+
+// startBackfills starts all of them or none, and warns of what they do not cover.
+func startBackfills(c *cli.Context, table *outbox.Table, pool *pgxpool.Pool, queries []outbox.BackfillQuery) (jobs []*outbox.Job, err error) {
+	err = pgx.BeginFunc(c.Context, pool, func(tx pgx.Tx) error {
+		for i := range queries {
+			job, err := table.StartBackfill(c.Context, tx, &queries[i])
+			if err != nil {
+				return err
+			}
+			jobs = append(jobs, job)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, job := range jobs {
+		if spec, err := job.BackfillSpec(); err == nil && !spec.Attached {
+			fmt.Fprintf(c.App.ErrWriter, "outbox: %s is not attached: what changes meanwhile has events only if the application inserts them\n", spec.Table) //nolint:errcheck // only a remark
+		}
+	}
+	return jobs, nil
+}
+
+// lookJSON is what a backfill would do.
+type lookJSON struct {
+	outbox.BackfillSpec
+	Rows  int64      `json:"rows"` // counted
+	First *firstJSON `json:"first"`
+}
+
+type firstJSON struct {
+	Subject string `json:"subject"`
+	Key     string `json:"key"`
+	Payload string `json:"payload"`
+}
+
+func lookBackfills(c *cli.Context, asJSON bool, table *outbox.Table, pool *pgxpool.Pool, queries []outbox.BackfillQuery) error {
+	out := make([]lookJSON, len(queries))
+	var rows [][]string
+	for i := range queries {
+		look, err := table.LookBackfill(c.Context, pool, &queries[i])
+		if err != nil {
+			return err
+		}
+		out[i] = lookJSON{BackfillSpec: look.BackfillSpec, Rows: look.Rows}
+		rows = append(rows, []string{look.Table, fmt.Sprintf("%d events", look.Rows), look.Subject, "none", "", ""})
+		if look.Rows > 0 {
+			f := firstJSON{look.First.Subject, look.First.Key, string(look.First.Payload)}
+			out[i].First = &f
+			rows[i] = append(rows[i][:3], f.Subject, f.Key, plain(f.Payload))
+		}
+	}
+	if asJSON {
+		return printJSON(c.App.Writer, struct {
+			Tables []lookJSON `json:"tables"`
+		}{out})
+	}
+	fmt.Fprintln(c.App.ErrWriter, "dry run, nothing changed") //nolint:errcheck // only a remark
+	return printTable(c.App.Writer, []string{"TABLE", "WOULD INSERT", "SUBJECT", "FIRST", "KEY", "PAYLOAD"}, rows)
+}
