@@ -31,8 +31,9 @@ func NewThrottle(rate int) *Throttle {
 	return &Throttle{rate: rate}
 }
 
-// after says how long to wait after n events, whose step took so long. At least as long as the step: a database that is slow has less to
-// do. What could not be done in time is made up for a little, what was waited is not.
+// after says how long to wait after n events, whose step took so long. Steps have a fifth of the time at most, those of all jobs together:
+// a database that is slow, or has much else to do, has less of them. What could not be done in time is made up for a little, what
+// was waited is not.
 func (r *Throttle) after(n int64, took time.Duration) time.Duration {
 	if r.rate < 0 {
 		return 0
@@ -43,13 +44,14 @@ func (r *Throttle) after(n int64, took time.Duration) time.Duration {
 	if earliest := now.Add(-makeUp); r.next.Before(earliest) {
 		r.next = earliest
 	}
-	r.next = r.next.Add(time.Duration(float64(n) / float64(r.rate) * float64(time.Second)))
-	return max(r.next.Sub(now), took)
+	r.next = r.next.Add(max(time.Duration(float64(n)/float64(r.rate)*float64(time.Second)), shareOfTime*took))
+	return r.next.Sub(now)
 }
 
 const (
 	defaultRate  = 5000
 	makeUp       = 200 * time.Millisecond
+	shareOfTime  = 5                      // one part in steps, the others between them
 	quickStep    = 100 * time.Millisecond // below it a step may be twice as large
 	slowStep     = 400 * time.Millisecond // above it the next one is half as large
 	stepTimeout  = 2 * time.Minute

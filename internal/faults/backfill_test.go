@@ -22,7 +22,7 @@ import (
 
 const (
 	backfillEnv    = "OUTBOX_BACKFILL" // rows of TestBackfillBesideWriters; five million are what it is for
-	backfillKills  = 5
+	backfillKills  = 4
 	windowLength   = 4 * time.Second
 	mostPairs      = 20   // of windows, with the backfill and without
 	mostLost       = 0.10 // of the writers' throughput
@@ -94,7 +94,7 @@ func (s *scene) filled(rows int) {
 
 // TestBackfillKilled kills the backfill again and again beside writers and a relay: it goes on where it was.
 func TestBackfillKilled(t *testing.T) {
-	const rows = 4000
+	const rows = 2500
 	s := newScene(t, options{})
 	table := s.ledger(rows)
 	s.relay("backfill", "")
