@@ -53,6 +53,10 @@ audit: deps ## an audit of EVENTS events, and of damage done to them: seconds an
 tags: deps ## a tag of 100,000 members while 50 clients fill it again, and how fast its members are deleted
 	OUTBOX_TAG=full go test -count=1 -timeout 20m -v -run 'TestTagUnderRefill|TestTagRate' ./invalidate
 
+ROWS ?= 200000
+backfill: deps ## what a backfill of ROWS costs pgbench on the same table, with it and without it by turns (5000000: about an hour)
+	OUTBOX_BACKFILL=$(ROWS) go test -count=1 -timeout 4h -v -run TestBackfillBesideWriters ./internal/faults
+
 DURATION ?= 10m
 soak: deps ## random faults for DURATION; prints its seed, SEED repeats one
 	OUTBOX_SOAK=$(DURATION) OUTBOX_SEED=$(SEED) go test -count=1 -timeout 0 -v -run TestSoak ./internal/faults
@@ -79,4 +83,4 @@ vuln: ## known vulnerabilities in what we depend on
 deps: ## PostgreSQL, PgBouncer and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
-.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench model lint audit vuln deps
+.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench model lint audit backfill vuln deps

@@ -181,7 +181,7 @@ func (b *Backfill) held(ctx context.Context, db DB, n int, err error) error {
 	if b.fails > leaveAfter/2 || time.Since(b.since) > b.Patience {
 		who := b.holders(ctx, db)
 		if time.Since(b.since) > b.Patience {
-			return fmt.Errorf("%w: %w, %s, for %s; open transactions on the table: %s", err, ErrHeld, b.behind(), b.Patience, who)
+			return fmt.Errorf("backfill %s: %w, %s, for %s (%v); open transactions on the table: %s", b.Job.ID, ErrHeld, b.behind(), b.Patience, err, who)
 		}
 		b.Say(fmt.Sprintf("rows %s are locked; open transactions on the table: %s", b.behind(), who))
 	}

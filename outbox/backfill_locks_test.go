@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +26,7 @@ func stock(t *testing.T) (*outbox.Table, *pgxpool.Pool, string) {
 	if _, err := table.Attach(t.Context(), pool, outbox.Attachment{Table: own + ".stock", Subject: "stock.{id}.{op}"}, time.Second); err != nil {
 		t.Fatal(err)
 	}
+	run(t, pool, table.SQL("TRUNCATE outbox.event"))
 	return table, pool, own + ".stock"
 }
 
@@ -130,6 +130,28 @@ func TestBackfillWaitsForAWriter(t *testing.T) {
 	}
 }
 
+// A row that moves to another partition while the step waits for it fails the step, which is tried again.
+func TestBackfillMeetsAMove(t *testing.T) {
+	table, pool, stock := stock(t)
+	own, _, _ := strings.Cut(stock, ".")
+	run(t, pool, table.SQL("ALTER FUNCTION outbox.backfill_step SET lock_timeout = '20s'"),
+		fmt.Sprintf("CREATE TABLE %s.parts (id int PRIMARY KEY) PARTITION BY RANGE (id)", own),
+		fmt.Sprintf("CREATE TABLE %s.p1 PARTITION OF %[1]s.parts FOR VALUES FROM (0) TO (10); CREATE TABLE %[1]s.p2 PARTITION OF %[1]s.parts DEFAULT", own),
+		fmt.Sprintf("INSERT INTO %s.parts SELECT generate_series(1, 5)", own))
+	job := startBackfill(t, table, pool, outbox.BackfillQuery{Table: own + ".parts", Subject: "p.{id}"})
+	writer := begin(t, pool, fmt.Sprintf("UPDATE %s.parts SET id = 20 WHERE id = 2", own))
+	b := table.NewBackfill(job, func(string) {})
+	var group errgroup.Group
+	group.Go(func() error { return b.Step(t.Context(), pool, 5) })
+	blocked(t, pool, ".backfill_step")
+	commit(t, writer)
+	if err := group.Wait(); err != nil || job.Last.N != 0 {
+		t.Fatalf("the step that waited: %+v, %v", job.Last, err)
+	}
+	workOff(t, table, pool, job, 5)
+	expect(t, captured(t, newSession(t, table, pool)), `p.1 1 update {"id": 1}`, `p.3 3 update {"id": 3}`, `p.4 4 update {"id": 4}`, `p.5 5 update {"id": 5}`, `p.20 20 update {"id": 20}`)
+}
+
 // The step was first: the writer waits for it to commit, and its event comes after.
 func TestWriterWaitsForABackfill(t *testing.T) {
 	table, pool, stock := stock(t)
@@ -230,68 +252,4 @@ func TestBackfillLeavesALockedRow(t *testing.T) {
 	if found.Last.Events != 10 {
 		t.Errorf("%+v", found.Last)
 	}
-}
-
-// Two runners of one job beside writers that change, delete and insert: each row has one event of it, and no event has an older version
-// than one before it.
-func TestBackfillUnderWriters(t *testing.T) {
-	table, pool, stock := stock(t)
-	const rows = 600
-	run(t, pool, "TRUNCATE "+stock, "INSERT INTO "+stock+fmt.Sprintf(" SELECT generate_series(1, %d)", rows), table.SQL("TRUNCATE outbox.event"))
-	job := startBackfill(t, table, pool, outbox.BackfillQuery{Table: stock, Op: "insert"}) // by which its events are told from the writers'
-	ctx, stop := context.WithCancel(t.Context())
-	var writers, runners errgroup.Group
-	var writes atomic.Int64
-	for range 4 {
-		writers.Go(func() error {
-			for ctx.Err() == nil {
-				err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { // the smaller id first: writers make no deadlock among themselves
-					_, err := tx.Exec(t.Context(), `SELECT FROM `+stock+` WHERE id IN (SELECT (1 + random() * $1)::int FROM generate_series(1, 3)) ORDER BY id FOR UPDATE`, rows-1)
-					if err == nil {
-						_, err = tx.Exec(t.Context(), "UPDATE "+stock+" SET v = v + 1 WHERE id = (1 + random() * $1)::int", rows-1)
-					}
-					return err
-				})
-				if err != nil && !strings.Contains(err.Error(), "40P01") {
-					return err
-				}
-				writes.Add(1)
-			}
-			return nil
-		})
-	}
-	for range 2 {
-		mine := *job
-		b := table.NewBackfill(&mine, func(string) {})
-		runners.Go(func() error {
-			for !mine.Last.Done {
-				switch err := b.Step(t.Context(), pool, 7); {
-				case errors.Is(err, outbox.ErrStepTaken):
-					found, err := table.Job(t.Context(), pool, mine.ID)
-					if err != nil {
-						return err
-					}
-					mine.Last = found.Last
-				case err != nil:
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	err := runners.Wait()
-	stop()
-	if err := errors.Join(err, writers.Wait()); err != nil {
-		t.Fatal(err)
-	}
-	var once, old int
-	if err := pool.QueryRow(t.Context(), table.SQL(`WITH e AS (SELECT id, key, headers->>'Outbox-Op' = 'insert' AS ours, (convert_from(payload, 'UTF8')::jsonb->>'v')::int AS v FROM outbox.event)
-		SELECT (SELECT count(*) FROM (SELECT FROM e WHERE ours GROUP BY key HAVING count(*) = 1) AS o),
-		       (SELECT count(*) FROM (SELECT v < lag(v) OVER (PARTITION BY key ORDER BY id) AS older FROM e) AS o WHERE older)`)).Scan(&once, &old); err != nil {
-		t.Fatal(err)
-	}
-	if once != rows || old > 0 {
-		t.Errorf("%d of %d rows have one event, %d events are older than one before, beside %d writes", once, rows, old, writes.Load())
-	}
-	t.Logf("beside %d writes", writes.Load())
 }

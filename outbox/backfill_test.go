@@ -216,3 +216,23 @@ func TestBackfillSaysWhatIsWrong(t *testing.T) {
 		t.Errorf("after refusals: %d, %v; want no job, and the row", n, err)
 	}
 }
+
+// A row that can be no event is found and told, and all before it are done.
+func TestBackfillOfWhatIsNoEvent(t *testing.T) {
+	table, pool, users := shop(t)
+	run(t, pool, "INSERT INTO "+users+` SELECT g, repeat('é', CASE g WHEN 38 THEN 400 ELSE 1 END) FROM generate_series(1, 50) g`)
+	q := outbox.BackfillQuery{Table: users, Subject: "u.x", Key: "{e mail}"}
+	job, err := table.StartBackfill(t.Context(), pool, &q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := table.NewBackfill(job, func(string) {})
+	err = table.Work(t.Context(), pool, job, outbox.Pace{MaxPending: -1, Rate: -1}, func(ctx context.Context, n int) error { return b.Step(ctx, pool, n) }, func(string) {})
+	if err == nil || !strings.Contains(err.Error(), "key_is_a_header_value") || !strings.Contains(err.Error(), "behind key (37) can be no event; leave it out with --where") || job.Last.Events != 37 {
+		t.Errorf("%v, %+v", err, job.Last)
+	}
+	q.Where = `length("e mail") < 100`
+	if job := filled(t, table, pool, q, 10); job.Last.Events != 49 {
+		t.Errorf("%+v", job.Last)
+	}
+}
