@@ -35,7 +35,7 @@ Examples:
   outbox backfill --table users --where "created_at < '2026-01-01'" --subject side.users.{id} --columns id,name
   outbox backfill --job 4b6d9a3e-8a0f-4d8b-9a53-6a1d2a9c7f10`,
 		Flags: slices.Concat(settingFlags(""), backfillFlags(), jobFlags(), []cli.Flag{
-			&cli.IntFlag{Name: "page", Value: 1000, Usage: "`N` rows locked at once, at most; fewer where a step takes long"},
+			&cli.IntFlag{Name: "page", Value: 250, Usage: "`N` rows locked at once, at most; fewer where a step takes long"},
 			outputFlag()}),
 		Action: withSettings("", backfill),
 	}

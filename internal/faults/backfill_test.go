@@ -113,12 +113,15 @@ func TestBackfillKilled(t *testing.T) {
 			return nil
 		})
 	}
-	p := s.backfill("--table", table, "--op", "insert", "--rate", "4000", "--page", "64")
-	id := s.job().ID.String()
+	p := s.backfill("--table", table, "--op", "insert", "--rate", "0", "--page", "16")
+	id, killed := s.job().ID.String(), 0
 	for n := range backfillKills {
 		s.reaches(int64(rows * (n + 1) / (backfillKills + 2)))
 		p.kill()
-		p = s.backfill("--job", id, "--rate", "4000", "--page", "64")
+		if !s.job().Last.Done {
+			killed++
+		}
+		p = s.backfill("--job", id, "--rate", "0", "--page", "16")
 	}
 	if code := p.ended(time.Minute); code != 0 {
 		t.Errorf("the backfill ended with %d:\n%s", code, p.log.String())
@@ -131,7 +134,10 @@ func TestBackfillKilled(t *testing.T) {
 	}
 	s.filled(rows)
 	s.judge()
-	t.Logf("%d kills, %d writes beside it, %d steps", backfillKills, writes.Load(), job.Last.N)
+	if killed == 0 {
+		t.Error("it was done before it could be killed")
+	}
+	t.Logf("%d kills, %d writes beside it, %d steps", killed, writes.Load(), job.Last.N)
 }
 
 // TestBackfillBesideWriters measures what a backfill at its default rate costs the writers of the same table, in windows with it and
