@@ -54,7 +54,7 @@ tags: deps ## a tag of 100,000 members while 50 clients fill it again, and how f
 	OUTBOX_TAG=full go test -count=1 -timeout 20m -v -run 'TestTagUnderRefill|TestTagRate' ./invalidate
 
 ROWS ?= 200000
-backfill: deps ## what a backfill of ROWS costs pgbench on the same table, with it and without it by turns (5000000: about an hour)
+backfill: deps ## what a backfill of ROWS costs pgbench on the same table, with it and without it by turns
 	OUTBOX_BACKFILL=$(ROWS) go test -count=1 -timeout 4h -v -run TestBackfillBesideWriters ./internal/faults
 
 DURATION ?= 10m

@@ -13,7 +13,7 @@ import (
 
 func backfillCommand() *cli.Command {
 	return &cli.Command{
-		Name: "backfill", Usage: "insert events for the rows that a table has already", UsageText: "outbox backfill --table <table> [--where <condition>] [flags]\n   outbox backfill --job <id> [flags]",
+		Name: "backfill", Usage: "insert events for the rows that a table has already", UsageText: "outbox backfill <--table <table>|--job <id>> [flags]",
 		Description: `For a new cache, a new consumer, a table that was attached late: each row gets one event, which looks like one of the table's
 capture trigger (--op update). Rows are locked (SELECT … FOR SHARE) for the moment in which their events are inserted, so a
 consumer never has an older version of a row after a newer one. Writers wait for that moment, a page, and never come to a
