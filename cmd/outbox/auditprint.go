@@ -108,8 +108,12 @@ func newAuditJSON(r *relay.AuditReport) *auditJSON {
 }
 
 func (out *auditJSON) print(w io.Writer) error {
+	state := "clean: nothing is lost, doubled or out of order"
+	if !out.Clean {
+		state = fmt.Sprintf("%d findings", out.report.Findings())
+	}
 	rows := [][]string{
-		{"committed", fmt.Sprint(out.Committed)}, {"published", fmt.Sprint(out.Published)}, {"pending", fmt.Sprint(out.Pending)},
+		{"verdict", state}, {"committed", fmt.Sprint(out.Committed)}, {"published", fmt.Sprint(out.Published)}, {"pending", fmt.Sprint(out.Pending)},
 		{"expired", fmt.Sprintf("%d, by limits of the stream", out.Expired)}, {"dropped", fmt.Sprintf("%d, whose rows retention dropped", out.Dropped)},
 		{"accepted", fmt.Sprint(out.Accepted)},
 	}

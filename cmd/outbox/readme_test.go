@@ -48,6 +48,9 @@ func TestReadmeRunsAsPrinted(t *testing.T) {
 		"SET user:42:profile":        "OK",
 		"FROM outbox.trail":          "(4 rows)",
 		"doctor":                     "ok  redis",
+		"outbox audit":               "clean",
+		"outbox replay":              "would copy 4 events",
+		"outbox backfill":            "inserted 1",
 		"roles apply":                "applied",
 		"roles status":               "outbox_owner",
 		"cat testdata/rules":         "users.*.updated",
@@ -58,7 +61,7 @@ func TestReadmeRunsAsPrinted(t *testing.T) {
 		switch {
 		case line == "make build", strings.HasPrefix(line, ". "):
 			continue // the test binary is the program, and the servers are given
-		case strings.Contains(line, "consume"), strings.Contains(line, "trail"), strings.Contains(line, " GET "):
+		case strings.Contains(line, "consume"), strings.Contains(line, "trail"), strings.Contains(line, "audit"), strings.Contains(line, " GET "):
 			settled()
 		}
 		out := sh.run(strings.ReplaceAll(line, "bin/outbox", bin))
