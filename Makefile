@@ -1,7 +1,7 @@
 # The only prerequisites are Go and, for what deps installs, a package manager.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VULNCHECK   = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
-BENCHTIME  ?= 5x
+BENCHTIME  ?= 1s
 
 help: ## this text
 	@awk -F':.*## ' '/^[a-z\/-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,8 +65,15 @@ staleness: DURATION = 60s
 staleness: deps ## how stale a cache is under 15 ways of invalidating it, with faults (about 17 minutes); writes docs/staleness
 	go run ./internal/staleness/run -duration $(DURATION) $(if $(SEED),-seed $(SEED)) $(if $(ARMS),-arms $(ARMS)) -out docs/staleness
 
-bench: deps ## drain of a backlog beside the raw floor
-	go test -run NONE -bench . -benchtime $(BENCHTIME) -timeout 60m ./relay ./invalidate ./invalidate/rules
+bench: deps ## every scenario beside the raw floor (about 50 minutes; SCENARIOS=…, RUNS=…, EVENTS=…); writes docs/performance
+	go run ./internal/bench/run -out docs/performance $(if $(SCENARIOS),-scenarios $(SCENARIOS)) $(if $(RUNS),-runs $(RUNS)) $(if $(EVENTS),-events $(EVENTS))
+
+bench/curves: CURVES = all
+bench/curves: deps ## how that depends on payload, batch, backlog, writers, partitions, keys, relays (CURVES=…); writes docs/performance
+	go run ./internal/bench/run -out docs/performance -scenarios '' -curves $(CURVES) $(if $(RUNS),-runs $(RUNS)) $(if $(EVENTS),-events $(EVENTS))
+
+bench/micro: ## benchmarks of single parts, for benchstat (BENCHTIME=…)
+	go test -run NONE -bench . -benchtime $(BENCHTIME) -count 6 ./outbox ./relay ./invalidate/rules
 
 model: ## the three protocols, every interleaving (needs spin and gcc; about a minute)
 	@sh docs/model/check
@@ -83,4 +90,4 @@ vuln: ## known vulnerabilities in what we depend on
 deps: ## PostgreSQL, PgBouncer and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
-.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench model lint audit backfill vuln deps
+.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench bench/curves bench/micro model lint audit backfill vuln deps

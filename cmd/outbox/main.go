@@ -85,7 +85,7 @@ func commands() []*cli.Command {
 		migrateCommand(), adoptCommand(), rolesCommand(), attachCommand(), detachCommand(),
 		relayCommand(), invalidateCommand(), pauseCommand(), resumeCommand(), rulesCommand(), sweepCommand(),
 		replayCommand(), backfillCommand(), jobsCommand(), partitionsCommand(), pruneCommand(),
-		statusCommand(), checkCommand(), auditCommand(), traceCommand(), topCommand(), stalenessCommand(), deadCommand(), doctorCommand(), demoCommand(),
+		statusCommand(), checkCommand(), auditCommand(), traceCommand(), topCommand(), stalenessCommand(), deadCommand(), doctorCommand(), demoCommand(), benchCommand(),
 		configCommand(), completionCommand(), manCommand(), versionCommand(),
 	}
 }

@@ -1,0 +1,120 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Curve is one scenario played at several values of one setting.
+type Curve struct {
+	Name  string
+	Title string
+	Axis  string // what varies, with its unit
+
+	scenario *Scenario
+	series   []series // one without a name where there is one only
+}
+
+// A series is a variant of a curve.
+type series struct {
+	name   string
+	values []int
+	set    func(s *Settings, v int)
+}
+
+// Point is one value of a curve.
+type Point struct {
+	Series string  `json:"series,omitzero"`
+	X      int     `json:"x"`
+	Result *Result `json:"result"`
+}
+
+// Drawn is a curve with what was found.
+type Drawn struct {
+	Curve  string  `json:"curve"`
+	Title  string  `json:"title"`
+	Axis   string  `json:"axis"`
+	Points []Point `json:"points"`
+}
+
+// Curves are all there are.
+func Curves() []*Curve {
+	one := func(values []int, set func(*Settings, int)) []series { return []series{{"", values, set}} }
+	return []*Curve{
+		{Name: "payload", Title: "Drain by payload", Axis: "bytes of an event", scenario: drain(),
+			series: one([]int{100, 200, 1000, 4096, 16384, 65536}, func(s *Settings, v int) {
+				s.Payload, s.Events = v, min(s.Events, max(5_000, int(payloadBudget)/v))
+			})},
+		{Name: "batch", Title: "Drain by batch and window", Axis: "events", scenario: drain(), series: []series{
+			{"batch, window 8192", []int{64, 256, 1024, 4096, 16384}, func(s *Settings, v int) { s.Batch = v }},
+			{"window, batch 4096", []int{64, 256, 1024, 4096, 8192}, func(s *Settings, v int) { s.Window = v }},
+		}},
+		{Name: "backlog", Title: "Drain by backlog", Axis: "rows waiting", scenario: drain(),
+			series: one([]int{10_000, 100_000, 1_000_000, 10_000_000}, func(s *Settings, v int) { s.Events = v })},
+		{Name: "writers", Title: "Commits by clients", Axis: "clients", scenario: writer(),
+			series: one([]int{1, 2, 4, 8, 16, 32, 64}, func(s *Settings, v int) { s.Clients = v })},
+		{Name: "partitions", Title: "A wake by partitions", Axis: "partitions", scenario: wake(),
+			series: one([]int{5, 20, 50, 100, 200}, func(s *Settings, v int) { s.Parts = v })},
+		{Name: "keys", Title: "Invalidation by keys per event", Axis: "keys of an event", scenario: invalidating(),
+			series: one([]int{1, 2, 10, 100, 1000}, func(s *Settings, v int) { s.Keys, s.Events = v, min(s.Events, max(500, keyBudget/v)) })},
+		{Name: "relays", Title: "Relays on one NATS", Axis: "relays, each with its outbox", scenario: fleet(),
+			series: one([]int{1, 2, 4, 8}, func(s *Settings, v int) { s.Fleet = v })},
+		{Name: "invalidators", Title: "Invalidators of one consumer", Axis: "invalidators", scenario: invalidating(),
+			series: one([]int{1, 2, 4}, func(s *Settings, v int) { s.Fleet = v })},
+	}
+}
+
+const (
+	payloadBudget = 512 << 20 // bytes of payload in a run of the payload curve
+	keyBudget     = 500_000   // keys in a run of the keys curve
+	curveRuns     = 3         // of each point, unless it is said
+	curveEvents   = 200_000   // the same for the events of a run
+)
+
+// FindCurve returns the curve of a name.
+func FindCurve(name string) (*Curve, error) {
+	all := Curves()
+	i := slices.IndexFunc(all, func(c *Curve) bool { return c.Name == name })
+	if i >= 0 {
+		return all[i], nil
+	}
+	var known []string
+	for _, c := range all {
+		known = append(known, c.Name)
+	}
+	return nil, fmt.Errorf("curve %q: want %s", name, strings.Join(known, ", "))
+}
+
+// Run plays the scenario at each value. What was found before an error is returned with it.
+func (c *Curve) Run(ctx context.Context, cfg Config) (*Drawn, error) {
+	d := &Drawn{Curve: c.Name, Title: c.Title, Axis: c.Axis}
+	if cfg.Runs == 0 {
+		cfg.Runs = curveRuns
+	}
+	limit := cfg.Events
+	for _, series := range c.series {
+		for _, v := range series.values {
+			at := cfg
+			at.Lean = true
+			if at.Events == 0 {
+				at.Events = min(curveEvents, c.scenario.defaults.Events)
+			}
+			series.set(&at.Settings, v)
+			if limit > 0 && at.Events > limit {
+				if c.Name == "backlog" {
+					continue // a smaller one was, or will be, played
+				}
+				at.Events = limit
+			}
+			cfg.say("%s %s %d", c.Name, series.name, v)
+			r, err := c.scenario.Run(ctx, at)
+			if err != nil {
+				return d, fmt.Errorf("curve %s at %d: %w", c.Name, v, err)
+			}
+			d.Points = append(d.Points, Point{series.name, v, r})
+		}
+	}
+	return d, nil
+}

@@ -1,0 +1,176 @@
+// Package figures draws the curves and ratios that package bench found. Each figure is a PNG and an SVG, and can be read
+// without colour: curves differ by dashes and marks, and carry their names.
+package figures
+
+import (
+	"fmt"
+	"image/color"
+	"math"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/bench"
+)
+
+// Write draws all figures for which the report has something.
+func Write(r *bench.Report, dir string) error {
+	if len(r.Results) > 0 {
+		p, err := ratios(r)
+		if err == nil {
+			err = save([]*plot.Plot{p}, filepath.Join(dir, "ratios"))
+		}
+		if err != nil {
+			return fmt.Errorf("draw ratios: %w", err)
+		}
+	}
+	for _, d := range r.Curves {
+		if len(d.Points) == 0 {
+			continue
+		}
+		plots, err := curve(d)
+		if err == nil {
+			err = save(plots, filepath.Join(dir, d.Curve))
+		}
+		if err != nil {
+			return fmt.Errorf("draw %s: %w", d.Curve, err)
+		}
+	}
+	return nil
+}
+
+// A look tells one line from another: by colour, by dashes, and by the form of its marks.
+type look struct {
+	color  color.Color
+	dashes []vg.Length
+	mark   draw.GlyphDrawer
+}
+
+func lookOf(i int) look {
+	looks := []look{ // colours of Okabe and Ito
+		{color.RGBA{0, 0, 0, 255}, nil, draw.CircleGlyph{}},
+		{color.RGBA{110, 110, 110, 255}, []vg.Length{vg.Points(6), vg.Points(3)}, draw.BoxGlyph{}},
+		{color.RGBA{0, 114, 178, 255}, []vg.Length{vg.Points(2), vg.Points(2)}, draw.TriangleGlyph{}},
+		{color.RGBA{213, 94, 0, 255}, []vg.Length{vg.Points(8), vg.Points(3), vg.Points(2), vg.Points(3)}, draw.CrossGlyph{}},
+	}
+	return looks[i%len(looks)]
+}
+
+// curve draws the metric of ours and of the floor, and below it what a million events cost.
+func curve(d *bench.Drawn) ([]*plot.Plot, error) {
+	metric := d.Metric()
+	top := newPlot(d.Title, "", bench.Unit(metric))
+	cost := newPlot("", d.Axis, "CPU, s per million events")
+	least, most := math.Inf(1), 0.0
+	for _, p := range d.Points {
+		least, most = min(least, float64(p.X)), max(most, float64(p.X))
+	}
+	for _, p := range []*plot.Plot{top, cost} {
+		if most/least > 20 {
+			p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, powers{}
+		} else {
+			p.X.Tick.Marker = values(d)
+		}
+		p.Legend.Top, p.Legend.Padding = true, vg.Points(2)
+	}
+	all := series(d)
+	for i, name := range all {
+		var ours, floor, cpu plotter.XYs
+		for _, p := range d.Points {
+			m := p.Ours(metric)
+			if p.Series != name || m == nil {
+				continue
+			}
+			ours = append(ours, plotter.XY{X: float64(p.X), Y: m.Value})
+			cpu = append(cpu, plotter.XY{X: float64(p.X), Y: p.CPU()})
+			if m.Floor > 0 {
+				floor = append(floor, plotter.XY{X: float64(p.X), Y: m.Floor})
+			}
+		}
+		for _, each := range []struct {
+			plot   *plot.Plot
+			points plotter.XYs
+			name   string
+			look   look
+		}{{top, ours, "ours", lookOf(2 * i)}, {top, floor, "floor", lookOf(2*i + 1)}, {cost, cpu, "ours, all processes", lookOf(2 * i)}} {
+			if err := line(each.plot, each.points, label(each.name, name), each.look); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, p := range []*plot.Plot{top, cost} {
+		p.Y.Min, p.Y.Max = 0, p.Y.Max*(1.15+0.2*float64(len(all))) // room for the legend
+	}
+	return []*plot.Plot{top, cost}, nil
+}
+
+func label(what, series string) string {
+	if series == "" {
+		return what
+	}
+	return what + ": " + series
+}
+
+func series(d *bench.Drawn) (names []string) {
+	for _, p := range d.Points {
+		if !slices.Contains(names, p.Series) {
+			names = append(names, p.Series)
+		}
+	}
+	return names
+}
+
+func line(p *plot.Plot, points plotter.XYs, name string, l look) error {
+	if len(points) == 0 {
+		return nil
+	}
+	curve, marks, err := plotter.NewLinePoints(points)
+	if err != nil {
+		return err
+	}
+	curve.Color, curve.Dashes, curve.Width = l.color, l.dashes, vg.Points(1.6)
+	marks.Color, marks.Shape, marks.Radius = l.color, l.mark, vg.Points(3)
+	p.Add(curve, marks)
+	p.Legend.Add(name, curve, marks)
+	return nil
+}
+
+func newPlot(title, x, y string) *plot.Plot {
+	p := plot.New()
+	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
+	p.Title.Padding = vg.Points(6)
+	p.BackgroundColor = color.White
+	grid := plotter.NewGrid()
+	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{225}, color.Gray{225}
+	p.Add(grid)
+	return p
+}
+
+// powers marks the powers of ten.
+type powers struct{}
+
+// Ticks returns them, with their names.
+func (powers) Ticks(least, most float64) (ticks []plot.Tick) {
+	for e := math.Floor(math.Log10(least)); e <= math.Ceil(math.Log10(most)); e++ {
+		value := math.Pow(10, e)
+		ticks = append(ticks, plot.Tick{Value: value, Label: strconv.FormatFloat(value, 'f', -1, 64)})
+		for m := 2.0; m < 10; m++ {
+			ticks = append(ticks, plot.Tick{Value: m * value})
+		}
+	}
+	return ticks
+}
+
+// values marks the values that were played.
+func values(d *bench.Drawn) plot.ConstantTicks {
+	var ticks []plot.Tick
+	for _, p := range d.Points {
+		ticks = append(ticks, plot.Tick{Value: float64(p.X), Label: strconv.Itoa(p.X)})
+	}
+	return ticks
+}

@@ -1,0 +1,209 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Names of the processes in results.
+const (
+	procPostgres = "postgres"
+	procNATS     = "nats"
+	procRedis    = "redis"
+	procOurs     = "outbox" // this one: relay, invalidator or the floor, and what plays their load
+	procRelay    = "relay"  // a relay in a process of its own
+	procRest     = "rest"   // of the machine
+)
+
+// tick is the unit of times in /proc: USER_HZ, which Linux shows as 100 to every program.
+const tick = 10 * time.Millisecond
+
+// Cost is what one process used.
+type Cost struct {
+	CPU  time.Duration `json:"cpu_ns"`
+	Peak int64         `json:"peak_rss_bytes,omitzero"` // 0: not known
+}
+
+// watched are the processes that can be seen from here, by name. On a system without /proc that is this one alone.
+type watched map[string]func() Cost
+
+// self is this process.
+func self() Cost {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err) // it has no error but a bad argument
+	}
+	return Cost{CPU: time.Duration(u.Utime.Nano() + u.Stime.Nano()), Peak: peakOf(os.Getpid())}
+}
+
+// process is another one, by its id.
+func process(pid int) func() Cost {
+	return func() Cost {
+		own, _, _ := statOf(pid)
+		return Cost{CPU: own, Peak: peakOf(pid)}
+	}
+}
+
+// tree is a process with all that descend from it, those that have ended included.
+func tree(root int) func() Cost {
+	return func() Cost {
+		own, ended, _ := statOf(root)
+		c := Cost{CPU: own + ended}
+		pids, _ := filepath.Glob("/proc/[0-9]*") // the pattern is a constant
+		for _, dir := range pids {
+			pid, err := strconv.Atoi(filepath.Base(dir))
+			if err != nil || pid == root {
+				continue
+			}
+			if own, ended, parent := statOf(pid); parent == root {
+				c.CPU += own + ended
+			}
+		}
+		return c
+	}
+}
+
+// statOf reads /proc/PID/stat: what the process has used, what its children had that have ended, and who started it.
+func statOf(pid int) (own, ended time.Duration, parent int) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0, 0
+	}
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:])) // the name before may hold anything
+	if len(fields) < 15 {
+		return 0, 0, 0
+	}
+	number := func(i int) int { n, _ := strconv.Atoi(fields[i]); return n } //nolint:errcheck // the kernel writes numbers
+	return time.Duration(number(11)+number(12)) * tick, time.Duration(number(13)+number(14)) * tick, number(1)
+}
+
+// peakOf is the most memory that a process had resident since forgetPeaks, or since it began where that is not allowed.
+func peakOf(pid int) int64 {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	defer file.Close() //nolint:errcheck // only read
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), "VmHWM:"); ok {
+			kb, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64) //nolint:errcheck // the kernel writes a number
+			return kb << 10
+		}
+	}
+	return 0
+}
+
+func forgetPeak(pid int) {
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0) // then the peak is that since it began
+}
+
+// machine is what all processors did together.
+func machine() time.Duration {
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := bytes.Cut(data, []byte("\n"))
+	var busy int
+	for i, field := range strings.Fields(string(line)) {
+		if n, err := strconv.Atoi(field); err == nil && i >= 1 && i <= 8 && i != 4 && i != 5 { // idle and waiting for disks
+			busy += n
+		}
+	}
+	return time.Duration(busy) * tick
+}
+
+// watch finds the processes of the servers, where they run on this machine.
+func (l *lab) watch(ctx context.Context) {
+	l.procs = watched{procOurs: self}
+	if runtime.GOOS != "linux" {
+		return
+	}
+	if conn, err := l.pool.Acquire(ctx); err == nil {
+		backend, remote := int(conn.Conn().PgConn().PID()), conn.Conn().PgConn().Conn().RemoteAddr()
+		if _, _, parent := statOf(backend); here(remote) && nameOf(backend) == "postgres" && nameOf(parent) == "postgres" {
+			l.procs[procPostgres] = tree(parent)
+		}
+		conn.Release()
+	}
+	if pid := l.natsPid(); pid != 0 && pid != os.Getpid() {
+		l.procs[procNATS] = process(pid)
+	}
+	if client, ok := l.rdb.(*redis.Client); ok && l.needs(procRedis) {
+		text, _ := client.Info(ctx, "server").Result() // then it stays unknown
+		_, rest, _ := strings.Cut(text, "process_id:")
+		pid, _ := strconv.Atoi(strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0])) //nolint:errcheck // 0 then
+		if name := nameOf(pid); pid != 0 && (strings.HasPrefix(name, "redis") || strings.HasPrefix(name, "valkey")) {
+			l.procs[procRedis] = process(pid)
+		}
+	}
+}
+
+func nameOf(pid int) string {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)) // empty where it cannot be read
+	return strings.TrimSpace(string(data))
+}
+
+// here says whether an address is one of this machine.
+func here(a net.Addr) bool {
+	if a == nil || a.Network() == "unix" {
+		return a != nil
+	}
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// natsPid is the process that NATS is, if it is known or listens on this machine and belongs to who we are.
+func (l *lab) natsPid() int {
+	if l.set.Replicas > 1 && l.servers.clusterPid != 0 {
+		return l.servers.clusterPid
+	}
+	if l.servers.natsPid != 0 {
+		return l.servers.natsPid
+	}
+	host, port, err := net.SplitHostPort(l.nc.ConnectedAddr())
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+		return 0
+	}
+	return listener(port)
+}
+
+// listener finds who listens on a TCP port: the socket in /proc/net/tcp, then the process that has it open.
+func listener(port string) int {
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return 0
+	}
+	suffix, inode := fmt.Sprintf(":%04X", n), ""
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		data, _ := os.ReadFile(table) // #nosec G304 -- one of the two
+		for line := range strings.Lines(string(data)) {
+			if f := strings.Fields(line); len(f) > 9 && f[3] == "0A" && strings.HasSuffix(f[1], suffix) {
+				inode = f[9]
+			}
+		}
+	}
+	if inode == "" {
+		return 0
+	}
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*") // the pattern is a constant
+	for _, link := range links {
+		if to, err := os.Readlink(link); err == nil && to == "socket:["+inode+"]" {
+			pid, _ := strconv.Atoi(strings.Split(link, "/")[2]) //nolint:errcheck // the pattern says so
+			return pid
+		}
+	}
+	return 0
+}
