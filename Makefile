@@ -73,7 +73,7 @@ bench/curves: deps ## how that depends on payload, batch, backlog, writers, part
 	go run ./internal/bench/run -out docs/performance -scenarios '' -curves $(CURVES) $(if $(RUNS),-runs $(RUNS)) $(if $(EVENTS),-events $(EVENTS))
 
 bench/micro: ## benchmarks of single parts, for benchstat (BENCHTIME=…)
-	go test -run NONE -bench . -benchtime $(BENCHTIME) -count 6 ./outbox ./relay ./invalidate/rules
+	go test -run NONE -bench . -benchtime $(BENCHTIME) -count 6 ./outbox ./relay ./invalidate ./invalidate/rules
 
 model: ## the three protocols, every interleaving (needs spin and gcc; about a minute)
 	@sh docs/model/check

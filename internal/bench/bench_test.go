@@ -2,13 +2,16 @@ package bench_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
@@ -44,11 +47,10 @@ func servers(t *testing.T) *bench.Servers {
 	}
 }
 
-// TestScenarios plays every scenario once, and expects of each that it leaves nothing behind.
+// TestScenarios plays every scenario once, as small as it can be.
 func TestScenarios(t *testing.T) {
 	s := servers(t)
-	all := bench.Scenarios()
-	for _, scenario := range all {
+	for _, scenario := range bench.Scenarios() {
 		if scenario.Name == "drain-r3" {
 			continue // needs a cluster: TestOwn
 		}
@@ -57,14 +59,85 @@ func TestScenarios(t *testing.T) {
 			if scenario.Name == "wake" {
 				set.Events = 5
 			}
-			r, err := scenario.Run(t.Context(), bench.Config{Settings: set, Servers: s, Progress: t.Output()})
+			r := play(t, scenario.Name, bench.Config{Settings: set, Servers: s})
+			if r.Scenario != scenario.Name || len(r.Samples) < 1 || r.Bottleneck == "" || len(r.Measures) == 0 {
+				t.Errorf("%+v", r)
+			}
+			if err := r.Print(t.Output()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	nothingLeft(t)
+}
+
+// TestCurve plays a curve, and the largest values of those that make something of their own.
+func TestCurve(t *testing.T) {
+	curve, err := bench.FindCurve("backlog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := curve.Run(t.Context(), bench.Config{Settings: bench.Settings{Runs: 1, Events: 10_000}, Servers: servers(t), Progress: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Points) != 1 || d.Points[0].X != 10_000 || d.Points[0].Ours("events_per_second") == nil || len(d.Points[0].Result.Samples) != 2 {
+		t.Errorf("%+v", d.Points)
+	}
+	set := tiny
+	set.Parts, set.Events = 200, 2
+	play(t, "wake", bench.Config{Settings: set, Servers: servers(t)})
+	set = tiny
+	set.Keys, set.Fleet, set.Events = 1000, 2, 20
+	play(t, "invalidate", bench.Config{Settings: set, Servers: servers(t)})
+}
+
+// TestInterrupted stops scenarios in the middle; what they made is gone.
+func TestInterrupted(t *testing.T) {
+	for _, name := range []string{"drain", "steady", "writer", "latency", "invalidate", "long-transaction"} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			set := bench.Settings{Runs: 50, Events: 3000, Duration: time.Minute, Rate: 200, Clients: 4}
+			if name == "drain" || name == "long-transaction" || name == "invalidate" {
+				set.Duration = 0
+			}
+			found, err := bench.Find(name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := r.Print(t.Output()); err != nil {
-				t.Fatal(err)
+			time.AfterFunc(700*time.Millisecond, cancel)
+			if _, err := found[0].Run(ctx, bench.Config{Settings: set, Servers: servers(t), Progress: t.Output()}); !errors.Is(err, context.Canceled) {
+				t.Errorf("interrupted: %v", err)
 			}
 		})
+	}
+	nothingLeft(t)
+}
+
+// nothingLeft looks for what a scenario makes.
+func nothingLeft(t *testing.T) {
+	t.Helper()
+	var schemas int
+	if err := devtest.Pool(t).QueryRow(t.Context(), "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'outbox_bench%'").Scan(&schemas); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := devtest.RedisClient(t).Keys(t.Context(), "outbox_bench*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(devtest.Conn(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var streams []string
+	for name := range js.StreamNames(t.Context()).Name() {
+		if strings.HasPrefix(name, "OUTBOX_BENCH") {
+			streams = append(streams, name)
+		}
+	}
+	if schemas > 0 || len(keys) > 0 || len(streams) > 0 {
+		t.Errorf("left behind: %d schemas, %d keys, streams %q", schemas, len(keys), streams)
 	}
 }
 
