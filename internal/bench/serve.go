@@ -70,6 +70,7 @@ func startChild(command []string, kind string) (*child, error) {
 		return startHere(kind)
 	}
 	cmd := exec.Command(command[0], append(append([]string(nil), command[1:]...), kind)...) // #nosec G204 -- ourselves
+	cmd.Args[0] = programName
 	var said strings.Builder
 	cmd.Stderr = &said
 	in, err := cmd.StdinPipe()

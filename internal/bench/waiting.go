@@ -81,6 +81,9 @@ func (l *lab) waitingHere(ctx context.Context, m *meter, s *station, n int) erro
 	return errors.Join(err, r.stop(), s.remove(ctx))
 }
 
+// programName is what a process of ours is told that it was called by.
+const programName = "outbox"
+
 // A program is outbox relay as a process of its own.
 type program struct {
 	cmd  *exec.Cmd
@@ -91,6 +94,7 @@ type program struct {
 // startRelay starts it; what it has to know of the servers is in the environment, so that no secret is among its arguments.
 func startRelay(path string, env []string, s *station) (*program, error) {
 	p := &program{cmd: exec.Command(path, "relay", "--stream", s.stream, "--schema", s.table.Schema()), done: make(chan struct{})} // #nosec G204 -- ourselves
+	p.cmd.Args[0] = programName
 	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "OUTBOX_") }), env...)
 	p.cmd.Stderr = &p.said
 	p.cmd.SysProcAttr = apart()
