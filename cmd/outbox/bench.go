@@ -57,14 +57,14 @@ func benchFlags() []cli.Flag {
 		&cli.StringFlag{Name: "curve", Usage: "`NAME` of a curve to play instead"},
 		&cli.BoolFlag{Name: "dev", Usage: "start PostgreSQL, NATS and Redis for it, instead of using those of the settings"},
 		&cli.BoolFlag{Name: "check", Usage: "exit with 3 if something is not as the project wants it"},
-		&cli.IntFlag{Name: "runs", Usage: "`N` pairs of floor and ours, 1 to 100 (default: 5, of a curve 3 for each point)"},
-		&cli.IntFlag{Name: "events", Usage: "`N` events in each run (default: the scenario's)"},
-		&cli.IntFlag{Name: "payload", Usage: "`BYTES` of an event (default: 200)"},
-		&cli.DurationFlag{Name: "duration", Usage: "`TIME` of each run that is not ended by its events (default: the scenario's)"},
-		&cli.IntFlag{Name: "rate", Usage: "`N` events a second, of loads with a pace (default: the scenario's)"},
-		&cli.IntFlag{Name: "clients", Usage: "`N` clients that write at once (default: the scenario's)"},
-		&cli.IntFlag{Name: "replicas", Usage: "`N` replicas of streams, 1 to 5 (default: 1)"},
-		&cli.IntFlag{Name: "keys", Usage: "`N` keys that an event makes stale, or members of a tag (default: the scenario's)"},
+		&cli.IntFlag{Name: "runs", DefaultText: "5, of a curve 3 for each point", Usage: "`N` pairs of floor and ours, 1 to 100"},
+		&cli.IntFlag{Name: "events", DefaultText: "the scenario's", Usage: "`N` events in each run"},
+		&cli.IntFlag{Name: "payload", DefaultText: "200", Usage: "`BYTES` of an event"},
+		&cli.DurationFlag{Name: "duration", DefaultText: "the scenario's", Usage: "`TIME` of each run that is not ended by its events"},
+		&cli.IntFlag{Name: "rate", DefaultText: "the scenario's", Usage: "`N` events a second, of loads with a pace"},
+		&cli.IntFlag{Name: "clients", DefaultText: "the scenario's", Usage: "`N` clients that write at once"},
+		&cli.IntFlag{Name: "replicas", DefaultText: "1", Usage: "`N` replicas of streams, 1 to 5"},
+		&cli.IntFlag{Name: "keys", DefaultText: "the scenario's", Usage: "`N` keys that an event makes stale, or members of a tag"},
 		&cli.StringFlag{Name: "serve", Hidden: true}, // what this process is for the one that started it
 		outputFlag(),
 	}
@@ -128,6 +128,10 @@ func stripped(err error) error {
 func playBench(c *cli.Context, scenarios []*bench.Scenario, cfg bench.Config, report *benchReport, asJSON bool) error {
 	for _, scenario := range scenarios {
 		r, err := scenario.Run(c.Context, cfg)
+		if errors.Is(err, bench.ErrNoReplicas) && !named(c) {
+			fmt.Fprintf(c.App.ErrWriter, "  %s is left out: %v\n", scenario.Name, err) //nolint:errcheck // only progress
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -140,6 +144,9 @@ func playBench(c *cli.Context, scenarios []*bench.Scenario, cfg bench.Config, re
 	}
 	return nil
 }
+
+// named says whether the scenarios were chosen, and not simply all of them.
+func named(c *cli.Context) bool { return c.String("scenario") != "all" }
 
 func benchConfig(c *cli.Context) (bench.Config, error) {
 	cfg := bench.Config{

@@ -42,6 +42,12 @@ type lab struct {
 	notes []string
 }
 
+// ErrNoReplicas says that a scenario needs replicas of streams, and NATS is a single server.
+var ErrNoReplicas = errors.New("NATS is no cluster that could keep replicas")
+
+// errReplicas is the code of nats-server for that, from its errors.json.
+const errReplicas = 10074
+
 // cleanWait bounds the removal of what was made, after a scenario.
 const cleanWait = 2 * time.Minute
 
@@ -182,6 +188,9 @@ func (l *lab) makeStream(ctx context.Context, name string) error {
 		Name: name, Description: "of outbox bench, may be deleted", Subjects: []string{name + ".>", outbox.ParkedPrefix + name},
 		Storage: jetstream.FileStorage, Replicas: max(l.set.Replicas, 1), Duplicates: 2 * time.Minute, AllowDirect: true,
 	})
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == errReplicas {
+		return fmt.Errorf("make stream %s: %w: %w", name, ErrNoReplicas, err)
+	}
 	if err != nil {
 		return fmt.Errorf("make stream %s: %w", name, err)
 	}
