@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"math"
 	"os"
 	"runtime"
@@ -10,14 +11,15 @@ import (
 
 // Sample is one run of one arm.
 type Sample struct {
-	Arm     string             `json:"arm"`
-	Round   int                `json:"round"`
-	Events  int                `json:"events"`
-	Seconds float64            `json:"seconds"`
-	Values  map[string]float64 `json:"values"` // by the name of the metric
-	Costs   map[string]Cost    `json:"costs"`  // by process
-	Allocs  uint64             `json:"allocs"` // of this process
-	Busy    float64            `json:"busy"`   // share of the processors of the machine that was in use
+	Scenario string             `json:"-"`
+	Arm      string             `json:"arm"`
+	Round    int                `json:"round"`
+	Events   int                `json:"events"`
+	Seconds  float64            `json:"seconds"`
+	Values   map[string]float64 `json:"values"` // by the name of the metric
+	Costs    map[string]Cost    `json:"costs"`  // by process
+	Allocs   uint64             `json:"allocs"` // of this process
+	Busy     float64            `json:"busy"`   // share of the processors of the machine that was in use
 }
 
 // meter measures one run: what an arm does between start and stop.
@@ -29,11 +31,14 @@ type meter struct {
 	costs   map[string]Cost
 	machine time.Duration
 	mallocs uint64
+	profile *profile
+	err     error // of the profile
 }
 
 // start begins the measurement, after the garbage of the preparations is gone.
 func (m *meter) start() {
 	runtime.GC()
+	m.profile, m.err = m.profiled()
 	forgetPeak(os.Getpid())
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
@@ -47,6 +52,7 @@ func (m *meter) start() {
 func (m *meter) stop(events int) {
 	took := time.Since(m.began)
 	busy := machine() - m.machine
+	m.err = errors.Join(m.err, m.profile.end())
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	m.sample.Allocs = mem.Mallocs - m.mallocs

@@ -123,8 +123,9 @@ func (s *Scenario) play(ctx context.Context, l *lab) (samples []Sample, err erro
 	}
 	for round := range l.set.Runs {
 		for _, arm := range b.arms {
-			m := &meter{l: l, sample: Sample{Arm: arm.name, Round: round}}
-			if err := arm.run(ctx, m); err != nil {
+			m := &meter{l: l, sample: Sample{Scenario: s.Name, Arm: arm.name, Round: round}}
+			err := arm.run(ctx, m)
+			if err = errors.Join(err, m.err); err != nil {
 				return nil, fmt.Errorf("run %d of %s: %w", round+1, arm.name, err)
 			}
 			if err := ctx.Err(); err != nil {

@@ -38,6 +38,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&cfg.Events, "events", 0, "in a run; 0: the scenario's own")
 	flag.IntVar(&cfg.Payload, "payload", 0, "bytes of an event; 0: 200")
 	flag.DurationVar(&cfg.Duration, "duration", 0, "of a run; 0: the scenario's own")
+	flag.StringVar(&cfg.Profile, "profile", "", "folder for CPU and allocation profiles of the runs of ours; empty: none")
 	redraw := flag.Bool("redraw", false, "play nothing, write tables and figures of results.json")
 	flag.Parse()
 	if *redraw {
