@@ -27,7 +27,7 @@ A curve plays one scenario over and over: ` + curveList() + `.
 
 Examples:
   outbox bench --dev --scenario drain --events 100000
-  outbox bench --scenario steady,latency --duration 5s --runs 3 -o json | jq '.results[].measures'
+  outbox bench --scenario steady,latency --runs 3 -o json | jq '.results[].measures'
   outbox bench --curve payload --events 50000
   outbox bench --dev --scenario drain,writer --check`,
 		Flags:  append(settingFlags("bench"), benchFlags()...),
@@ -38,7 +38,7 @@ Examples:
 func scenarioList() string {
 	var b strings.Builder
 	for _, s := range bench.Scenarios() {
-		fmt.Fprintf(&b, "  %-17s %s\n", s.Name, s.Title)
+		fmt.Fprintf(&b, "  %-17s %s\n", s.Name, s.Short) //nolint:errcheck // a Builder never fails
 	}
 	return b.String()
 }
@@ -65,7 +65,6 @@ func benchFlags() []cli.Flag {
 		&cli.IntFlag{Name: "clients", DefaultText: "the scenario's", Usage: "`N` clients that write at once"},
 		&cli.IntFlag{Name: "replicas", DefaultText: "1", Usage: "`N` replicas of streams, 1 to 5"},
 		&cli.IntFlag{Name: "keys", DefaultText: "the scenario's", Usage: "`N` keys that an event makes stale, or members of a tag"},
-		&cli.StringFlag{Name: "serve", Hidden: true}, // what this process is for the one that started it
 		outputFlag(),
 	}
 }
@@ -78,7 +77,7 @@ type benchReport struct {
 }
 
 func runBench(c *cli.Context, s settings) (err error) {
-	if kind := c.String("serve"); kind != "" {
+	if kind := bench.Serving(); kind != "" { // with --dev, for the one that started it
 		return bench.Serve(c.Context, kind, c.App.Reader, c.App.Writer)
 	}
 	asJSON, err := wantsJSON(c)
@@ -199,7 +198,7 @@ func benchServers(c *cli.Context, s settings) (*bench.Servers, func() error, err
 		if err != nil {
 			return nil, func() error { return nil }, fmt.Errorf("find this program: %w", err)
 		}
-		servers, stop, err := bench.Own(c.Context, []string{self, "bench", "--serve"}, c.App.ErrWriter)
+		servers, stop, err := bench.Own(c.Context, []string{self, "bench"}, c.App.ErrWriter)
 		if err != nil {
 			err = &serverError{"a server of --dev", err}
 		}

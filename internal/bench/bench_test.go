@@ -19,8 +19,8 @@ import (
 
 // TestMain lets this test binary be the NATS that a test wants in a process of its own.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == "serve" {
-		if err := bench.Serve(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
+	if kind := bench.Serving(); kind != "" {
+		if err := bench.Serve(context.Background(), kind, os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -144,7 +144,7 @@ func TestOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, stop, err := bench.Own(t.Context(), []string{self, "serve"}, t.Output())
+	s, stop, err := bench.Own(t.Context(), []string{self}, t.Output())
 	defer func() {
 		if err := stop(); err != nil {
 			t.Error(err)

@@ -9,7 +9,8 @@ const oursArm = "ours"
 
 func drain() *Scenario {
 	return &Scenario{
-		Name: "drain", Title: "a backlog, against async publish of as many messages with ids, payload and window like its",
+		Name: "drain", Short: "rate at which a backlog is published",
+		Title:    "a backlog, against async publish of as many messages with ids, payload and window like its",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 5, Events: 1_000_000, Payload: 200, Replicas: 1, Batch: 4096, Window: 8192, Parts: 1},
 		targets:  []target{atLeast(perSecond, 0.90), {metric: allocations, most: 6}},
@@ -19,7 +20,7 @@ func drain() *Scenario {
 
 func drainR3() *Scenario {
 	s := drain()
-	s.Name, s.Title = "drain-r3", "the same with three replicas of the stream"
+	s.Name, s.Short, s.Title = "drain-r3", "the same with three replicas of the stream", s.Title+", with three replicas of the stream"
 	s.defaults.Replicas = 3
 	s.targets = []target{atLeast(perSecond, 0.85)}
 	return s

@@ -10,7 +10,8 @@ import (
 // fleet is several outboxes at once: it is here for its curve, and is no part of "all".
 func fleet() *Scenario {
 	return &Scenario{
-		Name: "relays", Title: "backlogs of several outboxes, each with a relay and a stream on the same NATS, against as many async publishers",
+		Name: "relays", Short: "backlogs of several outboxes at once",
+		Title:    "backlogs of several outboxes, each with a relay and a stream on the same NATS, against as many async publishers",
 		alone:    true,
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 5, Events: 200_000, Payload: 200, Replicas: 1, Batch: 4096, Window: 8192, Fleet: 2},

@@ -12,7 +12,8 @@ import (
 
 func idle() *Scenario {
 	return &Scenario{
-		Name: "idle", Title: "what a relay costs that has nothing to do",
+		Name: "idle", Short: "CPU and queries of a relay without work",
+		Title:    "what a relay costs that has nothing to do",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 1, Duration: time.Minute, Payload: 200, Replicas: 1, Batch: 4096, Window: 8192},
 		targets:  []target{{metric: cpuPercent, most: 0.5}, {metric: queriesPerSecond, most: 1}},

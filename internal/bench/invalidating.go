@@ -12,7 +12,8 @@ var cacheServers = []string{procPostgres, procNATS, procRedis}
 
 func invalidating() *Scenario {
 	return &Scenario{
-		Name: "invalidate", Title: "a backlog of the stream deletes its keys, against consume with explicit acks and pipelines of UNLINK",
+		Name: "invalidate", Short: "rate at which a backlog of the stream deletes keys",
+		Title:    "a backlog of the stream deletes its keys, against consume with explicit acks and pipelines of UNLINK",
 		needs:    cacheServers,
 		defaults: Settings{Runs: 5, Events: 300_000, Payload: 200, Keys: 2, Replicas: 1, Window: 8192, Fleet: 1},
 		targets:  []target{atLeast(perSecond, 0.85)},
@@ -22,7 +23,7 @@ func invalidating() *Scenario {
 
 func fanOut() *Scenario {
 	s := invalidating()
-	s.Name, s.Title = "fan-out", "events that make many keys stale each, against the same consume and UNLINK"
+	s.Name, s.Short, s.Title = "fan-out", "the same with 100 keys for each event", "events that make many keys stale each, against the same consume and UNLINK"
 	s.defaults.Events, s.defaults.Keys = 5_000, 100
 	s.targets = nil
 	return s

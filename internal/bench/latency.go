@@ -9,7 +9,8 @@ import (
 
 func latency() *Scenario {
 	return &Scenario{
-		Name: "latency", Title: "commits at a pace, from the commit to its keys gone, against a loop that looks and publishes, a pull and an UNLINK",
+		Name: "latency", Short: "latency from commit to key gone, at 2,000/s",
+		Title:    "commits at a pace, from the commit to its keys gone, against a loop that looks and publishes, a pull and an UNLINK",
 		needs:    cacheServers,
 		defaults: Settings{Runs: 5, Duration: 10 * time.Second, Rate: 2000, Payload: 200, Clients: 16, Keys: 2, Replicas: 1, Batch: 4096, Window: 8192},
 		targets:  []target{atMost(p50, 1.5), atMost(p99, 3)},

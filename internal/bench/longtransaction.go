@@ -11,7 +11,8 @@ import (
 
 func longTransaction() *Scenario {
 	return &Scenario{
-		Name: "long-transaction", Title: "a backlog while a transaction stays open in its database, and another one in a second database, against the same without",
+		Name: "long-transaction", Short: "a backlog beside transactions that stay open",
+		Title:    "a backlog while a transaction stays open in its database, and another one in a second database, against the same without",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 5, Events: 200_000, Payload: 200, Replicas: 1, Batch: 4096, Window: 8192, Parts: 1},
 		targets:  []target{atLeast(perSecond, 0.97), {metric: deadTuples, most: 0}},

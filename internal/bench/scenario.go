@@ -11,7 +11,8 @@ import (
 // A Scenario is one question: how fast is it beside the floor?
 type Scenario struct {
 	Name  string
-	Title string // with the settings of a result in it; see title
+	Short string // what is measured, in a few words
+	Title string // what is measured, and beside what
 
 	alone    bool // is played only when it is named
 	needs    []string

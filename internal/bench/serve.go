@@ -20,6 +20,12 @@ const (
 	serveCluster = "nats-cluster"
 )
 
+// serveVariable tells a process that it is a child, and what it serves.
+const serveVariable = "OUTBOX_BENCH_SERVE"
+
+// Serving says what this process was started to serve; empty if it is no child.
+func Serving() string { return os.Getenv(serveVariable) }
+
 // Serve is the other side of a child: it runs a NATS, or a cluster of three, writes its URL on a line of out, and stops it
 // when in ends, as it does when the parent does, or ctx.
 func Serve(ctx context.Context, kind string, in io.Reader, out io.Writer) error {
@@ -69,7 +75,8 @@ func startChild(command []string, kind string) (*child, error) {
 	if len(command) == 0 {
 		return startHere(kind)
 	}
-	cmd := exec.Command(command[0], append(append([]string(nil), command[1:]...), kind)...) // #nosec G204 -- ourselves
+	cmd := exec.Command(command[0], command[1:]...) // #nosec G204 -- ourselves
+	cmd.Env = append(os.Environ(), serveVariable+"="+kind)
 	cmd.Args[0] = programName
 	var said strings.Builder
 	cmd.Stderr = &said

@@ -29,8 +29,8 @@ type Servers struct {
 	clusterPid int
 }
 
-// Own starts servers of our own, PostgreSQL with fsync on. child is the command line of a program that calls Serve with the
-// word appended: NATS is that process then, so that its CPU time can be told from ours; nil has it in this one. It
+// Own starts servers of our own, PostgreSQL with fsync on. child is the command line of a program that calls Serve if
+// Serving says so: NATS is that process then, so that its CPU time can be told from ours; nil has it in this one. It
 // returns what stops them, too, when there is an error.
 func Own(ctx context.Context, child []string, log io.Writer) (s *Servers, stop func() error, err error) {
 	var closers []func() error

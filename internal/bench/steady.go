@@ -11,7 +11,8 @@ import (
 
 func steady() *Scenario {
 	return &Scenario{
-		Name: "steady", Title: "commits at a pace, from the commit to the ack of the stream, against a loop that looks every millisecond, publishes and waits for the acks",
+		Name: "steady", Short: "latency from commit to ack, at 5,000 commits/s",
+		Title:    "commits at a pace, from the commit to the ack of the stream, against a loop that looks every millisecond, publishes and waits for the acks",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 5, Duration: 10 * time.Second, Rate: 5000, Payload: 200, Clients: 16, Replicas: 1, Batch: 4096, Window: 8192},
 		targets:  []target{atMost(p50, 1.5), atMost(p99, 3)},

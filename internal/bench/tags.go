@@ -13,7 +13,8 @@ import (
 
 func tags() *Scenario {
 	return &Scenario{
-		Name: "tags", Title: "one event deletes the members of a tag, without a limit of its rate, against ZSCAN and pipelines of UNLINK",
+		Name: "tags", Short: "rate at which the members of a tag are deleted",
+		Title:    "one event deletes the members of a tag, without a limit of its rate, against ZSCAN and pipelines of UNLINK",
 		needs:    cacheServers,
 		defaults: Settings{Runs: 5, Keys: 200_000, Replicas: 1, Window: 8192},
 		open: func(_ context.Context, l *lab) (*bout, error) {

@@ -14,7 +14,8 @@ import (
 
 func waiting() *Scenario {
 	return &Scenario{
-		Name: "waiting", Title: "how much memory a relay takes that finds very many rows waiting",
+		Name: "waiting", Short: "memory of a relay with 10,000,000 rows waiting",
+		Title:    "how much memory a relay takes that finds very many rows waiting",
 		alone:    true,
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 1, Events: 10_000_000, Payload: 200, Replicas: 1, Batch: 4096, Window: 8192},

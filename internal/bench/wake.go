@@ -8,7 +8,8 @@ import (
 
 func wake() *Scenario {
 	return &Scenario{
-		Name: "wake", Title: "one event after a pause, from its commit to the ack of the stream, against a notification of each commit, a look and a publish",
+		Name: "wake", Short: "latency of one event after a pause",
+		Title:    "one event after a pause, from its commit to the ack of the stream, against a notification of each commit, a look and a publish",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 5, Events: 200, Payload: 200, Clients: 1, Replicas: 1, Batch: 4096, Window: 8192, Parts: 1},
 		targets:  []target{atMost(p50, 1.5)},

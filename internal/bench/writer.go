@@ -15,7 +15,8 @@ import (
 
 func writer() *Scenario {
 	return &Scenario{
-		Name: "writer", Title: "commits of one event each by clients that do nothing else, a relay at work beside them, against the same inserts without a trigger",
+		Name: "writer", Short: "commits of clients that do nothing else",
+		Title:    "commits of one event each by clients that do nothing else, a relay at work beside them, against the same inserts without a trigger",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 5, Duration: 10 * time.Second, Payload: 200, Clients: 32, Replicas: 1, Batch: 4096, Window: 8192},
 		targets:  []target{atLeast(perSecond, 0.95)},

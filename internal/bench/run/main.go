@@ -59,7 +59,7 @@ func run(ctx context.Context) (err error) {
 			return fmt.Errorf("build outbox: %w: %s", err, said)
 		}
 	}
-	servers, stop, err := bench.Own(ctx, []string{cfg.Program, "bench", "--serve"}, os.Stderr)
+	servers, stop, err := bench.Own(ctx, []string{cfg.Program, "bench"}, os.Stderr)
 	defer func() { err = errors.Join(err, stop()) }()
 	if err != nil {
 		return err
