@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
@@ -92,49 +93,79 @@ func TestCurve(t *testing.T) {
 	}
 }
 
-// TestInterrupted stops scenarios in the middle; what they made is gone.
+// TestInterrupted stops scenarios when they have made something; it is gone then.
 func TestInterrupted(t *testing.T) {
-	for _, name := range []string{"latency", "long-transaction"} {
+	s := servers(t)
+	for name, begun := range map[string]func(made) bool{
+		"latency":          func(m made) bool { return m.schemas > 0 && m.keys > 0 && len(m.streams) > 0 },
+		"long-transaction": func(m made) bool { return m.schemas > 0 && len(m.streams) > 0 },
+	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			set := bench.Settings{Runs: 50, Events: 3000, Duration: time.Minute, Rate: 200, Clients: 4}
 			found, err := bench.Find(name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			time.AfterFunc(400*time.Millisecond, cancel)
-			if _, err := found[0].Run(ctx, bench.Config{Settings: set, Servers: servers(t), Progress: t.Output()}); !errors.Is(err, context.Canceled) {
+			ctx, cancel := context.WithCancel(t.Context())
+			ended, now := make(chan error, 1), looking(t)
+			go func() {
+				set := bench.Settings{Runs: 50, Events: 3000, Duration: time.Minute, Rate: 20, Clients: 4}
+				_, err := found[0].Run(ctx, bench.Config{Settings: set, Servers: s})
+				ended <- err
+			}()
+			devtest.Eventually(t, 20*time.Second, "something made", func() error {
+				if m := now(); !begun(m) {
+					return fmt.Errorf("%+v", m)
+				}
+				return nil
+			})
+			cancel()
+			if err := <-ended; !errors.Is(err, context.Canceled) {
 				t.Errorf("interrupted: %v", err)
 			}
+			nothingLeft(t)
 		})
 	}
-	nothingLeft(t)
 }
 
-// nothingLeft looks for what a scenario makes.
-func nothingLeft(t *testing.T) {
+// made is what scenarios have made and not removed.
+type made struct {
+	schemas, keys int
+	streams       []string
+}
+
+// looking is how to look for it, over connections of its own.
+func looking(t *testing.T) func() made {
 	t.Helper()
-	var schemas int
-	if err := devtest.Pool(t).QueryRow(t.Context(), "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'outbox_bench%'").Scan(&schemas); err != nil {
-		t.Fatal(err)
-	}
-	keys, err := devtest.RedisClient(t).Keys(t.Context(), "outbox_bench*").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool, rdb := devtest.Pool(t), devtest.RedisClient(t)
 	js, err := jetstream.New(devtest.Conn(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var streams []string
+	return func() made { t.Helper(); return look(t, pool, rdb, js) }
+}
+
+func look(t *testing.T, pool *pgxpool.Pool, rdb redis.UniversalClient, js jetstream.JetStream) (m made) {
+	t.Helper()
+	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'outbox_bench%'").Scan(&m.schemas); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := rdb.Keys(t.Context(), "outbox_bench*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.keys = len(keys)
 	for name := range js.StreamNames(t.Context()).Name() {
 		if strings.HasPrefix(name, "OUTBOX_BENCH") {
-			streams = append(streams, name)
+			m.streams = append(m.streams, name)
 		}
 	}
-	if schemas > 0 || len(keys) > 0 || len(streams) > 0 {
-		t.Errorf("left behind: %d schemas, %d keys, streams %q", schemas, len(keys), streams)
+	return m
+}
+
+func nothingLeft(t *testing.T) {
+	t.Helper()
+	if m := looking(t)(); m.schemas > 0 || m.keys > 0 || len(m.streams) > 0 {
+		t.Errorf("left behind: %+v", m)
 	}
 }
 
