@@ -72,6 +72,9 @@ bench/curves: CURVES = all
 bench/curves: deps ## how that depends on payload, batch, backlog, writers, partitions, keys, relays (CURVES=…); writes docs/performance
 	go run ./internal/bench/run -out docs/performance -scenarios '' -curves $(CURVES) $(if $(RUNS),-runs $(RUNS)) $(if $(EVENTS),-events $(EVENTS))
 
+bench/peers: deps ## drain beside others that do the same, in turns (EVENTS=…; a module of its own)
+	cd internal/bench/peers && go run . $(if $(EVENTS),-events $(EVENTS)) $(if $(RUNS),-runs $(RUNS))
+
 bench/micro: ## benchmarks of single parts, for benchstat (BENCHTIME=…)
 	go test -run NONE -bench . -benchtime $(BENCHTIME) -count 6 ./outbox ./relay ./invalidate ./invalidate/rules
 
@@ -90,4 +93,4 @@ vuln: ## known vulnerabilities in what we depend on
 deps: ## PostgreSQL, PgBouncer and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
-.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench bench/curves bench/micro model lint audit backfill vuln deps
+.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench bench/curves bench/peers bench/micro bench/curves bench/micro model lint audit backfill vuln deps

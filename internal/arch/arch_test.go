@@ -36,6 +36,7 @@ var rooms = map[string]struct{ may, not []string }{
 	"cmd/outbox":                 {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/bench", "internal/demo", "internal/health"}},
 	"internal/bench":             {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/devstack"}, not: []string{"github.com/urfave/", "os/signal", "gonum.org/"}},
 	"internal/bench/figures":     {may: []string{"internal/bench"}},
+	"internal/bench/peers":       {may: []string{"internal/bench"}}, // a module of its own
 	"internal/bench/run":         {may: []string{"internal/bench", "internal/bench/figures"}},
 	"internal/crash":             {},
 	"internal/health":            {may: []string{"outbox"}, not: []string{"github.com/urfave/", "github.com/nats-io/"}},

@@ -195,13 +195,15 @@ func TestOwn(t *testing.T) {
 		m := play(t, "drain", bench.Config{Settings: set, Servers: s}).Measure("ours", "allocations_per_event")
 		if m == nil || m.Value < 1 || m.Value > mostAllocations {
 			t.Errorf("allocations per event: %+v, want at most %d", m, mostAllocations)
+		} else {
+			t.Logf("%.2f allocations per event", m.Value)
 		}
 	})
 }
 
 // mostAllocations is the most that the relay may allocate for one event from the row to its ack, the clients of PostgreSQL
-// and NATS included.
-const mostAllocations = 24
+// and NATS included, its start spread over 10,000.
+const mostAllocations = 6
 
 func play(t *testing.T, name string, cfg bench.Config) *bench.Result {
 	t.Helper()

@@ -12,6 +12,7 @@ type Config struct {
 	Servers  *Servers  // Required
 	Program  string    // outbox, for the relay whose memory is looked at. Empty: that relay runs in this process
 	Lean     bool      // leave out the arms beside floor and ours, as curves do
+	Peers    []Peer    // that drain takes in
 	Profile  string    // folder for profiles of each run of ours; empty: none
 	Progress io.Writer // receives a line for each run. Defaults to nowhere
 }

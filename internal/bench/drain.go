@@ -27,11 +27,15 @@ func drainR3() *Scenario {
 }
 
 func openDrain(_ context.Context, l *lab) (*bout, error) {
-	return &bout{arms: []arm{
+	b := &bout{arms: []arm{
 		{"async publish", func(ctx context.Context, m *meter) error { return l.publishFloor(ctx, m, publishAsync) }},
 		{oursArm, l.drainOurs},
 		{"publish by hand", func(ctx context.Context, m *meter) error { return l.publishFloor(ctx, m, publishByHand) }},
-	}}, nil
+	}}
+	for _, peer := range l.cfg.Peers {
+		b.arms = append(b.arms, arm{peer.Name, func(ctx context.Context, m *meter) error { return l.drainPeer(ctx, m, peer) }})
+	}
+	return b, nil
 }
 
 // drainOurs measures from the start of a relay to the last ack.
