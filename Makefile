@@ -93,4 +93,4 @@ vuln: ## known vulnerabilities in what we depend on
 deps: ## PostgreSQL, PgBouncer and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
-.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench bench/curves bench/peers bench/micro bench/curves bench/micro model lint audit backfill vuln deps
+.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench bench/curves bench/peers bench/micro model lint audit backfill vuln deps
