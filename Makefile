@@ -65,7 +65,7 @@ staleness: DURATION = 60s
 staleness: deps ## how stale a cache is under 15 ways of invalidating it, with faults (about 17 minutes); writes docs/staleness
 	go run ./internal/staleness/run -duration $(DURATION) $(if $(SEED),-seed $(SEED)) $(if $(ARMS),-arms $(ARMS)) -out docs/staleness
 
-bench: deps ## every scenario beside the raw floor (about 50 minutes; SCENARIOS=…, RUNS=…, EVENTS=…); writes docs/performance
+bench: deps ## every scenario beside the raw floor, at full size (SCENARIOS=…, RUNS=…, EVENTS=…); writes docs/performance
 	go run ./internal/bench/run -out docs/performance $(if $(SCENARIOS),-scenarios $(SCENARIOS)) $(if $(RUNS),-runs $(RUNS)) $(if $(EVENTS),-events $(EVENTS))
 
 bench/curves: CURVES = all
