@@ -26,7 +26,7 @@ var rooms = map[string]struct{ may, not []string }{
 	"invalidate/local":           {may: []string{"outbox", "invalidate/rules"}, not: []string{"github.com/urfave/", "github.com/redis/", "github.com/nats-io/nats-server/", "os/signal"}},
 	"internal/slot":              {not: []string{"github.com/"}},
 	"internal/staleness":         {may: []string{"outbox", "invalidate/fill", "internal/devstack", "internal/faultnet"}, not: []string{"github.com/urfave/", "os/signal"}},
-	"internal/staleness/figures": {may: []string{"internal/staleness"}},
+	"internal/staleness/figures": {may: []string{"internal/plots", "internal/staleness"}},
 	"internal/staleness/run":     {may: []string{"internal/staleness", "internal/staleness/figures"}},
 	"invalidate":                 {may: []string{"outbox", "invalidate/rules", "internal/crash", "internal/slot"}, not: []string{"github.com/jackc/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
 	"internal/devstack":          {not: []string{"github.com/urfave/"}},
@@ -41,7 +41,8 @@ var rooms = map[string]struct{ may, not []string }{
 	"internal/crash":             {},
 	"internal/health":            {may: []string{"outbox"}, not: []string{"github.com/urfave/", "github.com/nats-io/"}},
 	"internal/faultnet":          {},
-	"internal/faults":            {},
+	"internal/faults":            {may: []string{"relay", "internal/plots"}},
+	"internal/plots":             {},
 	"internal/verify":            {may: []string{"outbox"}},
 	"internal/arch":              {},
 }

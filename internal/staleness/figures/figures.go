@@ -4,7 +4,6 @@ package figures
 
 import (
 	"fmt"
-	"image/color"
 	"math"
 	"path/filepath"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/plots"
 	"github.com/seed-6eff6314/outbox-relay/internal/staleness"
 )
 
@@ -22,9 +22,9 @@ func Write(r *staleness.Report, dir string) error {
 	for name, draw := range map[string]func(*staleness.Report) ([]*plot.Plot, error){
 		"survival": survival, "stuck": stuck, "time": overTime,
 	} {
-		plots, err := draw(r)
-		if err == nil && len(plots) > 0 {
-			err = save(plots, filepath.Join(dir, name))
+		drawn, err := draw(r)
+		if err == nil && len(drawn) > 0 {
+			err = plots.Save(drawn, filepath.Join(dir, name))
 		}
 		if err != nil {
 			return fmt.Errorf("draw %s: %w", name, err)
@@ -33,30 +33,12 @@ func Write(r *staleness.Report, dir string) error {
 	return nil
 }
 
-// A look tells one arm from another: by colour, by dashes, and by its name along the curve.
-type look struct {
-	color  color.Color
-	dashes []vg.Length
-}
-
-func lookOf(i int) look {
-	looks := []look{ // colours of Okabe and Ito
-		{color.RGBA{0, 0, 0, 255}, nil},
-		{color.RGBA{213, 94, 0, 255}, []vg.Length{vg.Points(6), vg.Points(3)}},
-		{color.RGBA{0, 114, 178, 255}, []vg.Length{vg.Points(2), vg.Points(2)}},
-		{color.RGBA{0, 158, 115, 255}, []vg.Length{vg.Points(8), vg.Points(3), vg.Points(2), vg.Points(3)}},
-		{color.RGBA{204, 121, 167, 255}, []vg.Length{vg.Points(4), vg.Points(2)}},
-		{color.RGBA{120, 90, 0, 255}, []vg.Length{vg.Points(1), vg.Points(3)}},
-	}
-	return looks[i%len(looks)]
-}
-
 // shown are the arms of the first figure; the others are variants of them.
 var shown = []string{"A", "A2", "B", "C", "D", "E"}
 
 // survival shows how many reads found a value that was stale for longer than a time.
 func survival(r *staleness.Report) ([]*plot.Plot, error) {
-	p := newPlot("How many reads are stale for longer than …", "stale for longer than (s)", "reads per million")
+	p := plots.New("How many reads are stale for longer than …", "stale for longer than (s)", "reads per million")
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker, p.Y.Tick.Marker = powers{}, powers{}
 	p.Legend.Top, p.Legend.Left = false, true
@@ -70,12 +52,12 @@ func survival(r *staleness.Report) ([]*plot.Plot, error) {
 		for _, s := range arm.Survival {
 			points = append(points, plotter.XY{X: s.Longer, Y: s.Million})
 		}
-		line, err := curve(p, points, lookOf(i))
+		line, err := plots.Curve(p, points, plots.LookOf(i))
 		if err != nil {
 			return nil, err
 		}
 		p.Legend.Add(name+": "+arm.Title, line)
-		if err := names(p, points, name, lookOf(i), i); err != nil {
+		if err := names(p, points, name, plots.LookOf(i), i); err != nil {
 			return nil, err
 		}
 		drawn++
@@ -87,46 +69,11 @@ func survival(r *staleness.Report) ([]*plot.Plot, error) {
 	return []*plot.Plot{p}, nil
 }
 
-func newPlot(title, x, y string) *plot.Plot {
-	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
-	p.Title.Padding = vg.Points(6)
-	p.BackgroundColor = color.White
-	grid := plotter.NewGrid()
-	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{225}, color.Gray{225}
-	p.Add(grid)
-	return p
-}
-
-func curve(p *plot.Plot, points plotter.XYs, l look) (*plotter.Line, error) {
-	line, err := plotter.NewLine(points)
-	if err != nil {
-		return nil, err
-	}
-	line.Color, line.Dashes, line.Width = l.color, l.dashes, vg.Points(1.6)
-	p.Add(line)
-	return line, nil
-}
-
 // names writes the name of a curve beside it, at its end and further left for each curve so that they do not meet.
-func names(p *plot.Plot, points plotter.XYs, name string, l look, i int) error {
+func names(p *plot.Plot, points plotter.XYs, name string, l plots.Look, i int) error {
 	var at plotter.XYs
 	at = append(at, points[int((0.3+0.07*float64(i))*float64(len(points)-1))], points[len(points)-1])
-	return labels(p, at, []string{name, name}, l.color, text.XLeft, vg.Points(4))
-}
-
-func labels(p *plot.Plot, at plotter.XYs, texts []string, c color.Color, align text.XAlignment, up vg.Length) error {
-	l, err := plotter.NewLabels(plotter.XYLabels{XYs: at, Labels: texts})
-	if err != nil {
-		return err
-	}
-	for i := range l.TextStyle {
-		l.TextStyle[i].Color, l.TextStyle[i].XAlign = c, align
-		l.TextStyle[i].Font.Size = vg.Points(10)
-	}
-	l.Offset.Y = up
-	p.Add(l)
-	return nil
+	return plots.Labels(p, at, []string{name, name}, l.Color, text.XLeft, vg.Points(4))
 }
 
 // powers marks the powers of ten.

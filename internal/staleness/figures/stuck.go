@@ -9,6 +9,7 @@ import (
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/plots"
 	"github.com/seed-6eff6314/outbox-relay/internal/staleness"
 )
 
@@ -17,7 +18,7 @@ const leastStuck = 0.1 // where bars begin, per million
 // stuck shows the keys that stay stale for a million values that updates made stale. An arm without any has an empty bar,
 // up to what it can be with 95 % confidence.
 func stuck(r *staleness.Report) ([]*plot.Plot, error) {
-	p := newPlot("Keys that stay stale when all is at rest", "", "per million values made stale")
+	p := plots.New("Keys that stay stale when all is at rest", "", "per million values made stale")
 	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, powers{}
 	var nominal []string
 	for i, arm := range r.Arms {
@@ -37,7 +38,7 @@ func stuck(r *staleness.Report) ([]*plot.Plot, error) {
 			label = fmt.Sprintf("0\n(≤ %.2g)", top)
 		}
 		p.Add(bar)
-		if err := labels(p, plotter.XYs{{X: at, Y: top}}, []string{label}, color.Black, text.XCenter, vg.Points(3)); err != nil {
+		if err := plots.Labels(p, plotter.XYs{{X: at, Y: top}}, []string{label}, color.Black, text.XCenter, vg.Points(3)); err != nil {
 			return nil, err
 		}
 		nominal = append(nominal, arm.Name)
