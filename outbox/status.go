@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Status is where an outbox stands for one stream.
@@ -28,8 +30,13 @@ func (t *Table) Status(ctx context.Context, db DB, stream string) (Status, error
 		sequence, waiting, markers int64
 		acked, oldest, now         *time.Time
 	)
-	err := db.QueryRow(ctx, t.q.Status, stream).Scan(&s.Planned, &s.Acked, &sequence, &acked, &waiting, &s.Parked, &markers, &oldest, &now,
-		&s.Relay, &s.PlannedAt, &s.Leader, &s.Asleep)
+	rows, err := quick(ctx, db, t.q.Status, stream)
+	if err == nil {
+		_, err = pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (struct{}, error) {
+			return struct{}{}, row.Scan(&s.Planned, &s.Acked, &sequence, &acked, &waiting, &s.Parked, &markers, &oldest, &now,
+				&s.Relay, &s.PlannedAt, &s.Leader, &s.Asleep)
+		})
+	}
 	if err != nil {
 		return Status{}, fmt.Errorf("read status: %w", t.migrated(err))
 	}

@@ -17,7 +17,7 @@
 -- and the last one always is. Receipts are kept twice as long: they say when an event partition was done with.
 CREATE FUNCTION outbox.partitions(keep interval DEFAULT '7 days')
     RETURNS TABLE (family text, name text, from_key bigint, to_key bigint, made_at timestamptz, state text, why text, done_at timestamptz, bytes bigint)
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 WITH cursor AS MATERIALIZED (
     SELECT first_position, last_position, head, snapshot, late_from IS NOT NULL AS paging,
            coalesce((SELECT settled FROM outbox.cluster ORDER BY n DESC LIMIT 1), 0) AS settled

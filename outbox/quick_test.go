@@ -1,0 +1,51 @@
+package outbox_test
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// TestLooksDoWithoutJIT has what looks over every partition run without JIT, and leaves the connection as it was.
+func TestLooksDoWithoutJIT(t *testing.T) {
+	table, pool := newTable(t)
+	conn, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig.Copy())
+	must(t, err)
+	defer conn.Close(t.Context()) //nolint:errcheck // the test ends
+	jit := func(db outbox.DB, want string) {
+		t.Helper()
+		var got string
+		must(t, db.QueryRow(t.Context(), "SHOW jit").Scan(&got))
+		if got != want {
+			t.Errorf("jit is %s, want %s", got, want)
+		}
+	}
+	_, err = conn.Exec(t.Context(), "SET jit = on")
+	must(t, err)
+	for name, look := range map[string]func(outbox.DB) error{
+		"load": func(db outbox.DB) error {
+			_, err := table.Load(t.Context(), db, 1, outbox.Page{Events: 10, Bytes: 1000})
+			return err
+		},
+		"status": func(db outbox.DB) error { _, err := table.Status(t.Context(), db, "S"); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			must(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+				must(t, look(tx))
+				jit(tx, "off")
+				return nil
+			}))
+			must(t, look(conn))
+			jit(conn, "on")
+		})
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
