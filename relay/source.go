@@ -83,7 +83,11 @@ func (s *source) replay(ctx, stop context.Context) (paused bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		events, err := s.r.load(ctx, s.next, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
+		var events []outbox.Planned
+		err = s.r.alive(ctx, s.s, func() (err error) { // a page may take longer than PostgreSQL lets the session rest
+			events, err = s.r.load(ctx, s.next, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
+			return err
+		})
 		if err != nil {
 			return false, err
 		}
