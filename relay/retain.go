@@ -38,7 +38,7 @@ func (h *housekeeper) look(ctx context.Context) {
 	} else {
 		r.stats.net.Store(int64(n))
 		if n > 0 {
-			h.warn(ctx, "events lie in the default partition: they are relayed, but never dropped; run outbox doctor", nil)
+			h.warn(ctx, "events lie in the default partition: they are relayed, and dropped when the last of them is due; run outbox doctor", nil)
 		}
 	}
 	if r.cfg.Retention < 0 {
@@ -70,6 +70,9 @@ func (h *housekeeper) drop(ctx context.Context) error {
 			r.stats.dropped.Add(1)
 			r.log.Info("partition dropped", "partition", p.Name, "bytes", p.Bytes)
 		} else if p.State != outbox.PartitionEmptied {
+			continue
+		}
+		if p.MadeAt.IsZero() { // the net stays
 			continue
 		}
 		if _, err := r.table.DropPartition(ctx, r.pool, p.Name); err != nil && !errors.Is(err, outbox.ErrBusy) {

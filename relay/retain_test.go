@@ -1,8 +1,11 @@
 package relay_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,5 +159,45 @@ func TestRetentionForEver(t *testing.T) {
 	})
 	if n := g.count(); n != 2500 || run.Stats().Dropped != 0 {
 		t.Errorf("%d events, %d partitions dropped", n, run.Stats().Dropped)
+	}
+}
+
+// Events in the default partition are dropped when they are due, and it stays.
+func TestRetentionOfTheNet(t *testing.T) {
+	g := newRig(t)
+	cfg := g.retaining()
+	var said bytes.Buffer // a handler writes one line at a time
+	cfg.Logger = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	run := func(query string) {
+		t.Helper()
+		_, err := g.pool.Exec(t.Context(), g.table.SQL(query))
+		must(t, err)
+	}
+	next := func() {
+		t.Helper()
+		run(`SELECT setval('outbox.event_id_seq', (SELECT min(from_key) FROM outbox.partition
+			WHERE family = 'event' AND from_key > (SELECT last_value FROM outbox.event_id_seq)))`)
+		g.insertN(1)
+	}
+	left := func() {
+		t.Helper()
+		devtest.Eventually(t, 30*time.Second, "old events are dropped", func() error {
+			if n := g.count(); n != 1 {
+				return fmt.Errorf("%d events are there, want 1", n)
+			}
+			return nil
+		})
+	}
+	run("SELECT setval('outbox.event_id_seq', 50000)") // beyond every partition
+	g.insertN(20)
+	run("SELECT outbox.extend(100000, 2, of_family => 'event')") // behind the rows that are there
+	next()
+	r := g.start(cfg)
+	left()
+	next() // what comes after the net goes with a later look
+	left()
+	must(t, r.stop())
+	if text := said.String(); strings.Contains(text, "old partitions not dropped") {
+		t.Error(text)
 	}
 }
