@@ -2,6 +2,7 @@ package outbox_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -29,7 +30,9 @@ func TestLooksDoWithoutJIT(t *testing.T) {
 			_, err := table.Load(t.Context(), db, 1, outbox.Page{Events: 10, Bytes: 1000})
 			return err
 		},
-		"status": func(db outbox.DB) error { _, err := table.Status(t.Context(), db, "S"); return err },
+		"unparked": func(db outbox.DB) error { _, err := table.Unparked(t.Context(), db, 1, 10, time.Time{}); return err },
+		"oldest":   func(db outbox.DB) error { _, err := table.Oldest(t.Context(), db); return err },
+		"status":   func(db outbox.DB) error { _, err := table.Status(t.Context(), db, "S"); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			must(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
