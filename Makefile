@@ -61,6 +61,10 @@ DURATION ?= 10m
 soak: deps ## random faults for DURATION; prints its seed, SEED repeats one
 	OUTBOX_SOAK=$(DURATION) OUTBOX_SEED=$(SEED) go test -count=1 -timeout 0 -v -run TestSoak ./internal/faults
 
+soak/retention: DURATION = 30m
+soak/retention: deps ## partitions that turn over for DURATION: sizes, dead tuples, waits for locks; writes docs/retention
+	OUTBOX_RETENTION=$(DURATION) OUTBOX_RETENTION_DOC=$(CURDIR)/docs/retention go test -count=1 -timeout 0 -v -run TestRetentionSoak ./internal/faults
+
 staleness: DURATION = 60s
 staleness: deps ## how stale a cache is under 15 ways of invalidating it, with faults (about 17 minutes); writes docs/staleness
 	go run ./internal/staleness/run -duration $(DURATION) $(if $(SEED),-seed $(SEED)) $(if $(ARMS),-arms $(ARMS)) -out docs/staleness
@@ -93,4 +97,4 @@ vuln: ## known vulnerabilities in what we depend on
 deps: ## PostgreSQL, PgBouncer and Redis for demo and tests, if they are missing
 	@sh internal/devstack/install.sh
 
-.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench bench/curves bench/peers bench/micro model lint audit backfill vuln deps
+.PHONY: help demo servers build man test test/short test/race fuzz faults mutations memory tags soak staleness bench bench/curves bench/peers bench/micro model lint audit backfill soak/retention vuln deps

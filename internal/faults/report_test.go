@@ -26,6 +26,10 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(relayChildEnv); text != "" {
+		fmt.Fprintln(os.Stderr, beRelayChild(text))
+		os.Exit(1)
+	}
 	redis.SetLogger(silent{}) // it tells of every dial that fails while a scenario has Redis stopped
 	devtest.Main(m, outboxTool.remove, natsTool.remove)
 }

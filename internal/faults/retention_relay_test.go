@@ -1,0 +1,68 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/relay"
+)
+
+// relayChildEnv makes a relay of the test binary. The command keeps events for a day at least; the library has no such floor.
+const relayChildEnv = "OUTBOX_FAULTS_RELAY"
+
+// relayChild is what it is to do, as JSON in the variable.
+type relayChild struct {
+	Database, NATS, Schema, Stream      string
+	Retention, ReceiptEvery, HouseEvery time.Duration
+}
+
+func startRelayChild(t testing.TB, c relayChild) *program {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, []string{relayChildEnv + "=" + string(text)}, path)
+}
+
+// beRelayChild runs the relay until the process is killed.
+func beRelayChild(text string) error {
+	var c relayChild
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		return fmt.Errorf("%s: %w", relayChildEnv, err)
+	}
+	table, err := outbox.In(c.Schema)
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	pool, err := pgxpool.New(ctx, c.Database)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	nc, err := nats.Connect(c.NATS, nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	r, err := relay.New(table, pool, nc, relay.Config{Stream: c.Stream, Name: "soak", Retention: c.Retention, ReceiptEvery: c.ReceiptEvery,
+		HouseEvery: c.HouseEvery, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	if err != nil {
+		return err
+	}
+	return r.Run(ctx)
+}
