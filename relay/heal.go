@@ -101,6 +101,11 @@ func (r *Relay) vanished(ctx context.Context, t *target, log baseLog, s span, ol
 	since := ever
 	if t.maxAge > 0 && s.first == 1 { // what is older may have expired, by a clock that is not quite the table's
 		since = time.Now().Add(time.Minute - t.maxAge)
+		planned, err := r.plannedSince(ctx, since, last) // a table that keeps events for longer has days of them before
+		if err != nil {
+			return 0, err
+		}
+		first = max(first, planned)
 	}
 	if r.cfg.OnRemoved == Republish {
 		if n, err = r.displace(ctx, first, last, since); n > 0 {
@@ -123,6 +128,12 @@ func (r *Relay) vanished(ctx context.Context, t *target, log baseLog, s span, ol
 		r.log.Warn("messages were removed from the stream, and stay so", "stream", r.cfg.Stream, "n", n, "sequence", s.first)
 	}
 	return n, nil
+}
+
+func (r *Relay) plannedSince(ctx context.Context, since time.Time, last int64) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	return r.table.PlannedSince(ctx, r.pool, since, last)
 }
 
 func (r *Relay) oldest(ctx context.Context) (int64, error) {
