@@ -59,7 +59,7 @@ func (t *Table) Replan(ctx context.Context, db DB, places []Place, relay string)
 // Unparked returns the places from first through last that were planned since a time, whose events the table still
 // has, and that are not parked, lowest first. Ask for some thousand positions at a time.
 func (t *Table) Unparked(ctx context.Context, db DB, first, last int64, since time.Time) ([]Place, error) {
-	rows, err := quick(ctx, db, t.q.Unparked, first, last, since)
+	rows, err := t.quick(ctx, db, t.q.Unparked, first, last, since)
 	if err != nil {
 		return nil, fmt.Errorf("look for events at positions %d to %d: %w", first, last, err)
 	}
@@ -73,7 +73,7 @@ func (t *Table) Unparked(ctx context.Context, db DB, first, last int64, since ti
 // Oldest returns a position that no event of the table has an earlier one than; the one after the last when the table has none
 // that is planned.
 func (t *Table) Oldest(ctx context.Context, db DB) (position int64, err error) {
-	rows, err := quick(ctx, db, t.q.Oldest)
+	rows, err := t.quick(ctx, db, t.q.Oldest)
 	if err == nil {
 		position, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
 	}

@@ -53,7 +53,7 @@ func (t *Table) Cursor(ctx context.Context, db DB) (Cursor, error) {
 // Load reads planned events from a position on, in position order. Events with the same headers share one map of them. Fewer than page.Events does not mean that there
 // are no more: ask again from the position after the last. Parked ones come with their reason.
 func (t *Table) Load(ctx context.Context, db DB, from int64, page Page) ([]Planned, error) {
-	rows, err := quick(ctx, db, t.q.Load, from, page.Events, page.Bytes)
+	rows, err := t.quick(ctx, db, t.q.Load, from, page.Events, page.Bytes)
 	if err != nil {
 		return nil, fmt.Errorf("load planned events from position %d: %w", from, err)
 	}

@@ -9,9 +9,9 @@ import (
 // quick runs a query over many partitions without JIT, which the planner takes for worthwhile there: each partition adds to the cost that
 // it expects, and to what would be compiled. 265 functions took 1.4 s for a page of 60 rows, and with more partitions 7 s and
 // more. The setting lasts for the transaction: without one of the caller's, for this round trip.
-func quick(ctx context.Context, db DB, query string, args ...any) (pgx.Rows, error) {
+func (t *Table) quick(ctx context.Context, db DB, query string, args ...any) (pgx.Rows, error) {
 	both := &pgx.Batch{}
-	both.Queue("SELECT set_config('jit', 'off', true)")
+	both.Queue(t.q.Quick)
 	both.Queue(query, args...)
 	results := db.SendBatch(ctx, both)
 	if _, err := results.Exec(); err != nil {

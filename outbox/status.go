@@ -30,7 +30,7 @@ func (t *Table) Status(ctx context.Context, db DB, stream string) (Status, error
 		sequence, waiting, markers int64
 		acked, oldest, now         *time.Time
 	)
-	rows, err := quick(ctx, db, t.q.Status, stream)
+	rows, err := t.quick(ctx, db, t.q.Status, stream)
 	if err == nil {
 		_, err = pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (struct{}, error) {
 			return struct{}{}, row.Scan(&s.Planned, &s.Acked, &sequence, &acked, &waiting, &s.Parked, &markers, &oldest, &now,

@@ -29,7 +29,7 @@ type Statements struct {
 	JobAnnounce, JobList, JobStart, Keep, Lead, Load, MigrationInsert, MigrationList, MigrationLock               string
 	MigrationTable, Net, Nudge, Oldest, Park, PartitionDrop, PartitionEmpty, Partitions, Pause, Paused, Pauses    string
 	Plan, PlannedAfter, PositionsOfIDs, Pulse, ReceiptInsert, ReceiptLast, Recent, Replan, ReplayLook, ReplayRows string
-	ReplayStep, Replicas, Resume, Session, Sleep, Status, TrailEvent, TrailID, TrailKey, Unparked                 string
+	ReplayStep, Replicas, Resume, Session, Sleep, Status, TrailEvent, TrailID, TrailKey, Quick, Unparked          string
 }
 
 // Migration is one numbered step of the schema.
@@ -113,6 +113,7 @@ func For(schema string) (Statements, error) {
 		Pause:           q("pause"),
 		Paused:          q("paused"),
 		Pauses:          q("pauses"),
+		Quick:           q("quick"),
 		Plan:            q("plan"),
 		PlannedAfter:    q("planned_after"),
 		PositionsOfIDs:  q("positions_of_ids"),
