@@ -82,7 +82,6 @@ func (g *rig) holds(markers bool) {
 
 // Partitions go while writers and the relay are at work, and a stream that is made again afterwards gets what is left.
 func TestRetentionAndARecreatedStream(t *testing.T) {
-	t.Parallel()
 	g := newRig(t)
 	cfg := g.retaining()
 	run := g.start(cfg)
@@ -116,7 +115,6 @@ func TestRetentionAndARecreatedStream(t *testing.T) {
 
 // A broker that went back to before the retention has lost events for good: the relay says so and goes on.
 func TestRetentionAndAStreamThatWentFarBack(t *testing.T) {
-	t.Parallel()
 	g, broker := newOwnRig(t)
 	cfg := g.retaining()
 	run := g.start(cfg)
@@ -142,7 +140,6 @@ func TestRetentionAndAStreamThatWentFarBack(t *testing.T) {
 
 // With no retention partitions are made, and none is dropped.
 func TestRetentionForEver(t *testing.T) {
-	t.Parallel()
 	g := newRig(t)
 	cfg := g.retaining()
 	cfg.Retention = -1
