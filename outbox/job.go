@@ -118,8 +118,13 @@ func (j *Job) Total() int64 {
 
 // takeStep runs the statement of a step, which notes itself.
 func (t *Table) takeStep(ctx context.Context, db DB, job *Job, query string, args ...any) error {
+	rows, err := t.quick(ctx, db, query, args...)
 	var s Step
-	err := db.QueryRow(ctx, query, args...).Scan(&s.N, &s.Place, &s.Seen, &s.Events, &s.Done, &s.At)
+	if err == nil {
+		s, err = pgx.CollectOneRow(rows, func(row pgx.CollectableRow) (s Step, err error) {
+			return s, row.Scan(&s.N, &s.Place, &s.Seen, &s.Events, &s.Done, &s.At)
+		})
+	}
 	if hasCode(err, uniqueViolation) {
 		return fmt.Errorf("%s %s: %w", job.Kind, job.ID, ErrStepTaken)
 	}

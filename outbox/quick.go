@@ -23,17 +23,28 @@ func (t *Table) quick(ctx context.Context, db DB, query string, args ...any) (pg
 		_ = results.Close()
 		return nil, err
 	}
-	return &quickRows{rows, results}, nil
+	return &quickRows{Rows: rows, results: results}, nil
 }
 
-// quickRows gives the connection back when they are closed.
+// quickRows gives the connection back when they are closed. Only then is it known whether what was written is committed.
 type quickRows struct {
 	pgx.Rows
 	results pgx.BatchResults
+	closed  bool
+	err     error
 }
 
 // Close reads what is left; Err says what went wrong with that.
 func (r *quickRows) Close() {
 	r.Rows.Close()
-	_ = r.results.Close()
+	if !r.closed {
+		r.closed, r.err = true, r.results.Close()
+	}
+}
+
+func (r *quickRows) Err() error {
+	if err := r.Rows.Err(); err != nil {
+		return err
+	}
+	return r.err
 }

@@ -52,3 +52,16 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// What fails at the commit of a step is an error of the step, though its row has come before.
+func TestStepThatDoesNotCommit(t *testing.T) {
+	k := newKept(t, 10)
+	job, err := k.table.StartReplay(t.Context(), k.pool, &outbox.ReplayQuery{})
+	must(t, err)
+	k.run(`CREATE FUNCTION outbox.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not today'; END $$`)
+	k.run(`CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON outbox.step DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION outbox.refuse()`)
+	if err := k.table.ReplayStep(t.Context(), k.pool, job, 5); err == nil || job.Last.N != 0 {
+		t.Errorf("%v, step %d; want an error, and no step", err, job.Last.N)
+	}
+	k.count("SELECT count(*) FROM outbox.event", 10)
+}

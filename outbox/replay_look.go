@@ -17,7 +17,7 @@ type ReplayLook struct {
 const lookFirst = 10
 
 // LookReplay counts what a replay would copy, and copies nothing. tell is called after each page with the positions looked at, their
-// number, and the copies so far. It turns jit off in the sessions that it uses.
+// number, and the copies so far.
 func (t *Table) LookReplay(ctx context.Context, db DB, q *ReplayQuery, tell func(done, total, copies int64)) (*ReplayLook, error) {
 	s, err := t.replaySpec(ctx, db, q)
 	if err != nil {
@@ -32,9 +32,6 @@ func (t *Table) LookReplay(ctx context.Context, db DB, q *ReplayQuery, tell func
 		look.FirstRows = s.Rows[:min(len(s.Rows), lookFirst)]
 		return look, err
 	}
-	if _, err := db.Exec(ctx, t.q.JitOff); err != nil {
-		return nil, fmt.Errorf("look at a replay: %w", err)
-	}
 	for from := s.From; from <= s.To && look.Matched < s.Limit; from += replaySpan {
 		if err := t.lookPage(ctx, db, s, from, look); err != nil {
 			return nil, err
@@ -45,7 +42,7 @@ func (t *Table) LookReplay(ctx context.Context, db DB, q *ReplayQuery, tell func
 }
 
 func (t *Table) lookPage(ctx context.Context, db DB, s *replaySpec, from int64, look *ReplayLook) error {
-	rows, err := db.Query(ctx, t.q.ReplayLook, from, s.To, replaySpan, s.Since, s.Until, s.Patterns, s.Keys, s.FromID, s.ToID, s.Limit-look.Matched)
+	rows, err := t.quick(ctx, db, t.q.ReplayLook, from, s.To, replaySpan, s.Since, s.Until, s.Patterns, s.Keys, s.FromID, s.ToID, s.Limit-look.Matched)
 	if err != nil {
 		return fmt.Errorf("look at a replay: %w", err)
 	}

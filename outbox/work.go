@@ -31,7 +31,7 @@ func NewThrottle(rate int) *Throttle {
 	return &Throttle{rate: rate}
 }
 
-// after says how long to wait after n events, whose step took so long. Steps have a fifth of the time at most, those of all jobs together:
+// after says how long to wait after n events, whose step took so long. Steps have a tenth of the time at most, those of all jobs together:
 // a database that is slow, or has much else to do, has less of them. What could not be done in time is made up for a little, what
 // was waited is not.
 func (r *Throttle) after(n int64, took time.Duration) time.Duration {
@@ -51,7 +51,7 @@ func (r *Throttle) after(n int64, took time.Duration) time.Duration {
 const (
 	defaultRate  = 5000
 	makeUp       = 200 * time.Millisecond
-	shareOfTime  = 5                      // one part in steps, the others between them
+	shareOfTime  = 10                     // one part in steps, the others between them
 	quickStep    = 100 * time.Millisecond // below it a step may be twice as large
 	slowStep     = 400 * time.Millisecond // above it the next one is half as large
 	stepTimeout  = 2 * time.Minute

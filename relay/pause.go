@@ -8,8 +8,12 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// pauseLook is how often a relay that is awake, or paused, asks whether it is paused.
-const pauseLook = time.Second
+const (
+	// pauseLook is how often a relay that is awake, or paused, asks whether it is paused.
+	pauseLook = time.Second
+	// idleLook is how often one asks that sleeps and is not woken. Whoever pauses wakes it.
+	idleLook = 10 * time.Second
+)
 
 // A person pauses the relay by a row in outbox.pause, which is the truth: it holds for whoever leads, and outlives every
 // relay. A source that finds it takes no more, so that its window ends when all in hand is acknowledged, and no other is
@@ -51,13 +55,17 @@ func (r *Relay) askPause(ctx context.Context, s *outbox.Session) (outbox.Pause, 
 	return s.Paused(ctx)
 }
 
-// isPaused is asked after a look, and asks the database when that was not done for a while, or when the relay sleeps and
-// looks seldom: a wake may have come from the one who pauses.
+// isPaused is asked after a look, and asks the database when that was not done for a while, or when the relay was woken: that may
+// have been the one who pauses.
 func (s *source) isPaused(ctx context.Context) (bool, error) {
-	if !s.s.Asleep() && time.Since(s.asked) < pauseLook {
+	every := pauseLook
+	if s.s.Asleep() {
+		every = idleLook
+	}
+	if !s.woken && time.Since(s.asked) < every {
 		return false, nil
 	}
-	s.asked = time.Now()
+	s.asked, s.woken = time.Now(), false
 	_, paused, err := s.r.askPause(ctx, s.s)
 	return paused, err
 }

@@ -66,7 +66,7 @@ type Config struct {
 	// Retention is how long events are kept after the stream acknowledged them, and at least as long as one of a partition
 	// is not done with. Defaults to outbox.DefaultRetention; -1 for ever.
 	Retention  time.Duration
-	HouseEvery time.Duration // between looks after the partitions, made ahead and dropped. Defaults to 5 s
+	HouseEvery time.Duration // between looks after the partitions, made ahead and dropped; a twelfth as often while nothing comes. Defaults to 5 s
 	Grace      time.Duration // to finish what is in flight when ctx ends. Defaults to 10 s
 
 	Logger *slog.Logger // Defaults to one that discards

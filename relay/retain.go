@@ -12,18 +12,32 @@ import (
 // At a million events a second it makes them in time.
 const houseEvery = 5 * time.Second
 
+// houseIdle is how much less often it looks while the relay sleeps and nothing comes.
+const houseIdle = 12
+
 // housekeeper makes partitions ahead and drops those that nobody needs any more, while this relay leads. Its own goroutine
 // owns it.
 type housekeeper struct {
 	r    *Relay
 	told map[string]bool // what was said once in this term
+
+	looked  time.Time
+	batches uint64 // planned by then
 }
 
 func (h *housekeeper) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		h.look(ctx)
+		if !h.idle() {
+			h.looked, h.batches = time.Now(), h.r.stats.batches.Load()
+			h.look(ctx)
+		}
 		sleep(ctx, h.r.cfg.HouseEvery)
 	}
+}
+
+// idle says that there is nothing to look after: nothing came, nothing waits, and it is not long ago.
+func (h *housekeeper) idle() bool {
+	return h.r.stats.asleep.Load() && h.r.stats.batches.Load() == h.batches && time.Since(h.looked) < houseIdle*h.r.cfg.HouseEvery
 }
 
 func (h *housekeeper) look(ctx context.Context) {

@@ -27,6 +27,7 @@ type source struct {
 	out  chan<- []outbox.Planned
 
 	asked time.Time // when it last asked whether the relay is paused
+	woken bool      // since then
 }
 
 // errGap says that the plan went on without us: another relay planned.
@@ -180,6 +181,7 @@ func (s *source) rest(ctx, stop context.Context, quiet int, took time.Duration) 
 		poll := s.r.cfg.SleepPoll
 		woken, err := s.s.Wait(stop, poll-time.Duration(rand.Int64N(int64(poll)/4+1)))
 		if woken {
+			s.woken = true
 			s.r.stats.wakes.Add(1)
 		}
 		return err

@@ -92,7 +92,6 @@ func For(schema string) (Statements, error) {
 		DroppedSince:    q("dropped_since"),
 		Extend:          q("extend"),
 		Insert:          q("insert"),
-		JitOff:          q("jit_off"),
 		JobAnnounce:     q("job_announce"),
 		JobList:         q("job_list"),
 		JobStart:        q("job_start"),

@@ -23,7 +23,7 @@ deadlock by it; a row that they hold is waited for 100 ms, then tried again, and
 On a table that is not attached (--subject) these have their own events only if the application inserts them.
 
 It can be killed anywhere, goes on with --job where it was, and gives no row two events. outbox pause --job stops it for a while.
---rate is the most of all tables together, of which four are worked at at a time. Steps have a fifth of the time: a database that
+--rate is the most of all tables together, of which four are worked at at a time. Steps have a tenth of the time: a database that
 is slow, or has much else to do, has less of them. A lock makes no dead row and no bloat; it writes a field of the row in place, 56
 bytes of WAL a row (200 where the page is the first time after a checkpoint), beside 350 for a small event.
 
