@@ -285,7 +285,6 @@ func TestAuditOfASharedStream(t *testing.T) {
 
 // What retention has dropped is counted, and no finding.
 func TestAuditAfterRetention(t *testing.T) {
-	t.Parallel()
 	g := newRig(t)
 	g.start(g.retaining())
 	g.insertN(3500)

@@ -32,6 +32,10 @@ type publisher struct {
 	freshID   int64 // the position whose message id has to be a fresh one; 0 for none
 }
 
+// quiet is how long nothing was published before the next message goes alone. Without a pause it would cost each small batch a round trip, for
+// foreign messages that come just then.
+const quiet = 100 * time.Millisecond
+
 // errLost says that the connection to the broker broke with messages in flight.
 var errLost = errors.New("connection to the broker lost")
 
@@ -84,8 +88,10 @@ func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lo
 				in = nil
 				continue
 			}
-			if p.win.len() == 0 { // a pause is over
-				p.progress, p.win.probe = time.Now(), true
+			if p.win.len() == 0 {
+				now := time.Now()
+				p.win.probe = p.win.probe || now.Sub(p.progress) > quiet // a pause is over
+				p.progress = now
 			}
 			todo = batch
 		case m := <-p.acks:

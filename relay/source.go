@@ -194,7 +194,8 @@ func (s *source) rest(ctx, stop context.Context, quiet int, took time.Duration) 
 	}
 	wait := s.r.cfg.PollMin << min(quiet-1, 20)
 	wait = max(min(wait, s.r.cfg.PollMax), took) // a look that skims over many uncommitted rows must not take a core
-	_, err := s.s.Wait(stop, wait)
+	woken, err := s.s.Wait(stop, wait)
+	s.woken = s.woken || woken
 	return err
 }
 
