@@ -35,7 +35,7 @@ var rooms = map[string]struct{ may, not []string }{
 	"internal/demo":              {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/devstack", "internal/verify"}, not: []string{"github.com/urfave/", "os/signal"}},
 	"cmd/outbox":                 {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/bench", "internal/demo", "internal/health"}},
 	"internal/bench":             {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/devstack"}, not: []string{"github.com/urfave/", "os/signal", "gonum.org/"}},
-	"internal/bench/figures":     {may: []string{"internal/bench"}},
+	"internal/bench/figures":     {may: []string{"internal/bench", "internal/plots"}},
 	"internal/bench/peers":       {may: []string{"internal/bench"}}, // a module of its own
 	"internal/bench/run":         {may: []string{"internal/bench", "internal/bench/figures"}},
 	"internal/crash":             {},

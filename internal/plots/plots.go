@@ -3,6 +3,7 @@ package plots
 
 import (
 	"image/color"
+	"math"
 	"os"
 	"strconv"
 
@@ -80,6 +81,21 @@ func (n Every) Ticks(least, most float64) (ticks []plot.Tick) {
 	for at := 0; float64(at) <= most; at += int(n) {
 		if float64(at) >= least {
 			ticks = append(ticks, plot.Tick{Value: float64(at), Label: strconv.Itoa(at)})
+		}
+	}
+	return ticks
+}
+
+// Powers marks the powers of ten.
+type Powers struct{}
+
+// Ticks returns them, with their names.
+func (Powers) Ticks(least, most float64) (ticks []plot.Tick) {
+	for e := math.Floor(math.Log10(least)); e <= math.Ceil(math.Log10(most)); e++ {
+		value := math.Pow(10, e)
+		ticks = append(ticks, plot.Tick{Value: value, Label: strconv.FormatFloat(value, 'f', -1, 64)})
+		for m := 2.0; m < 10; m++ {
+			ticks = append(ticks, plot.Tick{Value: m * value})
 		}
 	}
 	return ticks

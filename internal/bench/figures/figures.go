@@ -16,6 +16,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
+	"github.com/seed-6eff6314/outbox-relay/internal/plots"
 )
 
 // Write draws all figures for which the report has something.
@@ -23,7 +24,7 @@ func Write(r *bench.Report, dir string) error {
 	if len(r.Results) > 0 {
 		p, err := ratios(r)
 		if err == nil {
-			err = save([]*plot.Plot{p}, filepath.Join(dir, "ratios"))
+			err = plots.Save([]*plot.Plot{p}, filepath.Join(dir, "ratios"))
 		}
 		if err != nil {
 			return fmt.Errorf("draw ratios: %w", err)
@@ -33,9 +34,9 @@ func Write(r *bench.Report, dir string) error {
 		if len(d.Points) == 0 {
 			continue
 		}
-		plots, err := curve(d)
+		drawn, err := curve(d)
 		if err == nil {
-			err = save(plots, filepath.Join(dir, d.Curve))
+			err = plots.Save(drawn, filepath.Join(dir, d.Curve))
 		}
 		if err != nil {
 			return fmt.Errorf("draw %s: %w", d.Curve, err)
@@ -64,15 +65,15 @@ func lookOf(i int) look {
 // curve draws the metric of ours and of the floor, and below it what a million events cost.
 func curve(d *bench.Drawn) ([]*plot.Plot, error) {
 	metric := d.Metric()
-	top := newPlot(d.Title, "", bench.Unit(metric))
-	cost := newPlot("", d.Axis, "CPU, s per million events")
+	top := plots.New(d.Title, "", bench.Unit(metric))
+	cost := plots.New("", d.Axis, "CPU, s per million events")
 	least, most := math.Inf(1), 0.0
 	for _, p := range d.Points {
 		least, most = min(least, float64(p.X)), max(most, float64(p.X))
 	}
 	for _, p := range []*plot.Plot{top, cost} {
 		if most/least > 20 {
-			p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, powers{}
+			p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plots.Powers{}
 		} else {
 			p.X.Tick.Marker = values(d)
 		}
@@ -138,32 +139,6 @@ func line(p *plot.Plot, points plotter.XYs, name string, l look) error {
 	p.Add(curve, marks)
 	p.Legend.Add(name, curve, marks)
 	return nil
-}
-
-func newPlot(title, x, y string) *plot.Plot {
-	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
-	p.Title.Padding = vg.Points(6)
-	p.BackgroundColor = color.White
-	grid := plotter.NewGrid()
-	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{225}, color.Gray{225}
-	p.Add(grid)
-	return p
-}
-
-// powers marks the powers of ten.
-type powers struct{}
-
-// Ticks returns them, with their names.
-func (powers) Ticks(least, most float64) (ticks []plot.Tick) {
-	for e := math.Floor(math.Log10(least)); e <= math.Ceil(math.Log10(most)); e++ {
-		value := math.Pow(10, e)
-		ticks = append(ticks, plot.Tick{Value: value, Label: strconv.FormatFloat(value, 'f', -1, 64)})
-		for m := 2.0; m < 10; m++ {
-			ticks = append(ticks, plot.Tick{Value: m * value})
-		}
-	}
-	return ticks
 }
 
 // values marks the values that were played.

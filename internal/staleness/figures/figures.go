@@ -4,9 +4,7 @@ package figures
 
 import (
 	"fmt"
-	"math"
 	"path/filepath"
-	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -40,7 +38,7 @@ var shown = []string{"A", "A2", "B", "C", "D", "E"}
 func survival(r *staleness.Report) ([]*plot.Plot, error) {
 	p := plots.New("How many reads are stale for longer than …", "stale for longer than (s)", "reads per million")
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
-	p.X.Tick.Marker, p.Y.Tick.Marker = powers{}, powers{}
+	p.X.Tick.Marker, p.Y.Tick.Marker = plots.Powers{}, plots.Powers{}
 	p.Legend.Top, p.Legend.Left = false, true
 	drawn := 0
 	for i, name := range shown {
@@ -74,19 +72,4 @@ func names(p *plot.Plot, points plotter.XYs, name string, l plots.Look, i int) e
 	var at plotter.XYs
 	at = append(at, points[int((0.3+0.07*float64(i))*float64(len(points)-1))], points[len(points)-1])
 	return plots.Labels(p, at, []string{name, name}, l.Color, text.XLeft, vg.Points(4))
-}
-
-// powers marks the powers of ten.
-type powers struct{}
-
-// Ticks returns them, with their names.
-func (powers) Ticks(least, most float64) (ticks []plot.Tick) {
-	for e := math.Floor(math.Log10(least)); e <= math.Ceil(math.Log10(most)); e++ {
-		value := math.Pow(10, e)
-		ticks = append(ticks, plot.Tick{Value: value, Label: strconv.FormatFloat(value, 'f', -1, 64)})
-		for m := 2.0; m < 10; m++ {
-			ticks = append(ticks, plot.Tick{Value: m * value})
-		}
-	}
-	return ticks
 }

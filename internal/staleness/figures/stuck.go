@@ -19,7 +19,7 @@ const leastStuck = 0.1 // where bars begin, per million
 // up to what it can be with 95 % confidence.
 func stuck(r *staleness.Report) ([]*plot.Plot, error) {
 	p := plots.New("Keys that stay stale when all is at rest", "", "per million values made stale")
-	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, powers{}
+	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plots.Powers{}
 	var nominal []string
 	for i, arm := range r.Arms {
 		at, top := float64(i), arm.StuckPerMillion
