@@ -132,7 +132,7 @@ func TestRetentionAndAStreamThatWentFarBack(t *testing.T) {
 		t.Errorf("%d positions gone, %d foreign messages", s.Gone, s.Foreign)
 	}
 	must(t, run.stop())
-	run = g.start(cfg)
+	g.start(cfg)
 	g.insertN(100)
 	g.drained()
 	g.holds(true)
