@@ -20,7 +20,7 @@ import (
 )
 
 // users of deploy/nats/outbox.conf, with their passwords here.
-var deployed = map[string]string{"outbox_relay": "relay-pw", "outbox_invalidate": "invalidate-pw", "outbox_watch": "watch-pw", "outbox_dead": "dead-pw"}
+var deployed = map[string]string{"outbox_relay": "relay-pw", "outbox_invalidate": "invalidate-pw", "outbox_watch": "watch-pw", "outbox_dead": "dead-pw", "outbox_audit": "audit-pw", "outbox_operate": "operate-pw"}
 
 const deployedRules = `rules:
   - {subject: "users.*.updated", keys: ["user:$1:profile"]}
@@ -140,6 +140,7 @@ func TestDeployedPermissions(t *testing.T) {
 	if n := s.deadLetters(); n != 0 {
 		t.Errorf("%d dead letters, want none", n)
 	}
+	s.operates()
 	s.denials()
 	s.pushes()
 	s.until("nothing was changed", func(st *statusJSON) bool { return st.Stream.LastSeq == 8 && st.Stream.Messages == 8 })
@@ -179,6 +180,28 @@ func (s *site) deadLetters() (n uint64) {
 		s.t.Fatal(err)
 	}
 	return info.State.Messages
+}
+
+// operates has a person on call do what has users of its own.
+func (s *site) operates() {
+	s.t.Helper()
+	for _, c := range []struct {
+		user string
+		args []string
+		code int
+	}{
+		{"outbox_watch", []string{"check"}, -1},
+		{"outbox_audit", []string{"audit", "-o", "json"}, exitFindings}, // the parked one
+		{"outbox_audit", []string{"trace", "--cache-key", "user:1:profile"}, 0},
+		{"outbox_operate", []string{"pause", "--consumers", "--reason", "a test"}, 0},
+		{"outbox_operate", []string{"resume", "--consumers"}, 0},
+		{"outbox_operate", []string{"replay", "--after-consumer", "invalidate-now", "--dry-run"}, 0},
+	} {
+		code, out := s.run(s.as(c.user, c.args...)...)
+		if c.code >= 0 && code != c.code || code == exitUnavailable || strings.Contains(strings.ToLower(out), "permission") {
+			s.t.Errorf("%s as %s ended with %d: %s", c.args[0], c.user, code, out)
+		}
+	}
 }
 
 // letter reads the one dead letter and deletes it, as outbox dead does.
@@ -238,6 +261,11 @@ func (s *site) denials() {
 	nobody := api("STREAM.PURGE.OUTBOX", "STREAM.DELETE.OUTBOX", "STREAM.UPDATE.OUTBOX", "STREAM.MSG.DELETE.OUTBOX", "STREAM.SNAPSHOT.OUTBOX",
 		"STREAM.RESTORE.OUTBOX", "STREAM.CREATE.OTHER", "STREAM.PURGE.OUTBOX_DEAD", "STREAM.LIST", "CONSUMER.DURABLE.CREATE.OUTBOX.x", "CONSUMER.CREATE.OUTBOX",
 		"CONSUMER.DELETE.OUTBOX.invalidate-now", "CONSUMER.PAUSE.OUTBOX.invalidate-now", "DIRECT.GET.OUTBOX", "CONSUMER.CREATE.OUTBOX_DEAD.x")
+	but := func(names ...string) []string { // nobody may, but this user may
+		return slices.DeleteFunc(slices.Clone(nobody), func(subject string) bool {
+			return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(subject, "$JS.API."+name) })
+		})
+	}
 	events := []string{"users.1.updated", "orders.1", "_OUTBOX.parked.OUTBOX"}
 	reading := api("STREAM.MSG.GET.OUTBOX", "STREAM.MSG.GET.OUTBOX_DEAD", "CONSUMER.CREATE.OUTBOX.x", "CONSUMER.CREATE.OUTBOX.x.users.>", "CONSUMER.MSG.NEXT.OUTBOX.x", "CONSUMER.DELETE.OUTBOX.x")
 	listening := []string{">", "users.>", "orders.1", "_OUTBOX.>", "$JS.>", "_INBOX.>", "$JS.ACK.>", "$SYS.>"}
@@ -252,6 +280,10 @@ func (s *site) denials() {
 			append([]string{"_INBOX_outbox_relay.>", "_INBOX_outbox_status.>"}, listening...)},
 		"outbox_watch": {"_INBOX_outbox_doctor", append(append([]string{"_INBOX_outbox_relay.x", "_OUTBOX.dead.OUTBOX", "$JS.API.STREAM.CREATE.OUTBOX", "$JS.API.CONSUMER.MSG.NEXT.OUTBOX.invalidate-now"}, append(events, reading...)...), nobody...),
 			append([]string{"_INBOX_outbox_relay.>", "_INBOX_outbox_dead.>"}, listening...)},
+		"outbox_audit": {"_INBOX_outbox_audit", append(append([]string{"_INBOX_outbox_relay.x", "_OUTBOX.dead.OUTBOX", "$JS.API.STREAM.CREATE.OUTBOX", "$JS.API.CONSUMER.MSG.NEXT.OUTBOX.invalidate-now",
+			"$JS.API.CONSUMER.CREATE.OUTBOX.x.users.>", "$JS.API.STREAM.MSG.DELETE.OUTBOX_DEAD"}, events...), but("DIRECT.GET")...), append([]string{"_INBOX_outbox_relay.>", "_INBOX_outbox_dead.>"}, listening...)},
+		"outbox_operate": {"_INBOX_outbox_pause", append(append([]string{"_INBOX_outbox_relay.x", "_OUTBOX.dead.OUTBOX", "$JS.API.STREAM.CREATE.OUTBOX", "$JS.API.CONSUMER.MSG.NEXT.OUTBOX.invalidate-now",
+			"$JS.API.CONSUMER.CREATE.OUTBOX.x", "$JS.API.STREAM.MSG.GET.OUTBOX_DEAD"}, events...), but("CONSUMER.PAUSE", "DIRECT.GET")...), append([]string{"_INBOX_outbox_relay.>", "_INBOX_outbox_dead.>"}, listening...)},
 		"outbox_dead": {"_INBOX_outbox_dead", append(append([]string{"_OUTBOX.dead.OUTBOX", "$JS.API.STREAM.INFO.OUTBOX", "$JS.API.STREAM.MSG.GET.OUTBOX", "$JS.API.CONSUMER.CREATE.OUTBOX.x", "$JS.API.CONSUMER.MSG.NEXT.OUTBOX.invalidate-now"}, events...), nobody...),
 			append([]string{"_INBOX_outbox_relay.>", "_INBOX_outbox_status.>"}, listening...)},
 	} {
