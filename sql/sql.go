@@ -25,7 +25,7 @@ type Statements struct {
 	Adopt, AdoptLock, Attach, Attached, AuditAbsent, AuditAccepted, AuditBatch, AuditBounds, AuditCopy, AuditGone string
 	AuditIDs, AuditKnown, AuditOrphans, AuditPlan, AuditRuns, AuditSettings, AuditSpan, AuditUnplanned, Awake     string
 	BackfillHolders, BackfillLook, BackfillSpec, BackfillStep, BaseInsert, Bases, Blocked, Cluster, ClusterInsert string
-	Cursor, DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows, Detach, DroppedSince, Extend, Insert, JitOff string
+	Cursor, DeadDecide, DeadDecided, DeadLast, DeadParked, DeadRows, Detach, DroppedSince, Extend, Insert         string
 	JobAnnounce, JobList, JobStart, Keep, Lead, Load, MigrationInsert, MigrationList, MigrationLock               string
 	MigrationTable, Net, Nudge, Oldest, Park, PartitionDrop, PartitionEmpty, Partitions, Pause, Paused, Pauses    string
 	Plan, PlannedAfter, PositionsOfIDs, Pulse, ReceiptInsert, ReceiptLast, Recent, Replan, ReplayLook, ReplayRows string

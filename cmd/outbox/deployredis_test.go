@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,13 +46,17 @@ func aclRedis(t *testing.T, args ...string) string {
 // on one server, in another database, and in a cluster. It can do nothing else.
 func TestDeployedACL(t *testing.T) {
 	t.Parallel()
+	_, bus, err := net.SplitHostPort(freeAddress()) // by itself it would take one that the kernel gives to clients
+	if err != nil {
+		t.Fatal(err)
+	}
 	for kind, c := range map[string]struct {
 		args []string
 		url  func(string) string
 	}{
 		"server":   {nil, func(url string) string { return url }},
 		"database": {nil, func(url string) string { return strings.TrimSuffix(url, "/0") + "/3" }},
-		"cluster":  {[]string{"--cluster-enabled", "yes"}, func(url string) string { return strings.Replace(url, "redis://", "redis-cluster://", 1) }},
+		"cluster":  {[]string{"--cluster-enabled", "yes", "--cluster-port", bus}, func(url string) string { return strings.Replace(url, "redis://", "redis-cluster://", 1) }},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
