@@ -117,20 +117,20 @@ func publishByHand(ctx context.Context, l *lab, letters *letters) error {
 	}
 	patience := time.NewTicker(ackWait)
 	defer patience.Stop()
-	flying, before := 0, 0
+	flying, taken, before := 0, 0, -1
 	take := func() error {
 		select {
 		case ack := <-acks:
-			flying--
+			flying, taken = flying-1, taken+1
 			if bytes.Contains(ack.Data, []byte(`"error"`)) {
 				return fmt.Errorf("publish: %s", ack.Data)
 			}
 			return nil
 		case <-patience.C:
-			if flying == before {
+			if taken == before {
 				return fmt.Errorf("%d acks did not come within %s", flying, ackWait)
 			}
-			before = flying
+			before = taken
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
