@@ -46,7 +46,7 @@ mutations: deps ## breaks the code in ten places, one after the other, and expec
 memory: deps ## ten million rows waiting: what relay and invalidator use (about ten minutes, 6 GB of disk)
 	OUTBOX_MEMORY=10000000 go test -count=1 -timeout 60m -v -run TestMemory ./internal/faults
 
-EVENTS ?= 5000000
+audit: EVENTS = 5000000
 audit: deps ## an audit of EVENTS events, and of damage done to them: seconds and memory (5,000,000 take some minutes and 5 GB of disk)
 	OUTBOX_AUDIT=$(EVENTS) go test -count=1 -timeout 60m -v -run 'TestAudit$$' ./internal/faults
 
