@@ -30,7 +30,7 @@ func (w *window) at(position int64) *slot   { return &w.slots[position%int64(len
 func (w *window) holds(position int64) bool { return position >= w.first && position < w.next }
 
 // full says that nothing more may be published before an ack. One message fits however large it is, and the first one
-// after a pause goes alone (probe): if a foreign message came meanwhile, the server refuses this one, where in a full window
+// after some quiet goes alone (probe): if a foreign message came meanwhile, the server refuses this one, where in a full window
 // it would refuse as many as there are foreign ones and take the rest.
 func (w *window) full() bool {
 	return w.probe && w.len() > 0 || w.len() >= w.maxEvents || w.len() > 0 && w.bytes >= w.maxBytes
