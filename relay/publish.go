@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,6 +21,7 @@ type publisher struct {
 	win       *window
 	rec       *recorder
 	inbox     string
+	replies   [replies]string // subjects of acks, in turns
 	acks      chan *nats.Msg
 	msg       nats.Msg // reused: publishing copies it
 	headers   outbox.HeaderWriter
@@ -33,7 +33,7 @@ type publisher struct {
 }
 
 // quiet is how long nothing was published before the next message goes alone. Without a pause it would cost each small batch a round trip, for
-// foreign messages that come just then.
+// foreign messages that come just then; where there were some, it is paid.
 const quiet = 100 * time.Millisecond
 
 // errLost says that the connection to the broker broke with messages in flight.
@@ -50,6 +50,9 @@ func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.
 		stream:    []string{r.cfg.Stream},
 		last:      make([]string, 1),
 		ackPrefix: fmt.Appendf(nil, `{"stream":%q,"seq":`, r.cfg.Stream),
+	}
+	for i := range p.replies {
+		p.replies[i] = p.inbox + strconv.Itoa(i)
 	}
 	sub, err := r.nc.ChanSubscribe(p.inbox+"*", p.acks)
 	if err != nil {
@@ -90,7 +93,7 @@ func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lo
 			}
 			if p.win.len() == 0 {
 				now := time.Now()
-				p.win.probe = p.win.probe || now.Sub(p.progress) > quiet // a pause is over
+				p.win.probe = p.win.probe || now.Sub(p.progress) > quiet || p.r.stats.foreign.Load() > 0
 				p.progress = now
 			}
 			todo = batch
@@ -151,7 +154,7 @@ func (p *publisher) send(ctx context.Context, e *outbox.Planned) error {
 	} else {
 		p.message(e)
 	}
-	p.msg.Reply = p.headers.Text(p.inbox, e.Position)
+	p.msg.Reply = p.reply(e.Position)
 	if err := p.r.nc.PublishMsg(&p.msg); err != nil {
 		return p.unsent(e, err)
 	}
@@ -178,89 +181,4 @@ func (p *publisher) unsent(e *outbox.Planned, err error) error {
 		d.class = unknown
 	}
 	return d
-}
-
-// ackedAll takes an answer of the server, and those that have come meanwhile.
-func (p *publisher) ackedAll(m *nats.Msg) error {
-	for more := len(p.acks); ; more-- {
-		crash.Point("ack")
-		if err := p.acked(m); err != nil || more == 0 {
-			return err
-		}
-		m = <-p.acks // only we receive
-	}
-}
-
-// acked takes one answer of the server.
-func (p *publisher) acked(m *nats.Msg) error {
-	position, err := strconv.ParseInt(strings.TrimPrefix(m.Subject, p.inbox), 10, 64)
-	if err != nil || !p.win.holds(position) {
-		return nil // nobody we asked
-	}
-	want := uint64(position + p.at.base)
-	if sequence, ok := plainAck(m.Data, p.ackPrefix); ok && (sequence == want || p.r.cfg.Shared) {
-		p.ack(position, sequence)
-		return nil
-	}
-	ack, class, err := readAck(m)
-	switch {
-	case err != nil:
-		d := &doubt{class: class, position: position, sequence: ack.Sequence, err: err}
-		if class == refused {
-			d.reason = refusal(ack.Error.ErrCode)
-		}
-		return d
-	case ack.Stream != p.r.cfg.Stream:
-		return p.doubtAt(position, unknown, fmt.Errorf("ack comes from stream %q", ack.Stream))
-	case !p.r.cfg.Shared && ack.Sequence != want && ack.Duplicate:
-		return &doubt{class: duplicate, position: position, sequence: ack.Sequence, err: fmt.Errorf("stream has its message id already, at sequence %d", ack.Sequence)}
-	case !p.r.cfg.Shared && ack.Sequence != want:
-		return p.doubtAt(position, unknown, fmt.Errorf("stored at sequence %d where %d belongs", ack.Sequence, want))
-	}
-	p.ack(position, ack.Sequence)
-	return nil
-}
-
-func (p *publisher) ack(position int64, sequence uint64) {
-	p.progress = time.Now()
-	p.win.ack(position, sequence, p.done)
-	p.r.stats.lastAck.Store(p.progress.UnixNano())
-}
-
-// quiesce waits, after a doubt, for the answers to everything else in flight, so that reading the end of the stream does
-// not race with our own messages. Bounded: what does not answer is left behind, and refused by its sequence.
-func (p *publisher) quiesce(ctx context.Context, lost <-chan nats.Status) {
-	unanswered := p.win.len() - 1
-	for position := p.win.first; position < p.win.next; position++ {
-		if p.win.at(position).acked {
-			unanswered--
-		}
-	}
-	timer := time.NewTimer(min(time.Second, p.r.cfg.AckWait))
-	defer timer.Stop()
-	for ; unanswered > 0; unanswered-- {
-		select {
-		case m := <-p.acks:
-			_ = p.acked(m) // the first doubt is the one that counts
-		case <-timer.C:
-			return
-		case <-lost:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// done counts one acknowledged position.
-func (p *publisher) done(position int64, s *slot) {
-	c := &p.r.stats
-	if !s.marker {
-		c.published.Add(1)
-	}
-	c.position.Store(position)
-	c.sequence.Store(s.sequence)
-	c.lastEvent.Store(s.created.UnixNano())
-	p.rec.note(position, s.sequence)
-	crash.Point("acked")
 }

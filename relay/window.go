@@ -29,6 +29,9 @@ func (w *window) len() int                  { return int(w.next - w.first) }
 func (w *window) at(position int64) *slot   { return &w.slots[position%int64(len(w.slots))] }
 func (w *window) holds(position int64) bool { return position >= w.first && position < w.next }
 
+// waits says that a position is in flight, and not acknowledged.
+func (w *window) waits(position int64) bool { return w.holds(position) && !w.at(position).acked }
+
 // full says that nothing more may be published before an ack. One message fits however large it is, and the first one
 // after some quiet goes alone (probe): if a foreign message came meanwhile, the server refuses this one, where in a full window
 // it would refuse as many as there are foreign ones and take the rest.

@@ -13,20 +13,31 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// An observer sees the acks of the stream beside the one who published, on a connection of its own: the last token of
-// the subject that an ack comes to is the number of what it is for, in the relay's messages (the position) and in those of a
-// floor.
+// An observer sees the acks of the stream beside the one who published, on a connection of its own.
 type observer struct {
 	nc     *nats.Conn
 	prefix string // of the publisher's inboxes
+	number func(*nats.Msg) (int64, error)
 
 	mu   sync.Mutex
 	at   map[int64]time.Time
 	more chan struct{} // capacity 1
 }
 
-func (l *lab) observe() (*observer, error) {
-	o := &observer{prefix: fmt.Sprintf("_INBOX_%s_%d", l.name, l.made.Add(1)), at: make(map[int64]time.Time), more: make(chan struct{}, 1)}
+// bySequence numbers a relay's acks: in a new stream the sequence is the position.
+func bySequence(m *nats.Msg) (int64, error) {
+	_, digits, _ := bytes.Cut(m.Data, []byte(`"seq":`))
+	digits, _, _ = bytes.Cut(digits, []byte(`}`))
+	return strconv.ParseInt(string(digits), 10, 64)
+}
+
+// byReply numbers a floor's acks: the last token of the subject that an ack comes to is the number of its event.
+func byReply(m *nats.Msg) (int64, error) {
+	return strconv.ParseInt(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 10, 64)
+}
+
+func (l *lab) observe(number func(*nats.Msg) (int64, error)) (*observer, error) {
+	o := &observer{number: number, prefix: fmt.Sprintf("_INBOX_%s_%d", l.name, l.made.Add(1)), at: make(map[int64]time.Time), more: make(chan struct{}, 1)}
 	nc, _, err := l.connect()
 	if err != nil {
 		return nil, err
@@ -50,9 +61,12 @@ var ackBegin = []byte(`{"stream":`)
 
 func (o *observer) saw(m *nats.Msg) {
 	now := time.Now()
-	n, err := strconv.ParseInt(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 10, 64)
-	if err != nil || !bytes.HasPrefix(m.Data, ackBegin) || !bytes.Contains(m.Data, []byte(`"seq"`)) {
+	if !bytes.HasPrefix(m.Data, ackBegin) || !bytes.Contains(m.Data, []byte(`"seq"`)) {
 		return // an answer to something else
+	}
+	n, err := o.number(m)
+	if err != nil {
+		return
 	}
 	o.mu.Lock()
 	if _, known := o.at[n]; !known {

@@ -37,7 +37,7 @@ func (l *lab) steadyOurs(ctx context.Context, m *meter) error {
 	if err != nil {
 		return err
 	}
-	o, err := l.observe()
+	o, err := l.observe(bySequence)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (s *station) positions(ctx context.Context, each func(position int64, event
 const settle = 300 * time.Millisecond
 
 func (l *lab) steadyFloor(ctx context.Context, m *meter, oneByOne bool) error {
-	o, err := l.observe()
+	o, err := l.observe(byReply)
 	if err != nil {
 		return err
 	}

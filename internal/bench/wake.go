@@ -32,7 +32,7 @@ func (l *lab) wakeOurs(ctx context.Context, m *meter) error {
 			return err
 		}
 	}
-	o, err := l.observe()
+	o, err := l.observe(bySequence)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (l *lab) wakeOurs(ctx context.Context, m *meter) error {
 }
 
 func (l *lab) wakeFloor(ctx context.Context, m *meter) error {
-	o, err := l.observe()
+	o, err := l.observe(byReply)
 	if err != nil {
 		return err
 	}
