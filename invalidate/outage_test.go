@@ -140,7 +140,7 @@ func TestOutageKeepsWhatIsInHand(t *testing.T) {
 // A Redis that is slow, but answers in time, is no outage; what waits in the feed behind many batches is kept all the same.
 func TestSlowRedisKeepsWhatWaits(t *testing.T) {
 	t.Parallel()
-	const n = 170 // a batch and a window
+	const n = 240 // one and a half windows
 	r := newRig(t)
 	r.fill(0, n)
 	server, err := url.Parse(devtest.Redis(t).URL())
