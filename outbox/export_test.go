@@ -14,7 +14,7 @@ func (s *Session) ExplainPlan(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer tx.Rollback(ctx) //nolint:errcheck // nothing to keep
-	rows, err := tx.Query(ctx, "EXPLAIN (ANALYZE, TIMING OFF) "+s.t.q.Plan, 100, 1<<20, s.relay)
+	rows, err := tx.Query(ctx, "EXPLAIN (ANALYZE, TIMING OFF) "+s.t.q.Plan, 100, 1<<20, s.relay, s.settled, s.first)
 	if err != nil {
 		return "", err
 	}

@@ -65,9 +65,9 @@ func (t *Table) Load(ctx context.Context, db DB, from int64, page Page) ([]Plann
 }
 
 // scanPlanned reads the columns that plan.sql and load.sql share; load.sql adds why it is parked and whether it comes
-// again, and says each position where plan.sql says the first (see number). hint is how many rows may come. What it scans into is
-// made once, and texts are cut out of chunks. Events of one page with the same headers share one map.
-func scanPlanned(rows pgx.Rows, parked bool, hint int) ([]Planned, error) {
+// again, and says each position where plan.sql says the first (see number). hint is how many rows may come. What follows them is the same in every
+// row, and read into once. What it scans into is made once, and texts are cut out of chunks. Events of one page with the same headers share one map.
+func scanPlanned(rows pgx.Rows, parked bool, hint int, once ...any) ([]Planned, error) {
 	defer rows.Close()
 	var (
 		p                               Planned
@@ -82,12 +82,14 @@ func scanPlanned(rows pgx.Rows, parked bool, hint int) ([]Planned, error) {
 	if !parked {
 		into = into[:len(into)-2]
 	}
+	into = append(into, once...)
 	out := make([]Planned, 0, hint)
 	for rows.Next() {
 		p = Planned{}
 		if err := rows.Scan(into...); err != nil {
 			return nil, err
 		}
+		clear(into[len(into)-len(once):]) // skipped from now on
 		p.Subject, p.Key, p.Payload = cut.string(subject), cut.string(key), cut.copy(payload)
 		p.ContentType, p.Parked, p.ResendOf = DefaultContentType, cut.string(reason), uuid.UUID(original.Bytes)
 		if string(kind) != DefaultContentType {

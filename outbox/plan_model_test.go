@@ -17,7 +17,6 @@ import (
 // enough pages nothing may be left that committed, whoever is still open.
 func TestPlanModel(t *testing.T) {
 	table, pool := newTable(t)
-	session := newSession(t, table, pool)
 	rapid.Check(t, func(r *rapid.T) {
 		ctx := context.Background()
 		_, err := pool.Exec(ctx, table.SQL(`TRUNCATE outbox.event, outbox.batch;
@@ -25,6 +24,11 @@ func TestPlanModel(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
+		session, err := table.OpenSession(ctx, pool.Config().ConnConfig.Copy(), t.Name()) // one remembers what was planned
+		if err != nil {
+			r.Fatal(err)
+		}
+		defer session.Close()
 		m := &model{r: r, table: table, session: session, committed: make(map[string]bool), planned: make(map[string]bool)}
 		for i := range m.conns {
 			conn, err := pgx.ConnectConfig(ctx, pool.Config().ConnConfig.Copy())

@@ -114,6 +114,45 @@ func TestPlanFindsLateRowsInXip(t *testing.T) {
 	s.plan(10)
 }
 
+// However long a transaction runs and however many batches are planned meanwhile, its rows are not taken for settled.
+func TestPlanFindsLateRowsOfLongAgo(t *testing.T) {
+	s := newSteps(t)
+	s.begin("a", "b")
+	s.insert("a", "a1")
+	s.begin("c")
+	s.insert("c", "c0")
+	s.commit("c")
+	s.plan(10, "c0")
+	s.insert("b", "b1") // its xid is newer than that of the batch
+	for i := range 20 {
+		name := fmt.Sprint("d", i)
+		s.begin(name)
+		s.insert(name, name)
+		s.commit(name)
+		s.plan(10, name)
+	}
+	s.commit("b")
+	s.plan(10, "b1")
+	s.commit("a")
+	s.plan(10, "a1")
+	s.plan(10)
+}
+
+// Partitions whose events all have their positions for good cost the plan nothing.
+func TestPlanLeavesOldPartitionsAlone(t *testing.T) {
+	k := newKept(t, 10_000) // in ten partitions
+	for range 5 {
+		k.insert(1)
+	}
+	plan, err := k.session.ExplainPlan(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(plan, " event_1001_") || strings.Contains(plan, " event_8001_") {
+		t.Errorf("old partitions are looked at:\n%s", plan)
+	}
+}
+
 // While the late rows of one look are planned page by page, another transaction ends: it is found after the set,
 // whether the older snapshot had it in xip (c) or above xmax (d).
 func TestPlanPagesLateRows(t *testing.T) {

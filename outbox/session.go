@@ -22,6 +22,12 @@ type Session struct {
 	relay  string
 	asleep bool
 	last   int // events of the last plan: as many may come again
+
+	// For $4 of queries/plan.sql: up to settled nothing is fresh or late, and up to planned as soon as everything below own, the xid of
+	// the batch that planned it, has ended.
+	settled, planned int64
+	own              uint64
+	first            int64 // for $5: the first position of the last batch
 }
 
 // OpenSession connects and prepares a session: settings and LISTEN. name is the relay's, shown as application_name
@@ -95,11 +101,12 @@ func (s *Session) Lead(ctx context.Context) (bool, error) {
 // Plan decides which events are next and returns them in position order: durable when it returns, none when
 // nothing waits. ErrPlanned means that another relay plans. See sql/queries/plan.sql for the protocol.
 func (s *Session) Plan(ctx context.Context, page Page) ([]Planned, error) {
-	rows, err := s.conn.Query(ctx, s.t.q.Plan, page.Events, page.Bytes, s.relay)
+	rows, err := s.conn.Query(ctx, s.t.q.Plan, page.Events, page.Bytes, s.relay, s.settled, s.first)
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	events, err := scanPlanned(rows, false, s.last)
+	var own, oldest uint64
+	events, err := scanPlanned(rows, false, s.last, &own, &oldest)
 	s.last = len(events)
 	if hasCode(err, uniqueViolation) {
 		return nil, fmt.Errorf("plan: %w: %w", ErrPlanned, err)
@@ -107,7 +114,21 @@ func (s *Session) Plan(ctx context.Context, page Page) ([]Planned, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
-	return number(events), nil
+	events = number(events)
+	if n := len(events); n > 0 {
+		s.first = events[0].Position
+		s.advance(events[n-1].RowID, own, oldest)
+	}
+	return events, nil
+}
+
+// advance takes in a batch: its highest id, which is at most its head, its own xid, and the oldest xid that the cursor does not see.
+func (s *Session) advance(high int64, own, oldest uint64) {
+	if s.own != 0 && oldest <= s.own {
+		return
+	}
+	s.settled = max(s.settled, s.planned)
+	s.planned, s.own = high, own
 }
 
 // Sleep tries to take the lock that makes writers notify, and says whether it did. It fails while a writer that

@@ -11,10 +11,11 @@ const (
 	countParts = `SELECT count(*)::int FROM pg_inherits WHERE inhparent = 'outbox.event'::regclass`
 	makeParts  = `SELECT outbox.extend(size => 1000, ahead => $1::int, of_family => 'event')`
 	jump       = `SELECT setval(pg_get_serial_sequence('outbox.event', 'id'), max(to_key) - 2) FROM outbox.partition WHERE family = 'event'`
+	leave      = `SELECT setval(pg_get_serial_sequence('outbox.event', 'id'), max(to_key) - 3002) FROM outbox.partition WHERE family = 'event'`
 )
 
-// partition has the outbox have at least n partitions; the event that each jump leaves is published before the measurement,
-// or with it.
+// partition has the outbox have at least n partitions, the last three of them ahead of what is used, as a relay keeps it; the event
+// that each jump leaves is published before the measurement, or with it.
 func (s *station) partition(ctx context.Context, n int) error {
 	for range n {
 		var have int
@@ -22,6 +23,9 @@ func (s *station) partition(ctx context.Context, n int) error {
 			return fmt.Errorf("count partitions: %w", err)
 		}
 		if have >= n {
+			if _, err := s.l.pool.Exec(ctx, s.table.SQL(leave)); err != nil {
+				return fmt.Errorf("go back to the fourth partition from the end: %w", err)
+			}
 			return nil
 		}
 		for _, step := range []string{jump, makeParts} {

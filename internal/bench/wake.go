@@ -19,7 +19,7 @@ func wake() *Scenario {
 	}
 }
 
-// wakePause is how long nothing happens before an event of the floor; ours waits until the relay sleeps.
+// wakePause is how long nothing happens before an event.
 const wakePause = 25 * time.Millisecond
 
 func (l *lab) wakeOurs(ctx context.Context, m *meter) error {
@@ -46,7 +46,7 @@ func (l *lab) wakeOurs(ctx context.Context, m *meter) error {
 	if err == nil { // what partition has left is published
 		before = int(r.Stats().Position)
 		p := &load{sql: s.table.SQL(insertOne), subject: s.stream}
-		err = l.oneAtATime(ctx, m, o, p, before, func(ctx context.Context) error { return r.asleep(ctx) })
+		err = l.oneAtATime(ctx, m, o, p, before, func(ctx context.Context) error { rest(ctx, wakePause); return r.asleep(ctx) })
 	}
 	return errors.Join(err, r.stop(), s.remove(ctx))
 }
