@@ -14,7 +14,7 @@ func longTransaction() *Scenario {
 		Name: "long-transaction", Short: "a backlog beside transactions that stay open",
 		Title:    "a backlog while a transaction stays open in its database, and another one in a second database, against the same without",
 		needs:    []string{procPostgres, procNATS},
-		defaults: Settings{Runs: 5, Events: 200_000, Payload: 200, Replicas: 1, Batch: 4096, Window: 8192, Parts: 1},
+		defaults: Settings{Runs: 5, Events: 500_000, Payload: 200, Replicas: 1, Batch: 4096, Window: 8192, Parts: 1},
 		targets:  []target{atLeast(perSecond, 0.97), {metric: deadTuples, most: 0}},
 		open: func(_ context.Context, l *lab) (*bout, error) {
 			return &bout{arms: []arm{
@@ -58,7 +58,7 @@ func (l *lab) drainBeside(ctx context.Context, m *meter, long bool) error {
 	if err == nil {
 		err = s.countDead(ctx, m)
 	}
-	return err // its schema is dropped at the end: here, it would wait for the transaction
+	return errors.Join(err, l.js.DeleteStream(ctx, s.stream)) // its schema is dropped at the end: here, it would wait for the transaction
 }
 
 // openTransactions begins one here, which has written to the outbox, and one in another database if there is one that we
