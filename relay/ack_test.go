@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
+
+	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 // ackRig is a publisher with n messages in flight, from position 101 on at sequence 108.
@@ -59,6 +62,8 @@ func TestAcks(t *testing.T) {
 		"refused, the second of two":        {100, 103 + replies, tooLarge, unknown, 103, 0, 101},
 		"wrong last sequence":               {64, 101, wrongLast, unknown, 101, 300, 101},
 		"wrong last sequence, one of many":  {200, 101, wrongLast, unknown, 101, 0, 101},
+		"of another stream":                 {20, 103, `{"stream":"T","seq":110}`, unknown, 103, 110, 101},
+		"of another stream, one of two":     {100, 103, `{"stream":"T","seq":110}`, unknown, 103, 0, 101},
 		"nobody's":                          {3, 110, tooLarge, 0, 0, 0, 101},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,6 +82,24 @@ func TestAcks(t *testing.T) {
 				t.Errorf("first in flight is %d, want %d", p.win.first, c.first)
 			}
 		})
+	}
+}
+
+// TestMessageAsksForItsStream: the first after a doubt does, and every one of a stream that is shared.
+func TestMessageAsksForItsStream(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		p := ackRig(0, shared)
+		p.stream, p.last = []string{"S"}, make([]string, 1)
+		e := &outbox.Planned{Event: outbox.Event{ID: uuid.New(), Position: 101, Subject: "a.b"}}
+		p.message(e)
+		if got := p.msg.Header.Get("Nats-Expected-Stream"); got != "S" {
+			t.Errorf("shared %v: the first message asks for stream %q", shared, got)
+		}
+		p.win.probe = false
+		p.message(e)
+		if got := p.msg.Header.Get("Nats-Expected-Stream"); (got == "S") != shared {
+			t.Errorf("shared %v: the next message asks for stream %q", shared, got)
+		}
 	}
 }
 

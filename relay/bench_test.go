@@ -21,7 +21,7 @@ func benchEvent() *outbox.Planned {
 }
 
 func BenchmarkMessage(b *testing.B) {
-	p := &publisher{r: &Relay{}, at: &place{base: 7}, stream: []string{"ORDERS"}, last: []string{""}}
+	p := &publisher{r: &Relay{}, at: &place{base: 7}, win: &window{}, stream: []string{"ORDERS"}, last: []string{""}}
 	e := benchEvent()
 	b.ReportAllocs()
 	for b.Loop() {

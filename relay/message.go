@@ -39,13 +39,16 @@ func (p *publisher) marker(e *outbox.Planned) {
 	p.msg.Header[outbox.HeaderParked] = []string{e.Parked}
 }
 
-// clear empties p.msg but for what the server checks.
+// clear empties p.msg but for what the server checks. The name of the stream is asked for where a message goes alone, and so the first after
+// every doubt: of one in a window, which belongs behind a message of ours, the ack tells it, and every header costs each server that stores it.
 func (p *publisher) clear(e *outbox.Planned) {
 	if p.msg.Header == nil {
 		p.msg.Header = make(nats.Header, 8)
 	}
 	clear(p.msg.Header)
-	p.msg.Header["Nats-Expected-Stream"] = p.stream
+	if p.win.probe || p.r.cfg.Shared {
+		p.msg.Header["Nats-Expected-Stream"] = p.stream
+	}
 	if !p.r.cfg.Shared {
 		p.last[0] = p.headers.Text("", p.at.before(e.Position))
 		p.msg.Header["Nats-Expected-Last-Sequence"] = p.last
