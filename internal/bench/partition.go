@@ -11,7 +11,8 @@ const (
 	countParts = `SELECT count(*)::int FROM pg_inherits WHERE inhparent = 'outbox.event'::regclass`
 	makeParts  = `SELECT outbox.extend(size => 1000, ahead => $1::int, of_family => 'event')`
 	jump       = `SELECT setval(pg_get_serial_sequence('outbox.event', 'id'), max(to_key) - 2) FROM outbox.partition WHERE family = 'event'`
-	leave      = `SELECT setval(pg_get_serial_sequence('outbox.event', 'id'), max(to_key) - 3002) FROM outbox.partition WHERE family = 'event'`
+	leave      = `SELECT setval(pg_get_serial_sequence('outbox.event', 'id'), greatest(max(to_key) - 3002, (SELECT max(id) FROM outbox.event)))
+	FROM outbox.partition WHERE family = 'event'`
 )
 
 // partition has the outbox have at least n partitions, the last three of them ahead of what is used, as a relay keeps it; the event

@@ -95,6 +95,7 @@ func (s *station) relay(ctx context.Context, options ...nats.Option) (*running, 
 	}
 	r.Relay, err = relay.New(s.table, r.pool, r.nc, relay.Config{
 		Stream: s.stream, Name: "bench", BatchEvents: s.l.set.Batch, WindowEvents: s.l.set.Window, Replicas: s.l.set.Replicas,
+		Retention: -1, // a run is short, and partitions that a curve counts shall stay
 	})
 	if err != nil {
 		r.pool.Close()
