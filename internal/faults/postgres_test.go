@@ -140,7 +140,7 @@ func testExhausted(t *testing.T, server *devstack.Postgres) {
 // testDiskFull has the whole database on a disk that fills up. Writers get errors, and so does the relay: what it has to
 // plan has a hole behind every id, so that its batch needs pages.
 func testDiskFull(t *testing.T, server *devstack.Postgres) {
-	if err := server.SmallTablespace(t.Context(), "small", 48<<20); err != nil {
+	if err := server.SmallTablespace(t.Context(), "small", 64<<20); err != nil {
 		t.Fatal(err) // ErrNoMount says what it needs
 	}
 	url := database(t, server, "diskfull", "TABLESPACE small")
