@@ -21,8 +21,8 @@ var errSilent = errors.New("no answer to two pull requests")
 
 // A feed receives the messages of a consumer by one pull request after the other, each for up to a window of
 // messages: one that comes alone comes at once, a backlog in a stream. What was received and not taken waits
-// in the feed. The next request is made when that is less than half a window, so the server delivers while we work; the feed never
-// holds more than one and a half, and nothing is fetched while nobody takes. A message can be left waiting until it is due; then
+// in the feed. The next request is made when that is less than half a window (or a batch, if that is more), so the server delivers
+// while we work and the feed never holds more than that and a window; and nothing is fetched while nobody takes. A message can be left waiting until it is due; then
 // nothing is fetched either, and little when it is due: what is in hand when we die comes again only after AckWait.
 //
 // A request, once made, is left open until the server says that it is over, filled or after pullOpen. That word

@@ -50,16 +50,16 @@ func unlink(ctx context.Context, rdb redis.UniversalClient, keys []string) (done
 const together = 32
 
 func unlinkChunk(ctx context.Context, rdb redis.UniversalClient, keys []string) (deleted int, err error) {
-	if _, alone := rdb.(*redis.Client); !alone {
-		deleted, _, err = unlinkBy(ctx, rdb, 1, keys)
-	} else {
-		var refused []string
-		deleted, refused, err = unlinkBy(ctx, rdb, together, keys)
-		if len(refused) > 0 { // one key may be the reason, or slots behind a proxy
-			var n int
-			n, _, err = unlinkBy(ctx, rdb, 1, refused)
-			deleted += n
-		}
+	n := 1
+	if _, alone := rdb.(*redis.Client); alone {
+		n = together
+	}
+	deleted, left, err := unlinkBy(ctx, rdb, n, keys)
+	var answer redis.Error
+	if n > 1 && errors.As(err, &answer) && len(left) > 0 { // one key may be the reason, or slots behind a proxy
+		var more int
+		more, _, err = unlinkBy(ctx, rdb, 1, left)
+		deleted += more
 	}
 	if err != nil {
 		return 0, fmt.Errorf("unlink %d keys: %w", len(keys), err)
@@ -67,8 +67,8 @@ func unlinkChunk(ctx context.Context, rdb redis.UniversalClient, keys []string) 
 	return deleted, nil
 }
 
-// unlinkBy deletes keys by n in a command. Refused are those of commands that Redis answered with an error.
-func unlinkBy(ctx context.Context, rdb redis.UniversalClient, n int, keys []string) (deleted int, refused []string, err error) {
+// unlinkBy deletes keys by n in a command. Left are those of every command that failed, whatever the reason.
+func unlinkBy(ctx context.Context, rdb redis.UniversalClient, n int, keys []string) (deleted int, left []string, err error) {
 	pipe := rdb.Pipeline()
 	for part := range slices.Chunk(keys, n) {
 		names := make([]string, 0, 2*len(part))
@@ -81,16 +81,15 @@ func unlinkBy(ctx context.Context, rdb redis.UniversalClient, n int, keys []stri
 		pipe.Unlink(ctx, names...)
 	}
 	replies, err := execAll(ctx, pipe)
-	var answer redis.Error
 	for i, reply := range replies {
-		if errors.As(reply.Err(), &answer) {
-			refused = append(refused, keys[i*n:min(i*n+n, len(keys))]...)
+		if reply.Err() != nil {
+			left = append(left, keys[i*n:min(i*n+n, len(keys))]...)
 		}
 		if number, ok := reply.(*redis.IntCmd); ok {
 			deleted += int(number.Val())
 		}
 	}
-	return deleted, refused, err
+	return deleted, left, err
 }
 
 // execAll runs a pipeline, and fails if any of its commands did, but for values that are not there. The error of Exec is

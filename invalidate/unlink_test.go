@@ -1,7 +1,10 @@
 package invalidate_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +82,46 @@ func TestUnlinkBesideAForbiddenKey(t *testing.T) {
 	fatal(t, err)
 	slices.Sort(left)
 	same(t, "left", left, []string{"a:40", "b:40"})
+}
+
+// A pipeline that breaks off behind a command that was refused: what it did not get to is not taken for deleted.
+func TestUnlinkBesideABrokenConnection(t *testing.T) {
+	t.Parallel()
+	rdb := redisClient(t, devtest.OwnRedis(t).URL())
+	keys := make([]string, 100)
+	for i := range keys {
+		keys[i] = fmt.Sprint("a:", i)
+		fatal(t, rdb.Set(t.Context(), keys[i], "x", time.Hour).Err())
+	}
+	rdb.AddHook(breaksOff{})
+	err := invalidate.Now(t.Context(), rdb, keys...)
+	left, countErr := rdb.DBSize(t.Context()).Result()
+	fatal(t, countErr)
+	if err == nil && left > 0 {
+		t.Errorf("no error, and %d keys are left", left)
+	}
+}
+
+// breaksOff refuses the first command of a pipeline of four, and loses the connection before the last.
+type breaksOff struct{}
+
+type crossSlot struct{}
+
+func (crossSlot) Error() string { return "CROSSSLOT Keys in request don't hash to the same slot" }
+func (crossSlot) RedisError()   {}
+
+func (breaksOff) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (breaksOff) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (breaksOff) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		if len(commands) != 4 {
+			return next(ctx, commands)
+		}
+		err := next(ctx, commands[1:3])
+		commands[0].SetErr(crossSlot{})
+		commands[3].SetErr(io.EOF)
+		return errors.Join(commands[0].Err(), err)
+	}
 }
 
 func TestConfigIsChecked(t *testing.T) {

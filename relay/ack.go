@@ -16,12 +16,20 @@ import (
 // routed; one of its own for each message is never among them, and costs the server a fifth more for every message.
 const replies = 64
 
-// reply is the subject that the ack of a position comes to. In a shared stream nothing else tells the position.
+// reply is the subject that the ack of a position comes to.
 func (p *publisher) reply(position int64) string {
 	if p.r.cfg.Shared {
 		return p.headers.Text(p.inbox, position)
 	}
-	return p.replies[position%replies]
+	return p.replies[p.turn(position)]
+}
+
+// turn is the last token of reply. In a shared stream nothing else tells the position.
+func (p *publisher) turn(position int64) int64 {
+	if p.r.cfg.Shared {
+		return position
+	}
+	return position % replies
 }
 
 // ackedAll takes an answer of the server, and those that have come meanwhile.
@@ -41,13 +49,7 @@ func (p *publisher) acked(m *nats.Msg) error {
 	if err != nil {
 		return nil // nobody we asked
 	}
-	if sequence, ok := plainAck(m.Data, p.ackPrefix); ok {
-		if position, ok := p.stored(reply, sequence); ok {
-			p.ack(position, sequence)
-			return nil
-		}
-	}
-	ack, class, err := readAck(m)
+	ack, class, err := p.read(m)
 	if err == nil && ack.Stream == p.r.cfg.Stream {
 		if position, ok := p.stored(reply, ack.Sequence); ok {
 			p.ack(position, ack.Sequence)
@@ -82,25 +84,26 @@ func (p *publisher) acked(m *nats.Msg) error {
 	return d
 }
 
+// read decodes an answer, nearly always without JSON.
+func (p *publisher) read(m *nats.Msg) (pubAck, class, error) {
+	if sequence, ok := plainAck(m.Data, p.ackPrefix); ok {
+		return pubAck{Stream: p.r.cfg.Stream, Sequence: sequence}, unknown, nil
+	}
+	return readAck(m)
+}
+
 // stored is the position that a good ack is for: its sequence tells, and has to agree with the subject that it came to.
 func (p *publisher) stored(reply int64, sequence uint64) (position int64, ok bool) {
-	if p.r.cfg.Shared {
-		return reply, p.win.waits(reply)
+	if position = int64(sequence) - p.at.base; p.r.cfg.Shared {
+		position = reply
 	}
-	position = int64(sequence) - p.at.base
-	return position, position%replies == reply && p.win.waits(position)
+	return position, p.turn(position) == reply && p.win.waits(position)
 }
 
 // asked is the first position whose answer is awaited at a subject, and how many those are.
 func (p *publisher) asked(reply int64) (first int64, n int) {
-	if p.r.cfg.Shared {
-		if p.win.waits(reply) {
-			n = 1
-		}
-		return reply, n
-	}
 	for position := p.win.first; position < p.win.next; position++ {
-		if position%replies == reply && p.win.waits(position) {
+		if p.turn(position) == reply && p.win.waits(position) {
 			if n++; n == 1 {
 				first = position
 			}

@@ -312,6 +312,7 @@ func (g *rig) foreign(n int) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	devtest.Eventually(g.t, 20*time.Second, "our connection is back, too", func() error { return ok(g.nc.IsConnected()) })
 	for range n {
 		if _, err := js.Publish(g.t.Context(), g.subject("foreign"), []byte("x"), jetstream.WithRetryAttempts(100)); err != nil {
 			g.t.Fatal(err)

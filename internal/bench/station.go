@@ -95,7 +95,7 @@ func (s *station) relay(ctx context.Context, options ...nats.Option) (*running, 
 	}
 	r.Relay, err = relay.New(s.table, r.pool, r.nc, relay.Config{
 		Stream: s.stream, Name: "bench", BatchEvents: s.l.set.Batch, WindowEvents: s.l.set.Window, Replicas: s.l.set.Replicas,
-		Retention: -1, // a run is short, and partitions that a curve counts shall stay
+		Retention: s.retention(),
 	})
 	if err != nil {
 		r.pool.Close()
@@ -151,4 +151,12 @@ func until(ctx context.Context, within time.Duration, what string, every time.Du
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// retention is the relay's own, but where partitions are counted: those shall stay.
+func (s *station) retention() time.Duration {
+	if s.l.set.Parts > 1 {
+		return -1
+	}
+	return 0
 }

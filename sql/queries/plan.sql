@@ -17,7 +17,7 @@
 -- the older one (late_from, late_until) and how far the set is planned (late_after) until the set is done. Until then
 -- nothing fresh is taken; whatever ends meanwhile is late for the newer snapshot, and is found after the set.
 --
--- $4 and $5 change nothing but which partitions are looked at: without them each of those that are kept costs some 10 us. What the cursor's
+-- $4 and $5 change nothing but which partitions are looked at: without them each of those that are kept costs up to 20 us. What the cursor's
 -- snapshot could not see has an xid of at least its xmin. A batch whose own xid is less had drawn its head before that, so all of
 -- these rows have larger ids, for this cursor and for all that follow it. (Own means of this statement: others note the head of an older batch.)
 --
