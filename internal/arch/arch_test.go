@@ -45,6 +45,7 @@ var rooms = map[string]struct{ may, not []string }{
 	"internal/plots":             {},
 	"internal/verify":            {may: []string{"outbox"}},
 	"internal/arch":              {},
+	"internal/wait":              {not: []string{"github.com/"}},
 }
 
 func TestArrows(t *testing.T) {
@@ -96,7 +97,7 @@ func check(t *testing.T, file, folder, name string, may, not []string, isTest bo
 	t.Helper()
 	if own, ok := strings.CutPrefix(name, module+"/"); ok {
 		switch {
-		case slices.Contains(may, own):
+		case slices.Contains(may, own), own == "internal/wait":
 		case isTest && (own == folder || strings.HasPrefix(own, "internal/devstack") || own == "internal/faultnet" || own == "internal/verify" || folder == "internal/faults" && (own == "outbox" || own == "invalidate")):
 		default:
 			t.Errorf("%s imports %s, which %s must not", file, own, folder)
