@@ -12,11 +12,11 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 )
 
-// replies is how many subjects the acks of a window come to, in turns. nats-server keeps the last few hundred subjects that it
-// routed; one of its own for each message is never among them, and costs the server a fifth more for every message.
+// replies is how many reply subjects a window uses in turn. nats-server caches the last few hundred subjects that it
+// routed. A reply subject per message is never in that cache, and costs the server a fifth more CPU per message.
 const replies = 64
 
-// reply is the subject that the ack of a position comes to.
+// reply is the subject for the ack of a position.
 func (p *publisher) reply(position int64) string {
 	if p.r.cfg.Shared {
 		return p.headers.Text(p.inbox, position)
@@ -24,7 +24,7 @@ func (p *publisher) reply(position int64) string {
 	return p.replies[p.turn(position)]
 }
 
-// turn is the last token of reply. In a shared stream nothing else tells the position.
+// turn is the last token of reply. On a shared stream only that token identifies the position.
 func (p *publisher) turn(position int64) int64 {
 	if p.r.cfg.Shared {
 		return position
@@ -32,22 +32,22 @@ func (p *publisher) turn(position int64) int64 {
 	return position % replies
 }
 
-// ackedAll takes an answer of the server, and those that have come meanwhile.
+// ackedAll processes an answer of the server and those that arrived meanwhile.
 func (p *publisher) ackedAll(m *nats.Msg) error {
 	for more := len(p.acks); ; more-- {
 		crash.Point("ack")
 		if err := p.acked(m); err != nil || more == 0 {
 			return err
 		}
-		m = <-p.acks // only we receive
+		m = <-p.acks // nobody else receives from acks
 	}
 }
 
-// acked takes one answer of the server.
+// acked processes one answer of the server.
 func (p *publisher) acked(m *nats.Msg) error {
 	reply, err := strconv.ParseInt(strings.TrimPrefix(m.Subject, p.inbox), 10, 64)
 	if err != nil {
-		return nil // nobody we asked
+		return nil // not an answer to a publish
 	}
 	ack, class, err := p.read(m)
 	if err == nil && ack.Stream == p.r.cfg.Stream {
@@ -68,14 +68,14 @@ func (p *publisher) acked(m *nats.Msg) error {
 			d.reason = refusal(ack.Error.ErrCode)
 		}
 	case ack.Stream != p.r.cfg.Stream:
-		d.err = fmt.Errorf("ack comes from stream %q", ack.Stream)
+		d.err = fmt.Errorf("want an ack from stream %s, got one from %q", p.r.cfg.Stream, ack.Stream)
 	case ack.Duplicate:
-		d.class, d.err = duplicate, fmt.Errorf("stream has its message id already, at sequence %d", ack.Sequence)
+		d.class, d.err = duplicate, fmt.Errorf("stream already has its message id, at sequence %d", ack.Sequence)
 	default:
-		d.err = fmt.Errorf("stored at sequence %d where %d belongs", ack.Sequence, position+p.at.base)
+		d.err = fmt.Errorf("want it stored at sequence %d, got %d", position+p.at.base, ack.Sequence)
 	}
 	if n > 1 {
-		// One of several: it comes again once it is the next, which goes alone.
+		// It can be the answer for any of several positions. The right one comes again when its message goes alone.
 		d.sequence, d.reason = 0, ""
 		if d.class != unavailable {
 			d.class = unknown
@@ -84,7 +84,7 @@ func (p *publisher) acked(m *nats.Msg) error {
 	return d
 }
 
-// read decodes an answer, nearly always without JSON.
+// read decodes an answer, in nearly all cases without parsing JSON.
 func (p *publisher) read(m *nats.Msg) (pubAck, class, error) {
 	if sequence, ok := plainAck(m.Data, p.ackPrefix); ok {
 		return pubAck{Stream: p.r.cfg.Stream, Sequence: sequence}, unknown, nil
@@ -92,7 +92,7 @@ func (p *publisher) read(m *nats.Msg) (pubAck, class, error) {
 	return readAck(m)
 }
 
-// stored is the position that a good ack is for: its sequence tells, and has to agree with the subject that it came to.
+// stored returns the position of a successful ack. The position follows from the sequence and must match the reply subject.
 func (p *publisher) stored(reply int64, sequence uint64) (position int64, ok bool) {
 	if position = int64(sequence) - p.at.base; p.r.cfg.Shared {
 		position = reply
@@ -100,7 +100,7 @@ func (p *publisher) stored(reply int64, sequence uint64) (position int64, ok boo
 	return position, p.turn(position) == reply && p.win.waits(position)
 }
 
-// asked is the first position whose answer is awaited at a subject, and how many those are.
+// asked returns the first position that awaits an answer at a reply subject, and how many do.
 func (p *publisher) asked(reply int64) (first int64, n int) {
 	for position := p.win.first; position < p.win.next; position++ {
 		if p.turn(position) == reply && p.win.waits(position) {
@@ -119,7 +119,7 @@ func (p *publisher) ack(position int64, sequence uint64) {
 }
 
 // quiesce waits, after a doubt, for the answers to everything else in flight, so that reading the end of the stream does
-// not race with our own messages. Bounded: what does not answer is left behind, and refused by its sequence.
+// not race with our own messages. It waits a second at most. The server rejects a message that arrives later by its sequence.
 func (p *publisher) quiesce(ctx context.Context, lost <-chan nats.Status) {
 	unanswered := p.win.len() - 1
 	for position := p.win.first; position < p.win.next; position++ {
@@ -132,7 +132,7 @@ func (p *publisher) quiesce(ctx context.Context, lost <-chan nats.Status) {
 	for ; unanswered > 0; unanswered-- {
 		select {
 		case m := <-p.acks:
-			_ = p.acked(m) // the first doubt is the one that counts
+			_ = p.acked(m) // the first doubt counts
 		case <-timer.C:
 			return
 		case <-lost:
@@ -143,7 +143,7 @@ func (p *publisher) quiesce(ctx context.Context, lost <-chan nats.Status) {
 	}
 }
 
-// done counts one acknowledged position.
+// done records one acknowledged position.
 func (p *publisher) done(position int64, s *slot) {
 	c := &p.r.stats
 	if !s.marker {

@@ -17,7 +17,7 @@ func ackRig(n int, shared bool) *publisher {
 	r := &Relay{}
 	r.cfg.Stream, r.cfg.Shared = "S", shared
 	p := &publisher{
-		r: r, at: &place{base: 7}, win: newWindow(8192, 1<<30, 101), rec: &recorder{},
+		r: r, at: &origin{base: 7}, win: newWindow(8192, 1<<30, 101), rec: &recorder{},
 		inbox: "_INBOX.x.", acks: make(chan *nats.Msg, 1), ackPrefix: []byte(`{"stream":"S","seq":`),
 	}
 	for i := range p.replies {

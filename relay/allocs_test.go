@@ -6,26 +6,28 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
 )
 
 // A backlog drains with a handful of allocations for each event, of which the client of NATS makes five: two for the headers, and an ack's
 // message, subject and body. Counted over everything in this process but the server. Not parallel: it profiles the whole process.
 func TestAllocationsPerEvent(t *testing.T) {
 	const events, most = 20_000, 5.5
-	g := newRig(t)
-	cfg := g.config()
+	g := relaytest.New(t)
+	cfg := g.Config()
 	cfg.Logger = nil
-	run := g.start(cfg)
-	g.insertN(100)
-	g.drained()
+	run := g.Start(cfg)
+	g.InsertN(100)
+	g.Drained()
 
 	defer func(rate int) { runtime.MemProfileRate = rate }(runtime.MemProfileRate)
 	runtime.MemProfileRate = 1
 	before := allocations(t)
-	g.insertN(events)
-	g.drained()
+	g.InsertN(events)
+	g.Drained()
 	after := allocations(t)
-	if err := run.stop(); err != nil {
+	if err := run.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	total := 0.0

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/stream"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -21,7 +22,7 @@ func benchEvent() *outbox.Planned {
 }
 
 func BenchmarkMessage(b *testing.B) {
-	p := &publisher{r: &Relay{}, at: &place{base: 7}, win: &window{}, stream: []string{"ORDERS"}, last: []string{""}}
+	p := &publisher{r: &Relay{}, at: &origin{base: 7}, win: &window{}, stream: []string{"ORDERS"}, last: []string{""}}
 	e := benchEvent()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -30,7 +31,7 @@ func BenchmarkMessage(b *testing.B) {
 }
 
 func BenchmarkFits(b *testing.B) {
-	p := &publisher{r: &Relay{nc: &nats.Conn{}}, at: &place{target: &target{subjects: []string{"orders.>", "users.>"}, maxMsgSize: 1 << 20}}}
+	p := &publisher{r: &Relay{nc: &nats.Conn{}}, at: &origin{State: &stream.State{Subjects: []string{"orders.>", "users.>"}, MaxMsgSize: 1 << 20}}}
 	e := benchEvent()
 	e.Payload = nil // a connection without a server takes nothing
 	b.ReportAllocs()

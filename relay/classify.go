@@ -11,32 +11,19 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A class says what an error means for the event that met it.
+// class is what an error means for the event that was published.
 type class int
 
 const (
-	// unavailable: the broker cannot take it now. Wait and try again, for ever; it costs no attempt.
+	// unavailable: the broker cannot accept it now. Wait and retry, indefinitely; no attempt is counted.
 	unavailable class = iota
-	// unknown: it may be stored or not. Read where the stream ends.
+	// unknown: it may or may not be stored. Read where the stream ends.
 	unknown
-	// refused: this event will never be taken. Park it, or halt.
+	// refused: the server will never accept this event. Park it, or halt.
 	refused
-	// duplicate: the stream says it has this message id already, at another place.
+	// duplicate: the stream already has this message id, at another sequence.
 	duplicate
 )
-
-// doubt ends a window: what became of a position is not known, or is known to be bad. Everything after it was not
-// stored either, or will be found by reading the end of the stream.
-type doubt struct {
-	class    class
-	position int64
-	sequence uint64 // duplicate: where the stream has it; wrong last sequence: what it has for the last one, if known
-	reason   string // refused: one word for outbox.parked
-	err      error
-}
-
-func (d *doubt) Error() string { return fmt.Sprintf("publish position %d: %v", d.position, d.err) }
-func (d *doubt) Unwrap() error { return d.err }
 
 // Reasons in outbox.parked.
 const (
@@ -59,10 +46,10 @@ type pubAck struct {
 	} `json:"error"`
 }
 
-// errNoResponders: nobody took the message, so no stream covers the subject or JetStream is away.
-var errNoResponders = errors.New("no stream took the message (JetStream away, or no stream for its subject)")
+// errNoResponders reports that nobody received the message.
+var errNoResponders = errors.New("no stream received the message: JetStream is not available, or no stream covers its subject")
 
-// readAck decodes an answer. The class is meaningful with an error only.
+// readAck decodes an answer. The class is only meaningful with an error.
 func readAck(m *nats.Msg) (ack pubAck, class class, err error) {
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
 		return ack, unavailable, errNoResponders
@@ -73,15 +60,15 @@ func readAck(m *nats.Msg) (ack pubAck, class class, err error) {
 	if ack.Error == nil {
 		return ack, unknown, nil
 	}
-	if ack.Error.ErrCode == errWrongLastSequence { // "wrong last sequence: 7" is the only place that has it
+	if ack.Error.ErrCode == errWrongLastSequence { // only the text has the sequence: "wrong last sequence: 7"
 		text := ack.Error.Description
-		ack.Sequence, _ = strconv.ParseUint(text[strings.LastIndexByte(text, ' ')+1:], 10, 64) // 0 for not known
+		ack.Sequence, _ = strconv.ParseUint(text[strings.LastIndexByte(text, ' ')+1:], 10, 64) // 0 if not known
 	}
 	return ack, classify(ack.Error.ErrCode), fmt.Errorf("%s (code %d)", ack.Error.Description, ack.Error.ErrCode)
 }
 
-// plainAck reads the answer that nearly every publish gets, {"stream":"NAME","seq":N}, without decoding JSON.
-// Anything else is readAck's.
+// plainAck reads the answer to nearly every publish, {"stream":"NAME","seq":N}, without decoding JSON. Any other answer
+// is left to readAck.
 func plainAck(data, prefix []byte) (sequence uint64, ok bool) {
 	digits, ok := bytes.CutPrefix(data, prefix)
 	if !ok || len(digits) < 2 || len(digits) > 20 || digits[len(digits)-1] != '}' {
@@ -100,7 +87,7 @@ func plainAck(data, prefix []byte) (sequence uint64, ok bool) {
 const (
 	errMessageTooLarge    = 10054
 	errHeaderTooLarge     = 10097
-	errStreamMismatch     = 10060 // another stream took it: ours is gone, which reading its end will show
+	errStreamMismatch     = 10060 // another stream received it: ours was deleted, which resume finds
 	errWrongLastSequence  = 10071
 	errWrongLastConstant  = 10164
 	errDuplicateInProcess = 10158
@@ -113,7 +100,7 @@ const (
 	errAtomicDisabled     = 10174
 )
 
-// classify sorts an error of the server. What it does not know is unavailable: waiting loses nothing.
+// classify sorts an error of the server. An unknown code is unavailable, because waiting loses nothing.
 func classify(errCode int) class {
 	switch errCode {
 	case errWrongLastSequence, errWrongLastConstant, errDuplicateInProcess, errStreamMismatch:
@@ -126,7 +113,7 @@ func classify(errCode int) class {
 	}
 }
 
-// refusal is the reason for outbox.parked.
+// refusal is the reason to write to outbox.parked.
 func refusal(errCode int) string {
 	switch errCode {
 	case errMessageTooLarge:

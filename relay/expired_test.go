@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -40,36 +41,36 @@ func (l *looks) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData)
 // A table that keeps events for longer than its stream is not read for what has expired there, page by page, whenever a
 // relay starts.
 func TestExpiredMessagesAreNotLookedAt(t *testing.T) {
-	g := newRig(t)
-	js, err := jetstream.New(g.nc)
-	must(t, err)
-	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: g.stream, Subjects: append(g.subjects(), outbox.ParkedPrefix+g.stream),
+	g := relaytest.New(t)
+	js, err := jetstream.New(g.NC)
+	relaytest.Must(t, err)
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: g.Stream, Subjects: append(g.Subjects(), outbox.ParkedPrefix+g.Stream),
 		MaxAge: time.Minute + time.Second, Duplicates: time.Second})
-	must(t, err)
-	run := g.start(g.config())
-	g.insertN(20_000) // pages are of 4096
-	g.drained()
-	must(t, run.stop())
+	relaytest.Must(t, err)
+	run := g.Start(g.Config())
+	g.InsertN(20_000) // pages are of 4096
+	g.Drained()
+	relaytest.Must(t, run.Stop())
 	devtest.Eventually(t, 10*time.Second, "all of it may have expired", func() error {
 		var old bool
-		err := g.pool.QueryRow(t.Context(), g.table.SQL("SELECT max(planned_at) < clock_timestamp() - interval '1200 ms' FROM outbox.batch")).Scan(&old)
+		err := g.Pool.QueryRow(t.Context(), g.Table.SQL("SELECT max(planned_at) < clock_timestamp() - interval '1200 ms' FROM outbox.batch")).Scan(&old)
 		if err == nil && !old {
 			err = fmt.Errorf("not yet")
 		}
 		return err
 	})
-	must(t, g.jetStream().Purge(t.Context()))
-	traced := g.pool.Config()
+	relaytest.Must(t, g.JetStream().Purge(t.Context()))
+	traced := g.Pool.Config()
 	l := &looks{}
 	traced.ConnConfig.Tracer = l
 	pool, err := pgxpool.NewWithConfig(t.Context(), traced)
-	must(t, err)
+	relaytest.Must(t, err)
 	t.Cleanup(pool.Close)
-	run = g.startOn(pool, g.connect(), g.config())
-	g.insertN(1)
-	g.drained()
+	run = g.StartOn(pool, g.Connect(), g.Config())
+	g.InsertN(1)
+	g.Drained()
 	if s := run.Stats(); s.Removed != 0 || l.n.Load() > 1 {
 		t.Errorf("%d removed, %d looks; want none, and one at most", s.Removed, l.n.Load())
 	}
-	must(t, run.stop())
+	relaytest.Must(t, run.Stop())
 }

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
@@ -79,13 +80,13 @@ func child(text string) int {
 }
 
 // spawn starts a relay in a process of its own.
-func (g *rig) spawn(name string) *exec.Cmd {
-	g.t.Helper()
-	cfg := g.config()
+func spawn(g *relaytest.Rig, name string) *exec.Cmd {
+	g.T.Helper()
+	cfg := g.Config()
 	cfg.Name, cfg.Logger = name, nil
-	spec, err := json.Marshal(childSpec{Database: devtest.Postgres(g.t).URL(), NATS: g.natsURL, Schema: g.table.Schema(), Config: cfg})
+	spec, err := json.Marshal(childSpec{Database: devtest.Postgres(g.T).URL(), NATS: g.NATSURL, Schema: g.Table.Schema(), Config: cfg})
 	if err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+string(spec))
@@ -93,7 +94,7 @@ func (g *rig) spawn(name string) *exec.Cmd {
 		cmd.Stderr = os.Stderr
 	}
 	if err := cmd.Start(); err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 	return cmd
 }
@@ -104,24 +105,24 @@ func (g *rig) spawn(name string) *exec.Cmd {
 func TestKilledRelays(t *testing.T) {
 	t.Parallel()
 	const kills, keys = 30, 40
-	g := &rig{t: t, stream: devtest.Stream(t)}
+	g := &relaytest.Rig{T: t, Stream: devtest.Stream(t)}
 	broker := devtest.OwnNATS(t)
-	g.natsURL = broker.URL()
-	g.openTable()
-	g.nc = g.connect()
-	if _, err := g.pool.Exec(t.Context(), g.table.SQL(`CREATE TABLE outbox.account (key int PRIMARY KEY, version int NOT NULL DEFAULT 0);
+	g.NATSURL = broker.URL()
+	g.OpenTable()
+	g.NC = g.Connect()
+	if _, err := g.Pool.Exec(t.Context(), g.Table.SQL(`CREATE TABLE outbox.account (key int PRIMARY KEY, version int NOT NULL DEFAULT 0);
 		INSERT INTO outbox.account SELECT generate_series(0, 39)`)); err != nil {
 		t.Fatal(err)
 	}
-	load := g.load(8, keys)
+	load := load(g, 8, keys)
 
 	rng := rand.New(rand.NewPCG(2, 5))
 	for i := range kills {
-		cmd := g.spawn(fmt.Sprintf("killed-%d", i))
-		before := g.lastSequence()
+		cmd := spawn(g, fmt.Sprintf("killed-%d", i))
+		before := g.LastSequence()
 		// It has published something of its own, so it is in the middle of its work.
 		devtest.Eventually(t, 20*time.Second, "the relay publishes", func() error {
-			if last := g.lastSequence(); last <= before+uint64(rng.IntN(400)) {
+			if last := g.LastSequence(); last <= before+uint64(rng.IntN(400)) {
 				return fmt.Errorf("stream ends at %d", last)
 			}
 			return nil
@@ -140,42 +141,28 @@ func TestKilledRelays(t *testing.T) {
 		_ = cmd.Wait() // killed
 	}
 	committed := load()
-	g.start(g.config())
-	g.drained()
-	g.verify()
-	g.verifyVersions()
+	g.Start(g.Config())
+	g.Drained()
+	g.Verify()
+	verifyVersions(g)
 	t.Logf("%d kills, 5 broker restarts, %d events, each once and in order", kills, committed)
 }
 
-func (g *rig) lastSequence() uint64 {
-	js, err := jetstream.New(g.nc)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(g.t.Context(), time.Second)
-	defer cancel()
-	s, err := js.Stream(ctx, g.stream)
-	if err != nil {
-		return 0 // not made yet, or the broker is starting
-	}
-	return s.CachedInfo().State.LastSeq
-}
-
 // load starts writers; the function it returns stops them and says how many events they committed.
-func (g *rig) load(writers, keys int) (stop func() int64) {
-	ctx, cancel := context.WithCancel(g.t.Context())
+func load(g *relaytest.Rig, writers, keys int) (stop func() int64) {
+	ctx, cancel := context.WithCancel(g.T.Context())
 	var group errgroup.Group
 	var committed atomic.Int64
 	for i := range writers {
 		rng := rand.New(rand.NewPCG(uint64(i), 11))
-		conn, err := pgx.ConnectConfig(g.t.Context(), g.pool.Config().ConnConfig.Copy())
+		conn, err := pgx.ConnectConfig(g.T.Context(), g.Pool.Config().ConnConfig.Copy())
 		if err != nil {
-			g.t.Fatal(err)
+			g.T.Fatal(err)
 		}
 		group.Go(func() error {
 			defer conn.Close(context.Background()) //nolint:errcheck // only a connection
 			for ctx.Err() == nil {
-				n, err := g.change(conn, rng, keys)
+				n, err := change(g, conn, rng, keys)
 				if err != nil {
 					return err
 				}
@@ -184,18 +171,18 @@ func (g *rig) load(writers, keys int) (stop func() int64) {
 			return nil
 		})
 	}
-	g.t.Cleanup(cancel)
+	g.T.Cleanup(cancel)
 	return func() int64 {
 		cancel()
 		if err := group.Wait(); err != nil {
-			g.t.Fatal(err)
+			g.T.Fatal(err)
 		}
 		return committed.Load()
 	}
 }
 
 // change is one business transaction on one key; a sixth of them roll back, some stall before they end.
-func (g *rig) change(conn *pgx.Conn, rng *rand.Rand, keys int) (events int64, err error) {
+func change(g *relaytest.Rig, conn *pgx.Conn, rng *rand.Rand, keys int) (events int64, err error) {
 	ctx := context.Background()
 	tx, err := conn.Begin(ctx)
 	if err != nil {
@@ -205,10 +192,10 @@ func (g *rig) change(conn *pgx.Conn, rng *rand.Rand, keys int) (events int64, er
 	key := rng.IntN(keys)
 	for range 1 + rng.IntN(3) {
 		var version int
-		if err := tx.QueryRow(ctx, g.table.SQL("UPDATE outbox.account SET version = version + 1 WHERE key = $1 RETURNING version"), key).Scan(&version); err != nil {
+		if err := tx.QueryRow(ctx, g.Table.SQL("UPDATE outbox.account SET version = version + 1 WHERE key = $1 RETURNING version"), key).Scan(&version); err != nil {
 			return 0, err
 		}
-		if _, err := g.table.Insert(ctx, tx, outbox.Event{Subject: g.subject("%d", key), Key: strconv.Itoa(key), Headers: map[string]string{"Version": strconv.Itoa(version)}}); err != nil {
+		if _, err := g.Table.Insert(ctx, tx, outbox.Event{Subject: g.Subject("%d", key), Key: strconv.Itoa(key), Headers: map[string]string{"Version": strconv.Itoa(version)}}); err != nil {
 			return 0, err
 		}
 		events++
@@ -225,10 +212,10 @@ func (g *rig) change(conn *pgx.Conn, rng *rand.Rand, keys int) (events int64, er
 }
 
 // verifyVersions reads the stream: the versions of a key are 1, 2, 3 … without a gap.
-func (g *rig) verifyVersions() {
-	g.t.Helper()
+func verifyVersions(g *relaytest.Rig) {
+	g.T.Helper()
 	version := make(map[string]int)
-	err := g.readStream(g.t.Context(), func(m jetstream.Msg) error {
+	err := g.ReadStream(g.T.Context(), func(m jetstream.Msg) error {
 		key := m.Headers().Get(outbox.HeaderKey)
 		version[key]++
 		if got := m.Headers().Get("Version"); got != strconv.Itoa(version[key]) {
@@ -237,6 +224,6 @@ func (g *rig) verifyVersions() {
 		return nil
 	})
 	if err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 }

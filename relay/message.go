@@ -7,10 +7,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/stream"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// message makes the event's message in p.msg.
+// message puts the event's message into p.msg.
 func (p *publisher) message(e *outbox.Planned) {
 	p.clear(e)
 	p.msg.Subject, p.msg.Data = e.Subject, e.Payload
@@ -23,13 +24,13 @@ func (p *publisher) message(e *outbox.Planned) {
 	}
 }
 
-// freshen gives the message another id than its event's, which the stream may remember.
+// freshen gives the message another id than its event's, because the stream may remember that one.
 func (p *publisher) freshen(id string) {
 	p.msg.Header[outbox.HeaderEventID] = p.msg.Header[outbox.HeaderMsgID]
 	p.msg.Header[outbox.HeaderMsgID] = []string{id}
 }
 
-// marker makes the message that stands at a parked event's position.
+// marker puts the message for a parked event's position into p.msg.
 func (p *publisher) marker(e *outbox.Planned) {
 	p.clear(e)
 	p.msg.Subject, p.msg.Data = ControlSubject(p.r.cfg.Stream), nil
@@ -39,8 +40,8 @@ func (p *publisher) marker(e *outbox.Planned) {
 	p.msg.Header[outbox.HeaderParked] = []string{e.Parked}
 }
 
-// clear empties p.msg but for what the server checks. The name of the stream is asked for where a message goes alone, and so the first after
-// every doubt: of one in a window, which belongs behind a message of ours, the ack tells it, and every header costs each server that stores it.
+// clear empties p.msg except for what the server checks. A message that goes alone, as the first one after every doubt does, names its stream.
+// Within a window the chain and the ack identify the stream, and every replica would have to store one more header per message.
 func (p *publisher) clear(e *outbox.Planned) {
 	if p.msg.Header == nil {
 		p.msg.Header = make(nats.Header, 8)
@@ -55,23 +56,23 @@ func (p *publisher) clear(e *outbox.Planned) {
 	}
 }
 
-// fits says why the stream would refuse the event for ever, as far as that can be known before.
+// fits reports why the stream would never accept the event, as far as the relay can know before it publishes.
 func (p *publisher) fits(e *outbox.Planned) (reason string, err error) {
 	if err := outbox.ValidateSubject(e.Subject); err != nil {
 		return reasonBadSubject, err
 	}
-	if !Covered(p.at.subjects, e.Subject) {
+	if !stream.Covered(p.at.Subjects, e.Subject) {
 		return reasonNoStream, fmt.Errorf("stream %s does not cover subject %s", p.r.cfg.Stream, e.Subject)
 	}
 	if err := errors.Join(e.Malformed, e.ValidateHeaders()); err != nil {
 		return reasonBadHeader, err
 	}
 	limit := p.r.nc.MaxPayload()
-	if p.at.maxMsgSize > 0 {
-		limit = min(limit, int64(p.at.maxMsgSize))
+	if p.at.MaxMsgSize > 0 {
+		limit = min(limit, int64(p.at.MaxMsgSize))
 	}
 	if size := int64(len(e.Payload)); size > limit {
-		return reasonTooLarge, fmt.Errorf("payload has %d bytes, the limit of the server or the stream is %d", size, limit)
+		return reasonTooLarge, fmt.Errorf("payload has %d bytes; the server or the stream allows %d", size, limit)
 	}
 	return "", nil
 }

@@ -9,33 +9,32 @@ import (
 )
 
 const (
-	// pauseLook is how often a relay that is awake, or paused, asks whether it is paused.
-	pauseLook = time.Second
-	// idleLook is how often one asks that sleeps and is not woken. Whoever pauses wakes it.
-	idleLook = 10 * time.Second
+	// pausePoll is how often a relay that is awake, or paused, checks whether it is paused.
+	pausePoll = time.Second
+	// pausePollAsleep is the same for a relay that sleeps. Pausing a relay wakes it.
+	pausePollAsleep = 10 * time.Second
 )
 
-// A person pauses the relay by a row in outbox.pause, which is the truth: it holds for whoever leads, and outlives every
-// relay. A source that finds it takes no more, so that its window ends when all in hand is acknowledged, and no other is
-// opened before it is gone.
+// A person pauses the relay by a row in outbox.pause. The row applies to whoever leads, and outlives every relay. A source that
+// finds it takes no more, so that its window ends when everything in flight is acknowledged.
 
-// hold returns when the relay is not paused, or ctx ends. Meanwhile it leads, listens and keeps the session alive. Writers do
-// not notify, but those who pause and resume do.
-func (r *Relay) hold(ctx context.Context, s *outbox.Session) error {
+// holdWhilePaused returns when the relay is not paused, or ctx ends. Meanwhile the relay leads, listens and keeps its session alive.
+// Writers do not notify then, but pausing and resuming do.
+func (r *Relay) holdWhilePaused(ctx context.Context, s *outbox.Session) error {
 	defer r.stats.paused.Store(nil)
 	for ctx.Err() == nil {
-		p, paused, err := r.askPause(ctx, s)
+		p, paused, err := r.readPause(ctx, s)
 		if err != nil || !paused {
 			if err == nil && r.stats.paused.Load() != nil {
-				r.log.Info("going on: no longer paused")
+				r.log.Info("no longer paused, resuming")
 			}
 			return err
 		}
 		if old := r.stats.paused.Swap(&p); old == nil || *old != p {
-			r.log.Warn("paused: nothing is published until outbox resume --relay", "reason", p.Reason, "author", p.Author, "since", p.Since, "until", untilText(p.Until))
+			r.log.Warn("paused, publishing nothing until outbox resume --relay", "reason", p.Reason, "author", p.Author, "since", p.Since, "until", untilText(p.Until))
 		}
 		crash.Point("paused")
-		if _, err := s.Wait(ctx, pauseLook); err != nil {
+		if _, err := s.Wait(ctx, pausePoll); err != nil {
 			return err
 		}
 	}
@@ -49,23 +48,23 @@ func untilText(until time.Time) string {
 	return until.Format(time.RFC3339)
 }
 
-func (r *Relay) askPause(ctx context.Context, s *outbox.Session) (outbox.Pause, bool, error) {
+func (r *Relay) readPause(ctx context.Context, s *outbox.Session) (outbox.Pause, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return s.Paused(ctx)
 }
 
-// isPaused is asked after a look, and asks the database when that was not done for a while, or when the relay was woken: that may
-// have been the one who pauses.
+// isPaused runs after each poll. It reads the pause from the database if the last read is long ago, or if the relay was woken: pausing may
+// have woken it.
 func (s *source) isPaused(ctx context.Context) (bool, error) {
-	every := pauseLook
+	every := pausePoll
 	if s.s.Asleep() {
-		every = idleLook
+		every = pausePollAsleep
 	}
 	if !s.woken && time.Since(s.asked) < every {
 		return false, nil
 	}
 	s.asked, s.woken = time.Now(), false
-	_, paused, err := s.r.askPause(ctx, s.s)
+	_, paused, err := s.r.readPause(ctx, s.s)
 	return paused, err
 }

@@ -13,40 +13,40 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// publisher publishes planned events in order behind a window of unacknowledged ones, and ends with the first doubt.
-// One goroutine owns all of it; acks come to it through a channel.
+// publisher publishes planned events in order, with a window of unacknowledged ones, and ends with the first doubt.
+// One goroutine owns all of it; acks reach it through a channel.
 type publisher struct {
 	r         *Relay
-	at        *place
+	at        *origin
 	win       *window
 	rec       *recorder
 	inbox     string
-	replies   [replies]string // subjects of acks, in turns
+	replies   [replies]string // subjects of acks, used in turn
 	acks      chan *nats.Msg
 	msg       nats.Msg // reused: publishing copies it
 	headers   outbox.HeaderWriter
 	stream    []string // value of Nats-Expected-Stream
 	last      []string // value of Nats-Expected-Last-Sequence
-	ackPrefix []byte   // of the answer to a publish that went well
+	ackPrefix []byte   // of the answer to a successful publish
 	progress  time.Time
-	freshID   int64 // the position whose message id has to be a fresh one; 0 for none
+	freshID   int64 // the position that needs a fresh message id; 0 for none
 }
 
-// quiet is how long nothing was published before the next message goes alone. Without a pause it would cost each small batch a round trip, for
-// foreign messages that come just then; where there were some, it is paid.
+// quiet is how long the relay must publish nothing before the next message goes alone. Without this pause each small batch would cost a round
+// trip, only for a foreign message that may come just then. A relay that has met foreign messages accepts that cost.
 const quiet = 100 * time.Millisecond
 
-// errLost says that the connection to the broker broke with messages in flight.
+// errLost reports that the connection to the broker broke with messages in flight.
 var errLost = errors.New("connection to the broker lost")
 
-// publish runs a window from place at until batches is closed and all is acknowledged (nil), until there is a doubt
+// publish runs a window from its origin until batches is closed and everything is acknowledged (nil), until there is a doubt
 // (*doubt), or until ctx ends.
-func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.Planned, rec *recorder, freshID int64, lost <-chan nats.Status, changed <-chan error) error {
+func (r *Relay) publish(ctx context.Context, at *origin, batches <-chan []outbox.Planned, rec *recorder, freshID int64, lost <-chan nats.Status, changed <-chan error) error {
 	p := &publisher{
 		r: r, at: at, rec: rec, freshID: freshID, progress: time.Now(),
 		win:       newWindow(r.cfg.WindowEvents, r.cfg.WindowBytes, at.next),
 		inbox:     r.nc.NewInbox() + ".",
-		acks:      make(chan *nats.Msg, r.cfg.WindowEvents+1), // an ack per message in flight at most
+		acks:      make(chan *nats.Msg, r.cfg.WindowEvents+1), // at most one ack per message in flight
 		stream:    []string{r.cfg.Stream},
 		last:      make([]string, 1),
 		ackPrefix: fmt.Appendf(nil, `{"stream":%q,"seq":`, r.cfg.Stream),
@@ -117,11 +117,11 @@ func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lo
 	}
 }
 
-// silence is what no ack for so long means. A server that refuses a publish by its rights says so to the connection only.
+// silence is the error for a missing ack. A server reports a publish that permissions forbid to the connection only.
 func (p *publisher) silence(wait time.Duration) error {
 	err := fmt.Errorf("no ack for %v", wait.Round(time.Millisecond))
 	if last := p.r.nc.LastError(); errors.Is(last, nats.ErrPermissionViolation) {
-		return fmt.Errorf("%w; the server said: %w", err, last)
+		return fmt.Errorf("%w; the server reported: %w", err, last)
 	}
 	return err
 }
@@ -130,10 +130,10 @@ func (p *publisher) doubtAt(position int64, class class, err error) *doubt {
 	return &doubt{class: class, position: position, err: err}
 }
 
-// send publishes the next event, or the marker in its place when it is parked or has to be.
+// send publishes the next event, or a marker instead if the event is parked or has to be.
 func (p *publisher) send(ctx context.Context, e *outbox.Planned) error {
 	if e.Position != p.win.next {
-		return fmt.Errorf("publish: position %d came where %d belongs", e.Position, p.win.next)
+		return fmt.Errorf("publish: want position %d, got %d", p.win.next, e.Position)
 	}
 	if e.Parked == "" {
 		if reason, err := p.fits(e); err != nil {
@@ -144,7 +144,7 @@ func (p *publisher) send(ctx context.Context, e *outbox.Planned) error {
 		}
 	}
 	marker := e.Parked != ""
-	if marker && p.r.cfg.Shared { // no position to keep: it is done
+	if marker && p.r.cfg.Shared { // there is no sequence to fill
 		p.win.add(slot{marker: true, created: e.CreatedAt})
 		p.win.ack(e.Position, 0, p.done)
 		return nil
@@ -163,12 +163,12 @@ func (p *publisher) send(ctx context.Context, e *outbox.Planned) error {
 	return nil
 }
 
-// unsent is what an error of the client means.
+// unsent turns an error of the client into a doubt.
 func (p *publisher) unsent(e *outbox.Planned, err error) error {
 	d := &doubt{class: unavailable, position: e.Position, err: err}
 	switch {
 	case !p.r.nc.IsConnected():
-		d.err = errLost // the client speaks of its buffer, which has no room for a server that is away
+		d.err = errLost // the client's own error is about its reconnect buffer
 	case errors.Is(err, nats.ErrMaxPayload):
 		d.class, d.reason = refused, reasonTooLarge
 	case errors.Is(err, nats.ErrBadHeaderMsg):
@@ -177,7 +177,7 @@ func (p *publisher) unsent(e *outbox.Planned, err error) error {
 		d.class, d.reason = refused, reasonBadSubject
 	}
 	if d.class == refused && p.win.len() > 0 {
-		// What is in flight before it may fail first; the refusal comes again once it is the next.
+		// A message before it may fail first. Once this one is the next to publish, the refusal comes again.
 		d.class = unknown
 	}
 	return d

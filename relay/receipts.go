@@ -9,8 +9,11 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// recorder writes receipts, coalesced: they are evidence, and nothing waits for them. The publisher notes, the
-// recorder's own goroutine writes.
+// receiptTimeout bounds writing one receipt.
+const receiptTimeout = 5 * time.Second
+
+// recorder writes receipts, one for all acks of an interval. Receipts are evidence: nothing waits for them. The publisher notes,
+// and the recorder's own goroutine writes.
 type recorder struct {
 	r     *Relay
 	wrote int64 // position; owned by run
@@ -25,8 +28,8 @@ func (rec *recorder) note(position int64, sequence uint64) {
 	rec.mu.Unlock()
 }
 
-// run writes until stop is closed, and once more then. What resume found to be there beyond the last receipt it writes at
-// once: a relay that is killed again and again must not scan more each time.
+// run writes until stop is closed, and once more then. It writes what resume found beyond the last receipt at once, so that a relay
+// that is killed again and again does not scan more each time.
 func (rec *recorder) run(ctx context.Context, stop <-chan struct{}) {
 	rec.write(ctx)
 	tick := time.NewTicker(rec.r.cfg.ReceiptEvery)
@@ -49,7 +52,7 @@ func (rec *recorder) write(ctx context.Context) {
 	if receipt.Position == rec.wrote {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, receiptTimeout)
 	defer cancel()
 	if err := rec.r.table.AppendReceipt(ctx, rec.r.pool, receipt, rec.r.cfg.Name); err != nil {
 		rec.r.log.Warn("receipt not written, the next one covers it", "position", receipt.Position, "err", err)

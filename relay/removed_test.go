@@ -12,26 +12,12 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
-func (g *rig) jetStream() jetstream.Stream {
-	g.t.Helper()
-	js, err := jetstream.New(g.nc)
-	must(g.t, err)
-	s, err := js.Stream(g.t.Context(), g.stream)
-	must(g.t, err)
-	return s
-}
-
-// healed waits until the stream has every event again.
-func (g *rig) healed() {
-	g.t.Helper()
-	devtest.Eventually(g.t, 20*time.Second, "the stream is healed", func() error { return g.verdict().Err() })
-}
-
-func (g *rig) reconciling() relay.Config {
-	cfg := g.config()
+func reconciling(g *relaytest.Rig) relay.Config {
+	cfg := g.Config()
 	cfg.ReconcileEvery = 50 * time.Millisecond
 	return cfg
 }
@@ -40,54 +26,54 @@ func (g *rig) reconciling() relay.Config {
 // again at the end, past the memory of message ids, once; also for the relay that starts later.
 func TestRemovedMessages(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
-	run := g.start(g.reconciling())
-	g.insertN(100)
-	g.drained()
+	g := relaytest.New(t)
+	run := g.Start(reconciling(g))
+	g.InsertN(100)
+	g.Drained()
 	for _, sequence := range []uint64{7, 50, 51, 52, 99} {
-		must(t, g.jetStream().DeleteMsg(t.Context(), sequence))
+		relaytest.Must(t, g.JetStream().DeleteMsg(t.Context(), sequence))
 	}
-	g.healed()
-	if s := run.Stats(); s.Removed != 5 || g.lastSequence() != 105 {
-		t.Fatalf("stream ends at %d, stats %+v", g.lastSequence(), s)
+	g.Healed()
+	if s := run.Stats(); s.Removed != 5 || g.LastSequence() != 105 {
+		t.Fatalf("stream ends at %d, stats %+v", g.LastSequence(), s)
 	}
-	must(t, g.jetStream().Purge(t.Context(), jetstream.WithPurgeKeep(30)))
-	g.healed()
-	must(t, g.jetStream().Purge(t.Context()))
-	g.healed()
-	if v := g.verdict(); v.Again != 100 {
+	relaytest.Must(t, g.JetStream().Purge(t.Context(), jetstream.WithPurgeKeep(30)))
+	g.Healed()
+	relaytest.Must(t, g.JetStream().Purge(t.Context()))
+	g.Healed()
+	if v := g.Verdict(); v.Again != 100 {
 		t.Fatalf("%+v", v)
 	}
-	end := g.lastSequence()
-	must(t, run.stop())
-	later := g.start(g.reconciling())
-	g.insertN(10)
-	g.drained()
-	g.verify()
-	if s := later.Stats(); s.Removed != 0 || g.lastSequence() != end+10 {
-		t.Fatalf("the relay that starts later publishes again: stream ends at %d, stats %+v", g.lastSequence(), s)
+	end := g.LastSequence()
+	relaytest.Must(t, run.Stop())
+	later := g.Start(reconciling(g))
+	g.InsertN(10)
+	g.Drained()
+	g.Verify()
+	if s := later.Stats(); s.Removed != 0 || g.LastSequence() != end+10 {
+		t.Fatalf("the relay that starts later publishes again: stream ends at %d, stats %+v", g.LastSequence(), s)
 	}
 }
 
 func TestRemovedMessagesByPolicy(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
-	cfg := g.reconciling()
-	cfg.OnRemoved = relay.Accept
-	run := g.start(cfg)
-	g.insertN(10)
-	g.drained()
-	must(t, g.jetStream().DeleteMsg(t.Context(), 5))
-	devtest.Eventually(t, 10*time.Second, "the hole is seen", func() error { return ok(run.Stats().Removed == 1) })
-	g.insertN(10)
-	g.drained()
-	if v := g.verdict(); v.Lost != 1 || v.Published != 19 {
+	g := relaytest.New(t)
+	cfg := reconciling(g)
+	cfg.OnRemoved = relay.RemovedAccept
+	run := g.Start(cfg)
+	g.InsertN(10)
+	g.Drained()
+	relaytest.Must(t, g.JetStream().DeleteMsg(t.Context(), 5))
+	devtest.Eventually(t, 10*time.Second, "the hole is seen", func() error { return relaytest.Holds(run.Stats().Removed == 1) })
+	g.InsertN(10)
+	g.Drained()
+	if v := g.Verdict(); v.Lost != 1 || v.Published != 19 {
 		t.Fatalf("%+v", v)
 	}
-	must(t, run.stop())
-	cfg.OnRemoved = relay.Halt
-	r, err := relay.New(g.table, g.pool, g.connect(), cfg)
-	must(t, err)
+	relaytest.Must(t, run.Stop())
+	cfg.OnRemoved = relay.RemovedHalt
+	r, err := relay.New(g.Table, g.Pool, g.Connect(), cfg)
+	relaytest.Must(t, err)
 	if err := r.Run(t.Context()); !errors.Is(err, relay.ErrRemoved) {
 		t.Fatalf("got %v, want ErrRemoved", err)
 	}
@@ -95,52 +81,52 @@ func TestRemovedMessagesByPolicy(t *testing.T) {
 
 // A stream that drops its oldest messages by a limit of its own has lost nothing.
 func TestLimitsRemoveNothing(t *testing.T) {
-	g := newRig(t)
-	js, err := jetstream.New(g.nc)
-	must(t, err)
+	g := relaytest.New(t)
+	js, err := jetstream.New(g.NC)
+	relaytest.Must(t, err)
 	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name: g.stream, Subjects: append(g.subjects(), relay.ControlSubject(g.stream)), MaxMsgs: 50, Discard: jetstream.DiscardOld,
+		Name: g.Stream, Subjects: append(g.Subjects(), relay.ControlSubject(g.Stream)), MaxMsgs: 50, Discard: jetstream.DiscardOld,
 	})
-	must(t, err)
-	run := g.start(g.reconciling())
-	g.insertN(200)
-	g.drained()
-	must(t, run.stop())
-	again := g.start(g.reconciling())
-	g.insertN(1)
-	g.drained()
-	if s := again.Stats(); s.Removed+run.Stats().Removed != 0 || g.lastSequence() != 201 {
-		t.Fatalf("stream ends at %d, stats %+v", g.lastSequence(), s)
+	relaytest.Must(t, err)
+	run := g.Start(reconciling(g))
+	g.InsertN(200)
+	g.Drained()
+	relaytest.Must(t, run.Stop())
+	again := g.Start(reconciling(g))
+	g.InsertN(1)
+	g.Drained()
+	if s := again.Stats(); s.Removed+run.Stats().Removed != 0 || g.LastSequence() != 201 {
+		t.Fatalf("stream ends at %d, stats %+v", g.LastSequence(), s)
 	}
 }
 
 // damage stops the broker, changes a block of the stream's store, and starts it again.
-func (g *rig) damage(broker *devstack.NATS, change func(blocks []string)) {
-	g.t.Helper()
-	must(g.t, broker.Stop())
-	blocks, err := filepath.Glob(filepath.Join(broker.StoreDir(), "jetstream", "$G", "streams", g.stream, "msgs", "*.blk"))
-	must(g.t, err)
+func damage(g *relaytest.Rig, broker *devstack.NATS, change func(blocks []string)) {
+	g.T.Helper()
+	relaytest.Must(g.T, broker.Stop())
+	blocks, err := filepath.Glob(filepath.Join(broker.StoreDir(), "jetstream", "$G", "streams", g.Stream, "msgs", "*.blk"))
+	relaytest.Must(g.T, err)
 	if len(blocks) == 0 {
-		g.t.Fatal("the stream has no blocks")
+		g.T.Fatal("the stream has no blocks")
 	}
 	change(blocks)
-	must(g.t, broker.Start())
+	relaytest.Must(g.T, broker.Start())
 }
 
 // The last block of the stream's file is cut off: the server comes back with the same last sequence, and holes before it.
 func TestTruncatedBlock(t *testing.T) {
 	t.Parallel()
-	g, broker := newOwnRig(t)
-	run := g.start(g.config())
-	g.insertN(3000)
-	g.drained()
-	g.damage(broker, func(blocks []string) {
+	g, broker := relaytest.NewOwn(t)
+	run := g.Start(g.Config())
+	g.InsertN(3000)
+	g.Drained()
+	damage(g, broker, func(blocks []string) {
 		last := blocks[len(blocks)-1]
 		info, err := os.Stat(last)
-		must(t, err)
-		must(t, os.Truncate(last, info.Size()/2))
+		relaytest.Must(t, err)
+		relaytest.Must(t, os.Truncate(last, info.Size()/2))
 	})
-	g.healed()
+	g.Healed()
 	if s := run.Stats(); s.Removed+s.Lost == 0 {
 		t.Fatalf("nothing was lost: stats %+v", s)
 	}
@@ -150,25 +136,25 @@ func TestTruncatedBlock(t *testing.T) {
 // expects the old one before the next message.
 func TestDamagedLength(t *testing.T) {
 	t.Parallel()
-	g, broker := newOwnRig(t)
-	run := g.start(g.config())
-	g.insertN(3000)
-	g.drained()
-	g.damage(broker, func(blocks []string) {
+	g, broker := relaytest.NewOwn(t)
+	run := g.Start(g.Config())
+	g.InsertN(3000)
+	g.Drained()
+	damage(g, broker, func(blocks []string) {
 		last := blocks[len(blocks)-1]
 		data, err := os.ReadFile(last)
-		must(t, err)
+		relaytest.Must(t, err)
 		at := 0
 		for range 1000 {
 			at += int(binary.LittleEndian.Uint32(data[at:]) &^ (1 << 31)) // the bit says that it has headers
 		}
 		data[at+2] ^= 0x10
-		must(t, os.WriteFile(last, data, 0o600))
+		relaytest.Must(t, os.WriteFile(last, data, 0o600))
 	})
-	g.healed()
-	g.insertN(10)
-	g.drained()
-	g.verify()
+	g.Healed()
+	g.InsertN(10)
+	g.Drained()
+	g.Verify()
 	if s := run.Stats(); s.Lost == 0 {
 		t.Fatalf("stats %+v", s)
 	}
@@ -177,27 +163,27 @@ func TestDamagedLength(t *testing.T) {
 // A bit flips in a block: the server counts the message and cannot read it. Reading the stream after the restart tells.
 func TestFlippedBit(t *testing.T) {
 	t.Parallel()
-	g, broker := newOwnRig(t)
-	run := g.start(g.config())
+	g, broker := relaytest.NewOwn(t)
+	run := g.Start(g.Config())
 	for range 5 { // more than a block of 8 MiB: the server checks the last one by itself
-		_, err := g.pool.Exec(t.Context(), g.table.SQL(`INSERT INTO outbox.event (subject, payload)
-			SELECT $1, convert_to(repeat('x', 2000), 'UTF8') FROM generate_series(1, 2000)`), g.subject("x"))
-		must(t, err)
+		_, err := g.Pool.Exec(t.Context(), g.Table.SQL(`INSERT INTO outbox.event (subject, payload)
+			SELECT $1, convert_to(repeat('x', 2000), 'UTF8') FROM generate_series(1, 2000)`), g.Subject("x"))
+		relaytest.Must(t, err)
 	}
-	g.drained()
-	g.damage(broker, func(blocks []string) {
+	g.Drained()
+	damage(g, broker, func(blocks []string) {
 		data, err := os.ReadFile(blocks[0])
-		must(t, err)
+		relaytest.Must(t, err)
 		data[len(data)/2] ^= 0x10
-		must(t, os.WriteFile(blocks[0], data, 0o600))
+		relaytest.Must(t, os.WriteFile(blocks[0], data, 0o600))
 	})
 	began := time.Now()
-	g.healed()
+	g.Healed()
 	if s := run.Stats(); s.Removed == 0 {
 		t.Fatalf("stats %+v", s)
 	}
 	t.Logf("healed %v after the restart", time.Since(began))
-	g.insertN(10)
-	g.drained()
-	g.verify()
+	g.InsertN(10)
+	g.Drained()
+	g.Verify()
 }

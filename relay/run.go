@@ -12,17 +12,27 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
+	"github.com/seed-6eff6314/outbox-relay/internal/stream"
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// steadyTerm is how long a session has to last, without anything acknowledged, for the next one to be opened at once.
-const steadyTerm = time.Second
+const (
+	// openTimeout bounds opening a session.
+	openTimeout = 15 * time.Second
+	// requestTimeout bounds one short request to a server.
+	requestTimeout = stream.RequestTimeout
+	// queryTimeout bounds one statement on the pool.
+	queryTimeout = 30 * time.Second
+	// steadyTerm is how long a session must last, without an ack, for the relay to open the next one at once.
+	steadyTerm = time.Second
+)
 
-// Run relays until ctx ends, then finishes what is in flight within Config.Grace and returns nil. It waits for ever
-// for servers that are away. An error means that going on needs a person: ErrStream, ErrRecreated, ErrRefused, or a
-// schema that is not migrated. Call it once.
+// Run relays until ctx ends, then finishes what is in flight within Config.Grace and returns nil. It waits indefinitely
+// for servers that are not available. It returns an error only if a person has to act: ErrStream, ErrRecreated,
+// ErrRemoved, ErrRefused, or an error about the schema, the cluster or a pooler. It must be called once.
 func (r *Relay) Run(ctx context.Context) error {
-	pause := newPause()
+	retry := newBackoff()
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := r.lead(ctx)
@@ -33,58 +43,46 @@ func (r *Relay) Run(ctx context.Context) error {
 			continue
 		}
 		if time.Since(began) > steadyTerm || r.stats.lastAck.Load() > began.UnixNano() {
-			pause.Reset()
+			retry.Reset()
 		}
-		wait := pause.NextBackOff()
+		pause := retry.NextBackOff()
 		r.stats.failed(err)
-		r.log.Warn("session ended", "wait", wait.Round(time.Millisecond), "err", err)
-		sleep(ctx, wait)
+		r.log.Warn("database session ended, opening another", "wait", pause.Round(time.Millisecond), "err", err)
+		_ = wait.For(ctx, pause) // the loop checks ctx
 	}
 	return nil
 }
 
-func newPause() *backoff.ExponentialBackOff {
+// fatal reports whether an error ends Run: waiting cannot resolve it.
+func fatal(err error) bool {
+	for _, target := range []error{
+		ErrStream, ErrRecreated, ErrRemoved, ErrRefused,
+		outbox.ErrMoved, outbox.ErrPooler, outbox.ErrNotMigrated, outbox.ErrNewerSchema, outbox.ErrMigrationGap,
+	} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+func newBackoff() *backoff.ExponentialBackOff {
 	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
 		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 }
 
-// sleep waits, or not longer than ctx.
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
-
-// lead opens a session, waits in it to become the leader, and serves a term. The lock only saves work: what keeps
-// two leaders from doing harm is the primary key of the plan and the sequence that the stream expects.
+// lead opens a session, waits in it to become the leader, and serves a term. The leader lock only saves work. Two leaders
+// can do no harm: the primary key of the plan lets one plan, and the stream expects a sequence from each message.
 func (r *Relay) lead(ctx context.Context) error {
-	open, cancel := context.WithTimeout(ctx, 15*time.Second)
+	open, cancel := context.WithTimeout(ctx, openTimeout)
 	s, err := r.table.OpenSession(open, r.pool.Config().ConnConfig.Copy(), r.cfg.Name)
 	cancel()
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	for said := false; ; said = true {
-		try, cancel := context.WithTimeout(ctx, requestTimeout)
-		leads, err := s.Lead(try)
-		cancel()
-		if err != nil {
-			return err
-		}
-		if leads || crash.Forced("lead") {
-			break
-		}
-		if !said {
-			r.log.Info("standing by: another relay leads")
-		}
-		sleep(ctx, r.cfg.StandbyPoll/2+time.Duration(rand.Int64N(int64(r.cfg.StandbyPoll)+1)))
-		if ctx.Err() != nil {
-			return nil
-		}
+	if err := r.standBy(ctx, s); err != nil || ctx.Err() != nil {
+		return err
 	}
 	settle, cancel := context.WithTimeout(ctx, queryTimeout)
 	home, err := s.Settle(settle)
@@ -93,7 +91,7 @@ func (r *Relay) lead(ctx context.Context) error {
 		return err
 	}
 	if home.FailedOver() {
-		r.log.Warn("the database failed over since the last relay; what it lost, the stream may still have", "timeline", home.Now.Timeline, "before", home.Last.Timeline)
+		r.log.Warn("the database failed over since the last relay; the stream may hold events that the database lost", "timeline", home.Now.Timeline, "before", home.Last.Timeline)
 	}
 	r.log.Info("leading", "stream", r.cfg.Stream, "schema", r.table.Schema())
 	r.stats.leads.Store(true)
@@ -104,23 +102,45 @@ func (r *Relay) lead(ctx context.Context) error {
 	return r.term(ctx, s)
 }
 
-// term serves until ctx ends or the session is lost: wait while paused, read where the stream ends, publish from there on until
-// there is a doubt or a pause, and again.
+// standBy returns nil when this relay leads or ctx ends.
+func (r *Relay) standBy(ctx context.Context, s *outbox.Session) error {
+	for logged := false; ; logged = true {
+		try, cancel := context.WithTimeout(ctx, requestTimeout)
+		leads, err := s.Lead(try)
+		cancel()
+		if err != nil {
+			return err
+		}
+		if leads || crash.Forced("lead") {
+			return nil
+		}
+		if !logged {
+			r.log.Info("another relay leads, standing by")
+		}
+		pause := r.cfg.StandbyPoll/2 + time.Duration(rand.Int64N(int64(r.cfg.StandbyPoll)+1))
+		if wait.For(ctx, pause) != nil {
+			return nil
+		}
+	}
+}
+
+// term serves as the leader until ctx ends or the session is lost. It alternates two steps: wait while a person has paused the relay,
+// and run a window until there is a doubt or a pause.
 func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
 	work, cancel := r.graceful(ctx)
 	defer cancel()
 	var background sync.WaitGroup
 	defer background.Wait()
-	keep, stopKeeping := context.WithCancel(ctx)
-	defer stopKeeping()
-	house := housekeeper{r: r, told: make(map[string]bool)}
-	background.Go(func() { house.run(keep) })
+	maintain, stop := context.WithCancel(ctx)
+	defer stop()
+	m := maintainer{r: r, logged: make(map[string]bool)}
+	background.Go(func() { m.run(maintain) })
 
-	pause, stuck := newPause(), time.Time{}
+	retry, stuck := newBackoff(), time.Time{}
 	var last *doubt
-	r.stats.position.Store(0) // of this term; others may have led in between
+	r.stats.position.Store(0) // of this term: others may have led in between
 	for ctx.Err() == nil {
-		if err := r.hold(ctx, s); ctx.Err() != nil {
+		if err := r.holdWhilePaused(ctx, s); ctx.Err() != nil {
 			return nil
 		} else if err != nil {
 			return err
@@ -139,22 +159,23 @@ func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
 			return session.err
 		}
 		errors.As(err, &last)
-		if r.stats.position.Load() != before {
-			pause.Reset()
+		progress := r.stats.position.Load() != before
+		if progress {
+			retry.Reset()
 		}
-		wait := pause.NextBackOff()
-		if last != nil && last.class != unavailable && r.stats.position.Load() != before {
-			wait = 0 // reading the end of the stream is all that it needs
-		}
-		if errors.Is(err, errLost) && r.nc.IsConnected() {
-			wait = 0 // it is back already
+		pause := retry.NextBackOff()
+		switch {
+		case last != nil && last.class != unavailable && progress:
+			pause = 0 // the next window only has to read where the stream ends
+		case errors.Is(err, errLost) && r.nc.IsConnected():
+			pause = 0 // the connection is back already
 		}
 		r.stats.failed(err)
-		r.log.Warn("publishing paused", "wait", wait.Round(time.Millisecond), "err", err)
-		if err := r.alive(ctx, s, func() error { r.wait(ctx, wait); return nil }); err != nil && ctx.Err() == nil {
+		r.log.Warn("publishing interrupted, resuming from the end of the stream", "wait", pause.Round(time.Millisecond), "err", err)
+		if err := r.keepAlive(ctx, s, func() error { r.waitForBroker(ctx, pause); return nil }); err != nil && ctx.Err() == nil {
 			return err
 		}
-		stuck = r.detour(ctx, stuck, r.stats.position.Load() != before)
+		stuck = r.reconnectIfStuck(ctx, stuck, progress)
 		if err := r.ping(ctx, s); err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -162,8 +183,8 @@ func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
 	return nil
 }
 
-// wait waits before the next try, but not longer than until a lost connection to the broker is back.
-func (r *Relay) wait(ctx context.Context, d time.Duration) {
+// waitForBroker waits for d, or until a lost connection to the broker is back.
+func (r *Relay) waitForBroker(ctx context.Context, d time.Duration) {
 	connected := r.nc.StatusChanged(nats.CONNECTED)
 	defer r.nc.RemoveStatusListener(connected)
 	timer := time.NewTimer(d)
@@ -175,7 +196,7 @@ func (r *Relay) wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// graceful is a context that outlives ctx by Config.Grace.
+// graceful returns a context that outlives ctx by Config.Grace.
 func (r *Relay) graceful(ctx context.Context) (context.Context, context.CancelFunc) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
@@ -185,72 +206,8 @@ func (r *Relay) graceful(ctx context.Context) (context.Context, context.CancelFu
 	return work, func() { stop(); cancel() }
 }
 
-// sessionError marks an error of the session: the term is over.
+// sessionError marks an error of the session, which ends the term.
 type sessionError struct{ err error }
 
 func (e *sessionError) Error() string { return e.err.Error() }
 func (e *sessionError) Unwrap() error { return e.err }
-
-// window reads where the stream ends, does what the last doubt asks for, and publishes until the next one. Three
-// goroutines beside it, the source, the recorder and the reconciler, end with it.
-func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt) error {
-	// Before the end is read: what happens to the connection afterwards is a doubt about it.
-	lost := r.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
-	defer r.nc.RemoveStatusListener(lost)
-	var at *place
-	var freshID int64
-	err := r.alive(work, s, func() (err error) {
-		if at, err = r.resume(work); err != nil {
-			return err
-		}
-		freshID, err = r.mend(work, last, at)
-		return err
-	})
-	if err != nil {
-		return r.keep(work, s, err)
-	}
-	r.stats.connected.Store(true)
-
-	stop, cancel := context.WithCancel(ctx)
-	defer cancel()
-	batches := make(chan []outbox.Planned, 1)
-	src := &source{r: r, s: s, next: at.next, out: batches}
-	planned := make(chan error, 1)
-	go func() { planned <- src.run(work, stop) }()
-
-	r.credit(at)
-	rec := &recorder{r: r, wrote: at.receipts, latest: outbox.Receipt{Stream: at.stream, Position: at.receipts}}
-	if found := at.next - 1; found > at.receipts { // acknowledged, and the receipt got lost
-		rec.note(found, uint64(found+at.base))
-	}
-	stopRecording := make(chan struct{})
-	recorded := make(chan struct{})
-	go func() { defer close(recorded); rec.run(work, stopRecording) }()
-
-	watch := &reconciler{r: r, at: at, changed: make(chan error, 1)}
-	watched := make(chan struct{})
-	go func() { defer close(watched); watch.run(stop) }()
-
-	err = r.publish(work, at, batches, rec, freshID, lost, watch.changed)
-	cancel()
-	<-watched
-	r.suspects = watch.suspects
-	for range batches { // what the source hands out after the last look is planned, and found again
-	}
-	if planErr := <-planned; planErr != nil && (err == nil || !fatal(err)) {
-		err = &sessionError{planErr}
-	}
-	close(stopRecording)
-	<-recorded
-	return err
-}
-
-// credit counts what was acknowledged in this term and whose acks got lost: the stream has it.
-func (r *Relay) credit(at *place) {
-	found := at.next - 1
-	if before := r.stats.position.Load(); before > 0 && found > before {
-		r.stats.published.Add(uint64(found - before))
-	}
-	r.stats.position.Store(found)
-	r.stats.sequence.Store(uint64(max(found+at.base, 0)))
-}

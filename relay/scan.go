@@ -7,137 +7,158 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/stream"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// found is what a scan of the end of a stream says.
-type found struct {
-	low     int64          // up to here every position has its event there, wherever it stands; gone counts as there
-	have    map[int64]bool // and these beyond
-	last    int64          // the highest of them
-	foreign int            // messages that are no event of the plan
-	from    int64          // from here to last, all stand at the same distance …
-	base    int64          // … from their positions
-	end     uint64         // sequence that the scan came to
-	strays  []uuid.UUID    // events of ours, as they say, but not where the plan has them
+// scanTimeout bounds a scan of the stream's end.
+const scanTimeout = 10 * time.Minute
+
+// tail is the end of the stream compared with the plan: every message after the last position that it is known to have.
+type tail struct {
+	contiguous int64          // the stream has every position up to here, at whatever sequence
+	beyond     map[int64]bool // and these positions
+	last       int64          // the highest of all
+	foreign    int            // messages that are no event of the plan
+	from, base int64          // the positions from … last all have this base
+	end        uint64         // last sequence that was read
+	unplanned  []uuid.UUID    // events of a relay at positions that the plan did not give them
 }
 
-// scan holds the messages behind a known position against the plan. A message says itself which position it has: what
-// was in flight when the base moved stands where an older base said. A message that is gone (expired, purged) is taken
-// for what belonged there.
-func (r *Relay) scan(ctx context.Context, t *target, log baseLog, known int64) (*found, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+// scanTail compares the messages after the known position with the plan. The position of a message is the one in its headers: a message
+// that was in flight when the base moved is where an older base put it. A message that is gone (expired or purged) counts as
+// the event that belonged there: reading holes is for Relay.holes.
+func (r *Relay) scanTail(ctx context.Context, e *evidence) (*tail, error) {
+	ctx, cancel := context.WithTimeout(ctx, scanTimeout)
 	defer cancel()
-	base, _ := log.baseOf(known + 1)
-	from := max(uint64(max(known+base, 0))+1, 1)
-	f := &found{low: known, have: make(map[int64]bool), last: known, from: known + 1, base: base, end: from - 1}
-	if from <= t.last && t.first <= t.last {
-		consumer, err := r.scanner(ctx, span{from, t.last})
+	base, _ := e.log.BaseOf(e.known + 1)
+	from := max(uint64(max(e.known+base, 0))+1, 1)
+	t := &tail{contiguous: e.known, beyond: make(map[int64]bool), last: e.known, from: e.known + 1, base: base, end: from - 1}
+	if from <= e.state.Last && e.state.First <= e.state.Last {
+		scanner, err := r.stream.Scan(ctx, stream.Span{First: from, Last: e.state.Last})
 		if err != nil {
 			return nil, err
 		}
-		defer consumer.close()
-		for f.end < t.last {
-			page, err := consumer.fetch(ctx)
+		defer scanner.Close()
+		for t.end < e.state.Last {
+			page, err := scanner.Fetch(ctx)
 			if err != nil {
 				return nil, err
 			}
 			if len(page) == 0 {
 				break
 			}
-			if err := r.compare(ctx, log, page, f); err != nil {
+			if err := r.compare(ctx, e, page, t); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if f.end < t.last { // the rest is gone, unless the stream went back meanwhile
+	if t.end < e.state.Last { // the rest is gone, unless the stream went back meanwhile
 		now, err := r.ensureStream(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if now.last < t.last || !same(now.stream, t.stream) {
+		if now.Last < e.state.Last || !stream.Same(now.ID, e.state.ID) {
 			return nil, fmt.Errorf("scan stream %s: it changed meanwhile", r.cfg.Stream)
 		}
-		f.gone(log, t.last+1)
+		t.skipTo(e.log, e.state.Last+1)
 	}
-	if f.foreign > 0 {
-		r.stats.foreign.Add(uint64(f.foreign))
-		r.log.Warn("stream holds messages that are not ours, or not what the plan has", "stream", r.cfg.Stream, "n", f.foreign)
-	}
-	return f, nil
+	return t, nil
 }
 
-// gone takes what is missing before a sequence for what belonged there.
-func (f *found) gone(log baseLog, before uint64) {
-	for f.end+1 < before {
-		f.end++
-		if position, belongs := log.positionAt(f.end); belongs {
-			f.see(position, f.end)
+// skipTo counts the sequences before the given one, which have no message, as the events that belonged there.
+func (t *tail) skipTo(log stream.BaseLog, before uint64) {
+	for t.end+1 < before {
+		t.end++
+		if position, belongs := log.PositionAt(t.end); belongs {
+			t.add(position, t.end)
 		}
 	}
 }
 
-// see notes that the event of a position stands at a sequence.
-func (f *found) see(position int64, sequence uint64) {
-	if position > f.low {
-		f.have[position] = true
+// add records that the event of a position is at a sequence.
+func (t *tail) add(position int64, sequence uint64) {
+	if position > t.contiguous {
+		t.beyond[position] = true
 	}
-	for f.have[f.low+1] {
-		delete(f.have, f.low+1)
-		f.low++
+	for t.beyond[t.contiguous+1] {
+		delete(t.beyond, t.contiguous+1)
+		t.contiguous++
 	}
-	if base := int64(sequence) - position; base != f.base {
-		f.from, f.base = position, base
+	if base := int64(sequence) - position; base != t.base {
+		t.from, t.base = position, base
 	}
-	f.last = max(f.last, position)
+	t.last = max(t.last, position)
 }
 
-// compare holds a page of messages against the plan.
-func (r *Relay) compare(ctx context.Context, log baseLog, page []stored, f *found) error {
-	plan := make(map[int64]outbox.Planned, len(page))
-	for i := range page { // most pages are one run of positions: a load or two
-		if p := page[i].event.Position; page[i].ours && plan[p].Position == 0 {
-			events, err := r.load(ctx, p, outbox.Page{Events: len(page) - i, Bytes: r.cfg.BatchBytes})
-			if err != nil {
-				return err
-			}
-			for _, e := range events {
-				e.Payload = nil
-				plan[e.Position] = e
-			}
+// gaps returns the positions before the last one that the stream does not have.
+func (t *tail) gaps() (out []run) {
+	for first := t.contiguous + 1; first < t.last; first++ {
+		if t.beyond[first] {
+			continue
 		}
+		last := first
+		for last+1 < t.last && !t.beyond[last+1] {
+			last++
+		}
+		out = append(out, run{first, last})
+		first = last
 	}
-	oldest, err := r.oldest(ctx)
+	return out
+}
+
+// compare adds a page of messages, in the order of the stream.
+func (r *Relay) compare(ctx context.Context, e *evidence, page []stream.Message, t *tail) error {
+	plan, err := r.planOf(ctx, page)
 	if err != nil {
 		return err
 	}
 	for i := range page {
 		m := &page[i]
-		f.gone(log, m.sequence)
-		f.end = m.sequence
-		planned, ok := plan[m.event.Position]
-		if m.ours && (ok && m.event.ID == planned.ID || !ok && r.wasDropped(log, m, oldest)) {
-			f.see(m.event.Position, m.sequence)
+		t.skipTo(e.log, m.Sequence)
+		t.end = m.Sequence
+		planned, ok := plan[m.Event.Position]
+		if m.Ours && (ok && m.Event.ID == planned || !ok && wasDropped(e, m)) {
+			t.add(m.Event.Position, m.Sequence)
 			continue
 		}
-		if _, belongs := log.positionAt(m.sequence); belongs || !m.ours {
-			f.foreign++
+		if _, belongs := e.log.PositionAt(m.Sequence); belongs || !m.Ours {
+			t.foreign++
 		}
-		if m.ours && !m.marker && m.sequence > r.kept {
-			f.strays = append(f.strays, m.event.ID)
+		if m.Ours && !m.Marker && m.Sequence > r.mem.adopted {
+			t.unplanned = append(t.unplanned, m.Event.ID)
 		}
 	}
 	return nil
 }
 
-// wasDropped says of a message of ours, whose event the table does not have, that it had it: it stands in for one that was gone
-// already, or stands where it belongs and before everything that the table has.
-func (r *Relay) wasDropped(log baseLog, m *stored, oldest int64) bool {
-	if m.marker && m.event.ID == uuid.Nil {
+// planOf returns which events the plan has at the positions of a page of messages.
+func (r *Relay) planOf(ctx context.Context, page []stream.Message) (map[int64]uuid.UUID, error) {
+	plan := make(map[int64]uuid.UUID, len(page))
+	for i := range page { // most pages are one run of positions: one load or two
+		position := page[i].Event.Position
+		if _, known := plan[position]; known || !page[i].Ours {
+			continue
+		}
+		events, err := r.load(ctx, position, outbox.Page{Events: len(page) - i, Bytes: r.cfg.BatchBytes})
+		if err != nil {
+			return nil, err
+		}
+		for j := range events {
+			plan[events[j].Position] = events[j].ID
+		}
+	}
+	return plan, nil
+}
+
+// wasDropped reports whether a message whose event is not in the table had its event there: it is a marker for an event that
+// was dropped before it could be published, or it is where it belongs and precedes everything that the table has.
+func wasDropped(e *evidence, m *stream.Message) bool {
+	if m.Marker && m.Event.ID == uuid.Nil {
 		return true
 	}
-	position, belongs := log.positionAt(m.sequence)
-	return belongs && position == m.event.Position && position < oldest
+	position, belongs := e.log.PositionAt(m.Sequence)
+	return belongs && position == m.Event.Position && position < e.oldest
 }
 
 // load is outbox.Table.Load with a deadline.

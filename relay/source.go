@@ -11,34 +11,34 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// quietLooks is how many looks in a row find nothing before the relay tries to sleep: with the default poll about
-// 15 ms. Under load it never comes to that.
-const quietLooks = 5
+// quietPolls is how many polls in a row must find nothing before the relay tries to sleep: about 15 ms with the default
+// polls. Under load that never happens.
+const quietPolls = 5
 
-// planTimeout bounds a look at the whole table; the session's statement_timeout comes before.
+// planTimeout bounds one plan. The session's statement_timeout is shorter.
 const planTimeout = 65 * time.Second
 
-// source hands batches out in position order: first what is planned already, then what it plans itself, sleeping in
-// between. One goroutine owns it and, while it runs, the session.
+// source passes batches to the publisher in position order: first the ones that are planned already, then the ones that it plans itself. It
+// sleeps when there is nothing to plan. One goroutine owns it and, while it runs, the session.
 type source struct {
 	r    *Relay
 	s    *outbox.Session
 	next int64 // position
 	out  chan<- []outbox.Planned
 
-	asked time.Time // when it last asked whether the relay is paused
+	asked time.Time // when it last checked whether the relay is paused
 	woken bool      // since then
 }
 
-// errGap says that the plan went on without us: another relay planned.
+// errGap reports that the plan continued without us: another relay planned.
 var errGap = errors.New("another relay planned in between")
 
-// run ends, with nil, when stop does, the relay is paused, or somebody else planned; what it has handed out by then is planned,
-// and will be found again.
+// run returns nil when stop ends, the relay is paused, or somebody else planned. Everything that it has passed on by then is in the plan, and
+// the next window finds it there.
 func (s *source) run(ctx, stop context.Context) error {
 	defer close(s.out)
-	s.asked = time.Now() // Relay.hold did
-	if paused, err := s.replay(ctx, stop); err != nil || paused {
+	s.asked = time.Now() // Relay.holdWhilePaused has just checked
+	if paused, err := s.passPlanned(ctx, stop); err != nil || paused {
 		return err
 	}
 	quiet := 0
@@ -52,7 +52,7 @@ func (s *source) run(ctx, stop context.Context) error {
 			quiet = 0
 			crash.Point("planned")
 			s.r.stats.batches.Add(1)
-			if err := s.hand(ctx, stop, events); err != nil {
+			if err := s.pass(ctx, stop, events); err != nil {
 				return err
 			}
 			if err := s.awake(ctx); err != nil {
@@ -77,15 +77,15 @@ func (s *source) run(ctx, stop context.Context) error {
 	return s.awake(ctx)
 }
 
-// replay hands out what was planned and not published.
-func (s *source) replay(ctx, stop context.Context) (paused bool, err error) {
+// passPlanned passes on what is planned and not published.
+func (s *source) passPlanned(ctx, stop context.Context) (paused bool, err error) {
 	for stop.Err() == nil {
-		end, err := s.planEnd(ctx) // before the page is read: what somebody plans in between is not gone
+		end, err := s.planEnd(ctx) // before the page is read: an event that is planned in between is not gone
 		if err != nil {
 			return false, err
 		}
 		var events []outbox.Planned
-		err = s.r.alive(ctx, s.s, func() (err error) { // a page may take longer than PostgreSQL lets the session rest
+		err = s.r.keepAlive(ctx, s.s, func() (err error) { // a page may take longer than the session may be idle
 			events, err = s.r.load(ctx, s.next, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
 			return err
 		})
@@ -95,7 +95,7 @@ func (s *source) replay(ctx, stop context.Context) (paused bool, err error) {
 		if events = s.fill(events, end); len(events) == 0 {
 			return false, nil
 		}
-		if err := s.hand(ctx, stop, events); err != nil {
+		if err := s.pass(ctx, stop, events); err != nil {
 			return false, err
 		}
 		if paused, err := s.isPaused(ctx); err != nil || paused {
@@ -113,8 +113,8 @@ func (s *source) planEnd(ctx context.Context) (int64, error) {
 	return cursor.LastPosition, err
 }
 
-// fill puts a marker at each position of a page, of a plan that went on to end at least, whose event the table has dropped: a stream
-// that was made again, or went far back, needs something there.
+// fill adds a marker for each position of a page whose event the table has dropped. A stream that was created again, or lost much of its
+// end, needs a message there. The plan reaches end at least.
 func (s *source) fill(events []outbox.Planned, end int64) []outbox.Planned {
 	if n := len(events); n > 0 && events[n-1].Position == s.next+int64(n)-1 {
 		return events
@@ -122,7 +122,7 @@ func (s *source) fill(events []outbox.Planned, end int64) []outbox.Planned {
 	if n := len(events); n > 0 {
 		end = events[n-1].Position
 	} else {
-		end = min(end, s.next+int64(s.r.cfg.BatchEvents)-1) // so far there is none
+		end = min(end, s.next+int64(s.r.cfg.BatchEvents)-1) // the table has no event up to here
 	}
 	filled := make([]outbox.Planned, 0, max(end-s.next+1, 0))
 	for next := s.next; next <= end; next++ {
@@ -136,8 +136,8 @@ func (s *source) fill(events []outbox.Planned, end int64) []outbox.Planned {
 	return filled
 }
 
-// isOvertaken says, after a look that found nothing, that somebody else planned what comes next: an audit, which gives events that the stream
-// has lost another position. The next window begins with that. It is asked as often as isPaused asks.
+// isOvertaken reports, after a poll that found nothing, whether somebody else planned what comes next: an audit that repairs gives
+// lost events another position. The next window begins with them. It checks as often as isPaused does.
 func (s *source) isOvertaken(ctx context.Context, start time.Time) (bool, error) {
 	if s.asked.Before(start) {
 		return false, nil
@@ -152,12 +152,12 @@ func (s *source) plan(ctx context.Context) ([]outbox.Planned, error) {
 	return s.s.Plan(ctx, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
 }
 
-// hand gives a batch to the publisher, and keeps the session alive while that is busy.
-func (s *source) hand(ctx, stop context.Context, events []outbox.Planned) error {
+// pass gives a batch to the publisher. It pings the session while it waits for the publisher to take the batch.
+func (s *source) pass(ctx, stop context.Context, events []outbox.Planned) error {
 	if events[0].Position != s.next {
-		return fmt.Errorf("plan: position %d came where %d belongs: %w", events[0].Position, s.next, errGap)
+		return fmt.Errorf("plan: want position %d, got %d: %w", s.next, events[0].Position, errGap)
 	}
-	tick := time.NewTicker(longestRest / 2)
+	tick := time.NewTicker(maxIdle / 2)
 	defer tick.Stop()
 	for {
 		select {
@@ -174,8 +174,8 @@ func (s *source) hand(ctx, stop context.Context, events []outbox.Planned) error 
 	}
 }
 
-// rest waits for the next look: a little longer each time while awake, then asleep until a wake or the poll. The
-// first look after falling asleep comes at once, since a commit may have come before the lock.
+// rest waits before the next poll: a little longer each time while awake, and asleep until a wake or the poll. The
+// first poll after falling asleep follows at once, since an event may have been committed before the relay held the lock.
 func (s *source) rest(ctx, stop context.Context, quiet int, took time.Duration) error {
 	if s.s.Asleep() {
 		poll := s.r.cfg.SleepPoll
@@ -186,15 +186,15 @@ func (s *source) rest(ctx, stop context.Context, quiet int, took time.Duration) 
 		}
 		return err
 	}
-	if quiet >= quietLooks {
+	if quiet >= quietPolls {
 		sleeps, err := s.sleep(ctx)
 		if err != nil || sleeps {
 			return err
 		}
 	}
-	wait := s.r.cfg.PollMin << min(quiet-1, 20)
-	wait = max(min(wait, s.r.cfg.PollMax), took) // a look that skims over many uncommitted rows must not take a core
-	woken, err := s.s.Wait(stop, wait)
+	pause := s.r.cfg.PollMin << min(quiet-1, 20)
+	pause = max(min(pause, s.r.cfg.PollMax), took) // at least as long as the poll took, so that slow polls cannot occupy a core
+	woken, err := s.s.Wait(stop, pause)
 	s.woken = s.woken || woken
 	return err
 }

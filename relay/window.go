@@ -2,23 +2,23 @@ package relay
 
 import "time"
 
-// window is what was published and is not acknowledged: positions first … next-1, in order. Each is acknowledged by
-// itself, and first moves over those that are: everything before it is in the stream. One goroutine owns it.
+// window holds what was published and is not acknowledged: the positions first … next-1, in order. The server acknowledges each of
+// them. first moves past acknowledged positions, so everything before it is in the stream. One goroutine owns it.
 type window struct {
 	maxEvents, maxBytes int
 
-	first, next int64 // of positions
+	first, next int64 // positions
 	bytes       int
-	probe       bool   // one message only, until it has come through
-	slots       []slot // ring: position p is at p modulo len
+	probe       bool   // allow one message only, until it is acknowledged
+	slots       []slot // ring: position p is at p modulo its length
 }
 
 type slot struct {
 	bytes    int
 	acked    bool
-	marker   bool // stands in for a parked event
+	marker   bool // of a parked event
 	sequence uint64
-	created  time.Time // of the event
+	created  time.Time // when the event was inserted
 }
 
 func newWindow(events, bytes int, next int64) *window {
@@ -29,24 +29,24 @@ func (w *window) len() int                  { return int(w.next - w.first) }
 func (w *window) at(position int64) *slot   { return &w.slots[position%int64(len(w.slots))] }
 func (w *window) holds(position int64) bool { return position >= w.first && position < w.next }
 
-// waits says that a position is in flight, and not acknowledged.
+// waits reports whether a position is in flight and not acknowledged.
 func (w *window) waits(position int64) bool { return w.holds(position) && !w.at(position).acked }
 
-// full says that nothing more may be published before an ack. One message fits however large it is, and the first one
-// after some quiet goes alone (probe): if a foreign message came meanwhile, the server refuses this one, where in a full window
-// it would refuse as many as there are foreign ones and take the rest.
+// full reports that nothing more may be published before an ack. One message fits however large it is. The first message
+// after a pause goes alone (probe): if a foreign message came meanwhile, the server rejects this one message. In a full window
+// it would reject as many as there are foreign ones and accept the rest.
 func (w *window) full() bool {
 	return w.probe && w.len() > 0 || w.len() >= w.maxEvents || w.len() > 0 && w.bytes >= w.maxBytes
 }
 
-// add takes the next position in.
+// add appends the next position.
 func (w *window) add(s slot) {
 	*w.at(w.next) = s
 	w.next++
 	w.bytes += s.bytes
 }
 
-// ack marks a position, takes out the first ones that are marked, and calls each for every one of them in order.
+// ack marks a position as acknowledged. It then removes the first positions that are, and calls each for every one of them in order.
 func (w *window) ack(position int64, sequence uint64, each func(position int64, s *slot)) {
 	if !w.holds(position) {
 		return

@@ -11,8 +11,8 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/audit"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
 func auditCommand() *cli.Command {
@@ -43,16 +43,16 @@ Examples:
 			&cli.DurationFlag{Name: "grace", Value: time.Minute, Usage: "`TIME` that an event may take to the stream"},
 			&cli.DurationFlag{Name: "patience", Value: time.Minute, Usage: "`TIME` that --repair waits for a relay that does nothing"},
 			outputFlag()),
-		Action: withSettings("invalidate", audit),
+		Action: withSettings("invalidate", auditAction),
 	}
 }
 
 // readAuditFlags checks what the flags say before a server is asked.
-func readAuditFlags(c *cli.Context, s settings) (cfg relay.AuditConfig, asJSON bool, err error) {
+func readAuditFlags(c *cli.Context, s settings) (cfg audit.Config, asJSON bool, err error) {
 	if asJSON, err = wantsJSON(c); err != nil {
 		return cfg, false, err
 	}
-	cfg = relay.AuditConfig{Stream: s.text("stream"), Grace: c.Duration("grace"), Limit: c.Int("limit"), Patience: c.Duration("patience")}
+	cfg = audit.Config{Stream: s.text("stream"), Grace: c.Duration("grace"), Limit: c.Int("limit"), Patience: c.Duration("patience")}
 	if cfg.Since, err = auditTime(c, "since"); err != nil {
 		return cfg, false, err
 	}
@@ -86,7 +86,7 @@ func auditTime(c *cli.Context, flag string) (time.Time, error) {
 	return time.Now().Add(-back), nil
 }
 
-func audit(c *cli.Context, s settings) error {
+func auditAction(c *cli.Context, s settings) error {
 	cfg, asJSON, err := readAuditFlags(c, s)
 	if err != nil {
 		return err
@@ -109,7 +109,7 @@ func audit(c *cli.Context, s settings) error {
 	}
 	tell := newAuditTeller(c)
 	cfg.Letters, cfg.Progress, cfg.Say = letters, tell.progress, tell.say
-	a, err := relay.NewAudit(table, pool, nc, cfg)
+	a, err := audit.New(table, pool, nc, cfg)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func audit(c *cli.Context, s settings) error {
 }
 
 // runAudit audits, mends if that was asked for, and audits again.
-func runAudit(c *cli.Context, a *relay.Audit, tell *auditTeller) (*auditJSON, error) {
+func runAudit(c *cli.Context, a *audit.Audit, tell *auditTeller) (*auditJSON, error) {
 	report, err := a.Run(c.Context)
 	tell.end()
 	if err != nil {
@@ -145,7 +145,7 @@ func runAudit(c *cli.Context, a *relay.Audit, tell *auditTeller) (*auditJSON, er
 		return out, err
 	}
 	did, waiting := a.Repair(c.Context, report)
-	if waiting != nil && !errors.Is(waiting, relay.ErrNotPublished) {
+	if waiting != nil && !errors.Is(waiting, audit.ErrNotPublished) {
 		return nil, waiting
 	}
 	if report, err = a.Run(c.Context); err != nil {

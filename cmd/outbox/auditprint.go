@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/relay"
+	"github.com/seed-6eff6314/outbox-relay/internal/audit"
 )
 
 type auditJSON struct {
@@ -44,7 +44,7 @@ type auditJSON struct {
 	Findings  map[string][]findingJSON `json:"findings"`
 	Repair    *auditRepairJSON         `json:"repair,omitempty"`
 
-	report  *relay.AuditReport
+	report  *audit.Report
 	waiting error // what a repair planned is not published yet
 }
 
@@ -75,24 +75,24 @@ type auditRepairJSON struct {
 	Receipts  int64 `json:"receipts"`
 }
 
-func newAuditRepair(r *relay.AuditRepair, dryRun bool) *auditRepairJSON {
+func newAuditRepair(r *audit.Repaired, dryRun bool) *auditRepairJSON {
 	return &auditRepairJSON{dryRun, r.Replanned, r.Awaited, r.Orphans, r.Accepted, r.Copies, r.Receipts}
 }
 
-func newAuditJSON(r *relay.AuditReport) *auditJSON {
-	n := func(kind relay.Kind) int64 { return r.Found[kind].N }
+func newAuditJSON(r *audit.Report) *auditJSON {
+	n := func(kind audit.Kind) int64 { return r.Found[kind].N }
 	out := &auditJSON{
 		Stream: r.Stream.Name, Created: r.Stream.Created, Sequence: r.Until, Position: r.LastPosition, Committed: r.Committed, Published: r.Published,
 		Pending: r.Pending, Expired: r.Expired, Dropped: r.Dropped, Accepted: r.Accepted,
-		Missing: n(relay.Missing), Unplanned: n(relay.Unplanned), Unpublished: n(relay.Unpublished), Duplicates: n(relay.Duplicates),
-		Reordered: n(relay.Reordered), Foreign: n(relay.Foreign), Misplaced: n(relay.Misplaced), Unreceipted: n(relay.Unreceipted),
-		Parked: n(relay.Parked), Dead: n(relay.Dead), Clean: r.Findings() == 0, Leader: r.Leader, RelayPaused: r.Paused, SharedStream: r.Shared,
+		Missing: n(audit.Missing), Unplanned: n(audit.Unplanned), Unpublished: n(audit.Unpublished), Duplicates: n(audit.Duplicates),
+		Reordered: n(audit.Reordered), Foreign: n(audit.Foreign), Misplaced: n(audit.Misplaced), Unreceipted: n(audit.Unreceipted),
+		Parked: n(audit.Parked), Dead: n(audit.Dead), Clean: r.Findings() == 0, Leader: r.Leader, RelayPaused: r.Paused, SharedStream: r.Shared,
 		Seconds: r.Took.Seconds(), Consumers: []auditConsumerJSON{}, Findings: map[string][]findingJSON{}, report: r,
 	}
 	for _, k := range r.Consumers {
 		out.Consumers = append(out.Consumers, auditConsumerJSON{k.Name, k.Sequence, k.Position, k.Pending + uint64(k.AckPending), k.AckPending})
 	}
-	for _, kind := range relay.Kinds {
+	for _, kind := range audit.Kinds {
 		if !r.Has(kind) {
 			continue
 		}
@@ -117,9 +117,9 @@ func (out *auditJSON) print(w io.Writer) error {
 		{"expired", fmt.Sprintf("%d, by limits of the stream", out.Expired)}, {"dropped", fmt.Sprintf("%d, whose rows retention dropped", out.Dropped)},
 		{"accepted", fmt.Sprint(out.Accepted)},
 	}
-	for _, kind := range relay.Kinds {
+	for _, kind := range audit.Kinds {
 		text := fmt.Sprint(out.report.Found[kind].N)
-		if kind == relay.Foreign && out.SharedStream {
+		if kind == audit.Foreign && out.SharedStream {
 			text += ", others write to the stream"
 		}
 		rows = append(rows, []string{string(kind), text})
@@ -139,7 +139,7 @@ func (out *auditJSON) print(w io.Writer) error {
 		return err
 	}
 	rows = nil
-	for _, kind := range relay.Kinds {
+	for _, kind := range audit.Kinds {
 		for _, f := range out.Findings[string(kind)] {
 			rows = append(rows, []string{string(kind), or(f.EventID, "-"), or(plain(f.Subject), "-"), or(plain(f.Key), "-"), orDash(f.Position), orDash(int64(f.Sequence)), clip(plain(f.Detail), 80)})
 		}
@@ -156,17 +156,17 @@ func orDash(n int64) string {
 }
 
 // auditNext is the command that goes on from a finding.
-var auditNext = map[relay.Kind]string{
-	relay.Missing:     "outbox audit --repair publishes them again",
-	relay.Unplanned:   "outbox status tells why the relay does not plan them; outbox audit --repair waits for it",
-	relay.Unpublished: "outbox status tells why the relay does not publish them; outbox audit --repair waits for it",
-	relay.Duplicates:  "outbox trace --event-id … shows one; outbox audit --repair accepts them",
-	relay.Reordered:   "outbox audit --repair sends the newest event of each key again",
-	relay.Foreign:     "find out who else writes to the stream; outbox audit --repair accepts them",
-	relay.Misplaced:   "outbox trace --event-id … shows one; outbox audit --repair accepts them",
-	relay.Unreceipted: "outbox audit --repair writes the receipt",
-	relay.Parked:      "outbox dead list --place parked",
-	relay.Dead:        "outbox dead list --place letters",
+var auditNext = map[audit.Kind]string{
+	audit.Missing:     "outbox audit --repair publishes them again",
+	audit.Unplanned:   "outbox status tells why the relay does not plan them; outbox audit --repair waits for it",
+	audit.Unpublished: "outbox status tells why the relay does not publish them; outbox audit --repair waits for it",
+	audit.Duplicates:  "outbox trace --event-id … shows one; outbox audit --repair accepts them",
+	audit.Reordered:   "outbox audit --repair sends the newest event of each key again",
+	audit.Foreign:     "find out who else writes to the stream; outbox audit --repair accepts them",
+	audit.Misplaced:   "outbox trace --event-id … shows one; outbox audit --repair accepts them",
+	audit.Unreceipted: "outbox audit --repair writes the receipt",
+	audit.Parked:      "outbox dead list --place parked",
+	audit.Dead:        "outbox dead list --place letters",
 }
 
 // verdict is how the command ends: with what goes on from each kind of finding.
@@ -178,7 +178,7 @@ func (out *auditJSON) verdict(c *cli.Context) error {
 		return nil
 	}
 	var kinds []string
-	for _, kind := range relay.Kinds {
+	for _, kind := range audit.Kinds {
 		if out.report.Has(kind) {
 			n := out.report.Found[kind].N
 			kinds = append(kinds, fmt.Sprintf("%d %s", n, kind))

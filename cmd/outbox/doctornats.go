@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/stream"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
@@ -90,7 +91,7 @@ func judgeSubjects(u *checkup, c *jetstream.StreamConfig, s settings, owner func
 	}
 	var missing []string
 	for _, subject := range want {
-		if !relay.Covered(c.Subjects, subject) {
+		if !stream.Covered(c.Subjects, subject) {
 			missing = append(missing, subject)
 		}
 	}

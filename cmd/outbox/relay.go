@@ -32,7 +32,7 @@ func relayConfig(s settings) relay.Config {
 	return relay.Config{
 		Stream: s.text("stream"), Subjects: s.list("relay.subjects"), Name: s.text("relay.name"),
 		Shared: !s.on("relay.chain"), Replicas: s.number("relay.replicas"), MaxAge: s.duration("relay.max_age"),
-		NoCreate: s.on("relay.no_create"), OnRecreate: s.text("relay.on_recreate"), OnRemoved: s.text("relay.on_removed"), OnRefuse: s.text("relay.on_refuse"),
+		NoCreate: s.on("relay.no_create"), OnRecreate: relay.RecreatePolicy(s.text("relay.on_recreate")), OnRemoved: relay.RemovedPolicy(s.text("relay.on_removed")), OnRefuse: relay.RefusedPolicy(s.text("relay.on_refuse")),
 		Retention:    orEver(s.days("relay.retention")),
 		VerifyEvents: orNone(s.number("relay.verify")),
 		BatchEvents:  s.number("relay.batch"), WindowEvents: s.number("relay.window"), AckWait: s.duration("relay.ack_wait"), Grace: s.duration("relay.grace"),

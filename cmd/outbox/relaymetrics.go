@@ -26,7 +26,7 @@ var relayMeasures = []measure[relay.Stats]{
 	{"outbox_relay_removed_messages_total", "Messages that were removed from the stream, though no limit of its own explains it.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Removed) }},
 	{"outbox_relay_gone_positions_total", "Positions whose event the table had dropped when the stream needed it again.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Gone) }},
 	{"outbox_relay_dropped_partitions_total", "Partitions dropped by this relay.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Dropped) }},
-	{"outbox_relay_net_events", "Events in the default partition, counted up to 1000: it should be empty.", prometheus.GaugeValue, func(s relay.Stats) float64 { return float64(s.Net) }},
+	{"outbox_relay_default_partition_events", "Events in the default partition, counted up to 1000: it should be empty.", prometheus.GaugeValue, func(s relay.Stats) float64 { return float64(s.InDefault) }},
 	{"outbox_relay_wakes_total", "Times a writer woke the relay.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Wakes) }},
 	{"outbox_relay_errors_total", "Times the relay had to resume or to connect again.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.LastErrors) }},
 	{"outbox_relay_in_flight", "Events published and not acknowledged.", prometheus.GaugeValue, func(s relay.Stats) float64 { return float64(s.InFlight) }},

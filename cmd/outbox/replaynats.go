@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/stream"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
-	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
 // askNATS finds out what a query needs to know of the stream, if it needs anything: where a consumer stands, and whether the stream
@@ -30,7 +30,7 @@ func askNATS(c *cli.Context, s settings, table *outbox.Table, pool *pgxpool.Pool
 	ctx, cancel := within(c.Context)
 	defer cancel()
 	name := s.text("stream")
-	stream, err := js.Stream(ctx, name)
+	source, err := js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("stream %s does not exist; outbox relay makes it, --stream names another", name)
 	}
@@ -38,21 +38,21 @@ func askNATS(c *cli.Context, s settings, table *outbox.Table, pool *pgxpool.Pool
 		return &serverError{natsServer, fmt.Errorf("read stream %s: %w", name, err)}
 	}
 	if consumer != "" {
-		if q.FromPosition, err = behindConsumer(ctx, table, pool, stream, consumer); err != nil {
+		if q.FromPosition, err = behindConsumer(ctx, table, pool, source, consumer); err != nil {
 			return err
 		}
 	}
 	if q.Prefix == "" {
 		return nil
 	}
-	return covered(c, table, pool, &stream.CachedInfo().Config, q)
+	return covered(c, table, pool, &source.CachedInfo().Config, q)
 }
 
 // behindConsumer is the position behind everything that a consumer has acknowledged. The message at that place says it, and where it is
 // gone, the log of bases.
-func behindConsumer(ctx context.Context, table *outbox.Table, db outbox.DB, stream jetstream.Stream, name string) (int64, error) {
-	info := stream.CachedInfo()
-	consumer, err := stream.Consumer(ctx, name)
+func behindConsumer(ctx context.Context, table *outbox.Table, db outbox.DB, source jetstream.Stream, name string) (int64, error) {
+	info := source.CachedInfo()
+	consumer, err := source.Consumer(ctx, name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrInvalidConsumerName) {
 		return 0, fmt.Errorf("stream %s has no consumer %s; outbox status shows those it has, and --since goes without one", info.Config.Name, name)
 	}
@@ -63,7 +63,7 @@ func behindConsumer(ctx context.Context, table *outbox.Table, db outbox.DB, stre
 	if floor == 0 {
 		return 1, nil
 	}
-	msg, err := stream.GetMsg(ctx, floor)
+	msg, err := source.GetMsg(ctx, floor)
 	if err == nil {
 		if e, err := outbox.Parse(msg.Subject, msg.Header, nil); err == nil && e.Position > 0 {
 			return e.Position + 1, nil
@@ -75,7 +75,7 @@ func behindConsumer(ctx context.Context, table *outbox.Table, db outbox.DB, stre
 	if err != nil {
 		return 0, err
 	}
-	position, known := relay.PositionAt(bases, outbox.Stream{Name: info.Config.Name, Created: info.Created}, floor)
+	position, known := stream.BaseLog{Stream: outbox.Stream{Name: info.Config.Name, Created: info.Created}, All: bases}.LastPosition(floor)
 	if !known {
 		return 0, fmt.Errorf("consumer %s has acknowledged up to sequence %d of stream %s, and no event is known to lie there; take --since instead", name, floor, info.Config.Name)
 	}
@@ -109,14 +109,14 @@ func covered(c *cli.Context, table *outbox.Table, pool *pgxpool.Pool, config *je
 	if len(found) == 0 {
 		return nil
 	}
-	kept := slices.DeleteFunc(slices.Clone(config.Subjects), func(subject string) bool { return relay.Covered(missing, subject) })
+	kept := slices.DeleteFunc(slices.Clone(config.Subjects), func(subject string) bool { return stream.Covered(missing, subject) })
 	return fmt.Errorf("stream %s does not cover %s: the copies would be parked, nothing was changed; run: nats stream edit %s --subjects '%s'",
 		config.Name, found[0], config.Name, strings.Join(append(kept, missing...), ","))
 }
 
 func uncovered(have []string, prefix string, subjects []string) (out []string) {
 	for _, subject := range subjects {
-		if subject = prefix + "." + subject; !relay.Covered(have, subject) {
+		if subject = prefix + "." + subject; !stream.Covered(have, subject) {
 			out = append(out, subject)
 		}
 	}

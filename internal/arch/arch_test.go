@@ -20,7 +20,10 @@ const module = "github.com/seed-6eff6314/outbox-relay"
 var rooms = map[string]struct{ may, not []string }{
 	"sql":                        {not: []string{"github.com/"}},
 	"outbox":                     {may: []string{"sql"}, not: []string{"github.com/nats-io/", "github.com/redis/", "github.com/urfave/", "os/signal"}},
-	"relay":                      {may: []string{"outbox", "internal/crash"}, not: []string{"github.com/redis/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
+	"relay":                      {may: []string{"outbox", "internal/crash", "internal/stream"}, not: []string{"github.com/redis/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
+	"internal/stream":            {may: []string{"outbox"}, not: []string{"github.com/redis/", "github.com/urfave/", "os/signal"}},
+	"internal/audit":             {may: []string{"outbox", "internal/crash", "internal/stream"}, not: []string{"github.com/redis/", "github.com/urfave/", "os/signal"}},
+	"internal/relaytest":         {may: []string{"outbox", "relay", "internal/devstack", "internal/devstack/devtest", "internal/verify"}}, // tests only
 	"invalidate/rules":           {may: []string{"outbox"}, not: []string{"github.com/nats-io/", "github.com/redis/", "github.com/urfave/", "os/signal"}},
 	"invalidate/fill":            {may: []string{"internal/slot"}, not: []string{"github.com/jackc/", "github.com/nats-io/", "github.com/urfave/", "os/signal"}},
 	"invalidate/local":           {may: []string{"outbox", "invalidate/rules"}, not: []string{"github.com/urfave/", "github.com/redis/", "github.com/nats-io/nats-server/", "os/signal"}},
@@ -33,8 +36,8 @@ var rooms = map[string]struct{ may, not []string }{
 	"internal/devstack/devtest":  {may: []string{"internal/devstack"}},
 	"internal/devstack/servers":  {may: []string{"internal/devstack"}},
 	"internal/demo":              {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/devstack", "internal/verify"}, not: []string{"github.com/urfave/", "os/signal"}},
-	"cmd/outbox":                 {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/bench", "internal/demo", "internal/health"}},
-	"internal/bench":             {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/devstack"}, not: []string{"github.com/urfave/", "os/signal", "gonum.org/"}},
+	"cmd/outbox":                 {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/audit", "internal/bench", "internal/demo", "internal/health", "internal/stream"}},
+	"internal/bench":             {may: []string{"internal/audit", "outbox", "relay", "invalidate", "invalidate/rules", "internal/devstack"}, not: []string{"github.com/urfave/", "os/signal", "gonum.org/"}},
 	"internal/bench/figures":     {may: []string{"internal/bench", "internal/plots"}},
 	"internal/bench/peers":       {may: []string{"internal/bench"}}, // a module of its own
 	"internal/bench/run":         {may: []string{"internal/bench", "internal/bench/figures"}},
@@ -98,7 +101,7 @@ func check(t *testing.T, file, folder, name string, may, not []string, isTest bo
 	if own, ok := strings.CutPrefix(name, module+"/"); ok {
 		switch {
 		case slices.Contains(may, own), own == "internal/wait":
-		case isTest && (own == folder || strings.HasPrefix(own, "internal/devstack") || own == "internal/faultnet" || own == "internal/verify" || folder == "internal/faults" && (own == "outbox" || own == "invalidate")):
+		case isTest && (own == folder || strings.HasPrefix(own, "internal/devstack") || own == "internal/faultnet" || own == "internal/verify" || own == "internal/relaytest" || own == "relay" && folder == "internal/audit" || folder == "internal/faults" && (own == "outbox" || own == "invalidate")):
 		default:
 			t.Errorf("%s imports %s, which %s must not", file, own, folder)
 		}

@@ -7,10 +7,10 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/relay"
+	"github.com/seed-6eff6314/outbox-relay/internal/audit"
 )
 
-func audit() *Scenario {
+func auditing() *Scenario {
 	return &Scenario{
 		Name: "audit", Short: "rate at which the stream is audited",
 		Title:    "table, plan, receipts and stream compared, against reading the headers of the stream and nothing else",
@@ -43,7 +43,7 @@ func openAudit(ctx context.Context, l *lab) (*bout, error) {
 }
 
 func (l *lab) audit(ctx context.Context, m *meter, s *station) error {
-	a, err := relay.NewAudit(s.table, l.pool, l.nc, relay.AuditConfig{Stream: s.stream})
+	a, err := audit.New(s.table, l.pool, l.nc, audit.Config{Stream: s.stream})
 	if err != nil {
 		return err
 	}

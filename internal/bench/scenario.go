@@ -62,7 +62,7 @@ func atMost(metric string, ratio float64) target {
 // Scenarios are all there are, in the order in which they are played.
 func Scenarios() []*Scenario {
 	return []*Scenario{
-		drain(), drainR3(), steady(), wake(), writer(), latency(), invalidating(), fanOut(), tags(), longTransaction(), backfill(), audit(), fleet(), idle(), waiting(),
+		drain(), drainR3(), steady(), wake(), writer(), latency(), invalidating(), fanOut(), tags(), longTransaction(), backfill(), auditing(), fleet(), idle(), waiting(),
 	}
 }
 

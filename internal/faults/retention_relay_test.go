@@ -21,8 +21,8 @@ const relayChildEnv = "OUTBOX_FAULTS_RELAY"
 
 // relayChild is what it is to do, as JSON in the variable.
 type relayChild struct {
-	Database, NATS, Schema, Stream      string
-	Retention, ReceiptEvery, HouseEvery time.Duration
+	Database, NATS, Schema, Stream         string
+	Retention, ReceiptEvery, MaintainEvery time.Duration
 }
 
 func startRelayChild(t testing.TB, c relayChild) *program {
@@ -60,7 +60,7 @@ func beRelayChild(text string) error {
 	}
 	defer nc.Close()
 	r, err := relay.New(table, pool, nc, relay.Config{Stream: c.Stream, Name: "soak", Retention: c.Retention, ReceiptEvery: c.ReceiptEvery,
-		HouseEvery: c.HouseEvery, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+		MaintainEvery: c.MaintainEvery, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}

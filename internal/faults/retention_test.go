@@ -208,5 +208,5 @@ func (u *turnover) judge(t *testing.T) {
 // start starts the relay.
 func (u *turnover) start() *program {
 	return startRelayChild(u.s.t, relayChild{Database: u.s.databaseURL, NATS: u.s.natsURL, Schema: outbox.DefaultSchema,
-		Stream: u.s.stream, Retention: u.keep, ReceiptEvery: u.receipt, HouseEvery: u.house})
+		Stream: u.s.stream, Retention: u.keep, ReceiptEvery: u.receipt, MaintainEvery: u.house})
 }

@@ -1,0 +1,190 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/stream"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+)
+
+// scope is where an audit begins and ends.
+type scope struct {
+	*stream.State                // without a time of creation if the stream does not exist
+	log           stream.BaseLog // where positions lie in it
+	keeps         bool           // its retention is by limits, not by what consumers acknowledge
+	shared        bool           // others write to it: positions say nothing about sequences
+	clock         time.Time
+
+	from, to, ended             uint64 // sequences read, and where the stream ended when it was read last
+	firstPosition, lastPosition int64  // judged
+	windowed                    bool   // these are not all
+	acked                       int64  // position of the last receipt
+	receipts                    bool   // that is of this stream
+	low, high                   int64  // row ids
+
+	oldest   int64     // no event of the table has an earlier position
+	head     int64     // row id up to which all was planned
+	now      time.Time // by the clock of the database, at began
+	began    time.Time
+	status   outbox.Status
+	paused   bool
+	moved    bool // the relay has got further meanwhile
+	accepted []uint64
+}
+
+// fix reads where everything ends: the receipts, then the stream, then the plan. So no receipt is ahead of the stream that was
+// read, and no message ahead of the plan.
+func (a *Audit) fix(ctx context.Context) (*scope, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	s, err := a.evidence(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bounds, err := a.table.AuditBounds(ctx, a.pool)
+	if err != nil {
+		return nil, err
+	}
+	s.lastPosition, s.high, s.head, s.now, s.began = bounds.Position, bounds.RowID, bounds.Head, bounds.Now, time.Now()
+	if s.oldest, err = a.table.Oldest(ctx, a.pool); err != nil {
+		return nil, err
+	}
+	if s.firstPosition = s.oldest; s.log.Started() {
+		s.firstPosition = max(s.firstPosition, s.log.First())
+	}
+	s.from, s.to, s.ended = max(s.First, 1), s.Last, s.Last
+	if s.accepted, err = a.table.AuditAccepted(ctx, a.pool, s.ID); err != nil {
+		return nil, err
+	}
+	return s, a.narrow(ctx, s)
+}
+
+// evidence is what the table says of the stream, and the stream of itself.
+func (a *Audit) evidence(ctx context.Context) (*scope, error) {
+	status, err := a.table.Status(ctx, a.pool, a.cfg.Stream)
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := a.table.LastReceipt(ctx, a.pool, a.cfg.Stream)
+	if err != nil {
+		return nil, err
+	}
+	all, err := a.table.Bases(ctx, a.pool)
+	if err != nil {
+		return nil, err
+	}
+	_, paused, err := a.table.Paused(ctx, a.pool, outbox.PauseRelay)
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.status, s.paused, s.acked, s.receipts = status, paused, receipt.Position, receipt.Position > 0 && stream.Same(receipt.Stream, s.ID)
+	s.log = stream.BaseLog{Stream: s.ID, All: all}
+	s.shared = !s.log.Started() && s.receipts
+	return s, nil
+}
+
+// find reads the stream. One that does not exist is empty.
+func (a *Audit) find(ctx context.Context) (*scope, error) {
+	info, err := a.stream.Info(ctx, nil)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return &scope{State: &stream.State{ID: outbox.Stream{Name: a.cfg.Stream}, First: 1}, keeps: true}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	if info.TimeStamp.IsZero() {
+		info.TimeStamp = time.Now()
+	}
+	return &scope{State: stream.NewState(info), keeps: info.Config.Retention == jetstream.LimitsPolicy, clock: info.TimeStamp}, nil
+}
+
+// look is evidence with a deadline.
+func (a *Audit) look(ctx context.Context) (*scope, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	return a.evidence(ctx)
+}
+
+// again takes what a later look says of the stream's beginning: what has expired meanwhile is not missing.
+func (s *scope) again(now *scope) {
+	s.State, s.log = now.State, now.log
+	s.moved = s.moved || now.acked > s.acked
+	s.status, s.paused = now.status, now.paused
+}
+
+// narrow keeps to the window that was asked for.
+func (a *Audit) narrow(ctx context.Context, s *scope) (err error) {
+	if a.cfg.Since.IsZero() && a.cfg.Until.IsZero() {
+		return nil
+	}
+	s.windowed = true
+	end := s.lastPosition
+	if !a.cfg.Since.IsZero() {
+		first, err := a.table.PlannedSince(ctx, a.pool, a.cfg.Since, end)
+		if err != nil {
+			return err
+		}
+		s.firstPosition = max(s.firstPosition, first)
+	}
+	if !a.cfg.Until.IsZero() {
+		behind, err := a.table.PlannedSince(ctx, a.pool, a.cfg.Until, end)
+		if err != nil {
+			return err
+		}
+		s.lastPosition = min(s.lastPosition, behind-1)
+	}
+	low, high, err := a.table.AuditSpan(ctx, a.pool, s.firstPosition, s.lastPosition)
+	if err != nil {
+		return err
+	}
+	if s.low = low; low == 0 { // nothing is planned in it: what follows may come to be
+		s.low = s.head + 1
+	}
+	if !a.cfg.Until.IsZero() {
+		s.high = high
+	}
+	s.narrowSequences(!a.cfg.Until.IsZero())
+	return nil
+}
+
+// narrowSequences leaves out what no base says could belong to the window.
+func (s *scope) narrowSequences(ends bool) {
+	if !s.log.Started() {
+		return
+	}
+	low, high, any := int64(0), int64(0), false
+	for b := range s.log.Rows() {
+		if b.From > s.lastPosition {
+			continue
+		}
+		if !any || b.Base < low {
+			low = b.Base
+		}
+		if !any || b.Base > high {
+			high = b.Base
+		}
+		any = true
+	}
+	if !any || s.firstPosition > s.lastPosition {
+		s.to = s.from - 1
+		return
+	}
+	s.from = max(s.from, uint64(max(s.firstPosition+low, 1)))
+	if end := uint64(max(s.lastPosition+high, 0)); ends && end < s.to {
+		s.to = end
+	}
+}
+
+// judges says whether a position is one that the audit is about.
+func (s *scope) judges(position int64) bool {
+	return position <= s.lastPosition && (!s.windowed || position >= s.firstPosition)
+}
