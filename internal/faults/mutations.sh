@@ -25,7 +25,7 @@ mutate() {
         cat "$copy/log" >&2
         exit 1
     else
-        echo "noticed   $1 after $(($(date +%s) - began)) s: $(grep -m1 -E 'stream against table|stale|pending|not within|planned|want|killed|moved' "$copy/log" | sed 's/^ *//' | cut -c1-110)"
+        echo "noticed   $1 after $(($(date +%s) - began)) s: $(grep -m1 -E 'stream against table|differs from the table|stale|pending|not within|planned|want|killed|moved' "$copy/log" | sed 's/^ *//' | cut -c1-110)"
     fi
     cp "$copy/saved" "$copy/$4"
 }

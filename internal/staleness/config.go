@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Config says how large a run is. There are no defaults but those of Full.
+// Config is the size of a run. All fields are required; [Full] returns the defaults.
 type Config struct {
-	Program    string        `json:"-"` // path of the program outbox; see Build
+	Program    string        `json:"-"` // path of the program outbox
 	Duration   time.Duration // of the load of an arm; controls take half of it
 	Rows       int
 	Updates    int // rows a second
@@ -17,14 +17,14 @@ type Config struct {
 	Reads      int // a second
 	Readers    int
 	Stall      Stall
-	FillWithin time.Duration // readers that took longer for a SELECT do not fill any more
-	Slack      time.Duration // added to each bound: what the way takes, and a machine that is busy
+	FillWithin time.Duration // a reader whose SELECT and stall took longer does not fill the cache
+	Slack      time.Duration // added to each bound: time for delivery, and for a busy machine
 	FaultEvery time.Duration
 	Seed       uint64
 	Log        io.Writer `json:"-"`
 }
 
-// Full is the size of make staleness.
+// Full returns the size that make staleness uses.
 func Full() Config {
 	return Config{
 		Duration: time.Minute, Rows: 5000, Updates: 2000, Writers: 8, Reads: 5000, Readers: 256,
@@ -33,20 +33,20 @@ func Full() Config {
 	}
 }
 
-// A Stall is how long a fill waits between reading the database and writing the cache: log-normal, and a share of them
-// evenly between two times.
+// A Stall is the distribution of the time between a fill's SELECT and its SETEX: log-normal, except for a share that is
+// uniform between Least and Most.
 type Stall struct {
 	Median      time.Duration
 	Share       float64
 	Least, Most time.Duration
 }
 
-// spread is the sigma of the log-normal part.
-const spread = 0.7
+// sigma is that of the log-normal part.
+const sigma = 0.7
 
 func (s Stall) draw() time.Duration {
-	if rand.Float64() < s.Share { // #nosec G404 -- nothing to guess
-		return s.Least + rand.N(s.Most-s.Least) // #nosec G404 -- nothing to guess
+	if rand.Float64() < s.Share { // #nosec G404 -- not a secret
+		return s.Least + rand.N(s.Most-s.Least) // #nosec G404 -- not a secret
 	}
-	return time.Duration(float64(s.Median) * math.Exp(spread*rand.NormFloat64())) // #nosec G404 -- nothing to guess
+	return time.Duration(float64(s.Median) * math.Exp(sigma*rand.NormFloat64())) // #nosec G404 -- not a secret
 }

@@ -9,66 +9,67 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
-// failOver promotes a replica that misses the last deletes: its link to the master breaks, the master goes on for some
-// time, and then it dies. What was deleted in between is there again. It is over when the invalidator says that it has
-// deleted again what may have come back.
-func (s *stage) failOver(ctx context.Context) (over func(context.Context) error, note string, err error) {
-	replica, err := s.redis.Replica(ctx)
+// failOver promotes a replica that lacks the last deletes: its link to the master breaks, the master serves for a while
+// longer and then dies. Keys deleted in between are back. The returned function waits until the invalidator reports that
+// it has deleted them again.
+func (e *environment) failOver(ctx context.Context) (over func(context.Context) error, note string, err error) {
+	replica, err := e.redis.Replica(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	if err := replica.Promote(ctx); err != nil { // from now on it takes nothing from the master
+	if err := replica.Promote(ctx); err != nil { // it no longer receives anything from the master
 		return nil, "", errors.Join(err, replica.Close())
 	}
-	rest(ctx, missedFor)
-	old, said := s.redis, s.invalidator.log.count(replayed)
+	_ = wait.For(ctx, missedFor) // if ctx ends, the next step fails
+	old, reported := e.redis, e.invalidator.output.Count(redelivered)
 	if err := old.Kill(); err != nil {
 		return nil, "", errors.Join(err, replica.Close())
 	}
-	s.redis = replica
+	e.redis = replica
 	if err := old.Close(); err != nil {
 		return nil, "", err
 	}
-	stale, err := s.staleIn(ctx, replica)
+	stale, err := e.countStale(ctx, replica)
 	if err != nil {
 		return nil, "", err
 	}
-	s.cache.lead(redisAddr(replica))
-	note = fmt.Sprintf("brought %d stale keys back", stale)
-	if s.arm.Blind {
-		return s.worksOff, note, nil
+	e.master.redirect(redisAddr(replica))
+	note = fmt.Sprintf("%d stale keys came back", stale)
+	if e.arm.Blind {
+		return e.catchUp, note, nil
 	}
 	over = func(ctx context.Context) error {
-		err := await(ctx, healWithin, "replay", func(context.Context) error {
-			if s.invalidator.log.count(replayed) == said {
-				return errors.New("the invalidator does not say so")
+		err := await(ctx, repairTimeout, "redelivery", func(context.Context) error {
+			if e.invalidator.output.Count(redelivered) == reported {
+				return errors.New("the invalidator has not reported it")
 			}
 			return nil
 		})
 		if err != nil {
-			return errors.Join(err, fmt.Errorf("it said:\n%s", s.invalidator.log.tail()))
+			return errors.Join(err, fmt.Errorf("its last output:\n%s", e.invalidator.output.Tail()))
 		}
-		return s.worksOff(ctx)
+		return e.catchUp(ctx)
 	}
 	return over, note, nil
 }
 
-// replayed is what the invalidator says when it has deleted again what a fail-over may have brought back.
-const replayed = "deleted again what may have come back"
+// redelivered is what the invalidator logs once it has deleted again what a fail-over may have brought back.
+const redelivered = "deleted again what may have come back"
 
-// staleIn counts the keys of a server that differ from their rows.
-func (s *stage) staleIn(ctx context.Context, server *devstack.Redis) (int, error) {
+// countStale counts the keys of a server that differ from their rows.
+func (e *environment) countStale(ctx context.Context, server *devstack.Redis) (int, error) {
 	rdb := redis.NewClient(&redis.Options{Addr: redisAddr(server)})
-	defer rdb.Close() //nolint:errcheck // it has only read
-	_, stale, err := s.compare(ctx, rdb)
+	defer rdb.Close() //nolint:errcheck // it was only read from
+	_, stale, err := e.compare(ctx, rdb)
 	return len(stale), err
 }
 
-// compare returns how many keys are cached, and which of them differ from their rows.
-func (s *stage) compare(ctx context.Context, rdb *redis.Client) (cached int, stale []string, err error) {
-	rows, err := s.pool.Query(ctx, "SELECT version FROM acct ORDER BY id")
+// compare returns how many keys are cached, and a description of each one that differs from its row.
+func (e *environment) compare(ctx context.Context, rdb *redis.Client) (cached int, stale []string, err error) {
+	rows, err := e.pool.Query(ctx, "SELECT version FROM acct ORDER BY id")
 	if err != nil {
 		return 0, nil, fmt.Errorf("read rows: %w", err)
 	}
@@ -92,7 +93,7 @@ func (s *stage) compare(ctx context.Context, rdb *redis.Client) (cached int, sta
 		to := min(from+page, len(keys))
 		values, err := rdb.MGet(ctx, keys[from:to]...).Result()
 		if err != nil {
-			return 0, nil, fmt.Errorf("read cache: %w", err)
+			return 0, nil, fmt.Errorf("read the cache: %w", err)
 		}
 		for i, value := range values {
 			text, ok := value.(string)
@@ -101,7 +102,7 @@ func (s *stage) compare(ctx context.Context, rdb *redis.Client) (cached int, sta
 			}
 			cached++
 			if text != strconv.Itoa(want[from+i]) {
-				stale = append(stale, fmt.Sprintf("%s has %s, the row %d", keys[from+i], text, want[from+i]))
+				stale = append(stale, fmt.Sprintf("%s is version %s, its row is %d", keys[from+i], text, want[from+i]))
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -18,74 +19,69 @@ const (
 	killInvalidator faultKind = "invalidator killed"
 	restartNATS     faultKind = "NATS restarted"
 	restartRedis    faultKind = "Redis restarted empty"
-	partition       faultKind = "partition 3 s" // between invalidator and Redis
+	partition       faultKind = "partition 3 s" // of the network between invalidator and Redis
 	promote         faultKind = "Redis failed over"
 )
 
-// replays says whether the invalidator works the last minute off again because of it.
-func (k faultKind) replays() bool { return k == restartRedis || k == promote }
+// redelivers reports whether the invalidator processes the events of its redelivery window again after this fault.
+func (k faultKind) redelivers() bool { return k == restartRedis || k == promote }
 
 const (
-	restartPause = 500 * time.Millisecond  // how long a killed one is away, as with a supervisor
-	cutFor       = 3 * time.Second         // how long a partition lasts
-	missedFor    = 1500 * time.Millisecond // how much a promoted replica has missed
-	healWithin   = time.Minute             // an arm fails if a fault takes longer to get over
+	restartDelay  = 500 * time.Millisecond  // between the end of a process and its restart, as with a supervisor
+	partitionTime = 3 * time.Second         // how long a partition lasts
+	missedFor     = 1500 * time.Millisecond // how long the promoted replica was cut off
+	repairTimeout = time.Minute             // an arm fails if it takes longer to recover from a fault
 )
 
-// faults breaks what the arm says in turn, and returns the windows. The last fault comes after four fifths of the load; the
-// last that has the invalidator delete things again after three: what it deletes then would hide what is stuck at the end.
-func (s *stage) faults(ctx context.Context, c clock) (windows []Window, err error) {
-	for i := 0; len(s.arm.Faults) > 0; i++ {
-		kind, at := s.arm.Faults[i%len(s.arm.Faults)], time.Duration(i+1)*s.cfg.FaultEvery-s.cfg.FaultEvery/4
-		if at > s.cfg.Duration*8/10 {
+// injectFaults injects the faults of the arm in turn until ctx ends, and returns their windows. The last fault comes after
+// four fifths of the load. The last one that makes the invalidator delete keys again comes after three fifths: those deletes
+// would hide keys that are stuck at the end.
+func (e *environment) injectFaults(ctx context.Context, c clock) (windows []Window, err error) {
+	for i := 0; len(e.arm.Faults) > 0; i++ {
+		kind, at := e.arm.Faults[i%len(e.arm.Faults)], time.Duration(i+1)*e.cfg.FaultEvery-e.cfg.FaultEvery/4
+		if at > e.cfg.Duration*8/10 {
 			break
 		}
-		if kind.replays() && at > s.cfg.Duration*6/10 {
+		if kind.redelivers() && at > e.cfg.Duration*6/10 {
 			continue
 		}
-		if !rest(ctx, at-c.now()) {
+		if wait.For(ctx, at-c.now()) != nil {
 			break
 		}
-		w, err := s.fault(context.WithoutCancel(ctx), kind, c)
+		w, err := e.inject(context.WithoutCancel(ctx), kind, c)
 		if err != nil {
 			return windows, fmt.Errorf("%s: %w", w.Fault, err)
 		}
 		windows = append(windows, w)
-		fmt.Fprintf(s.cfg.Log, "    %5.1fs %s, healed after %.1fs, over after %.1fs; %s\n", w.From.Seconds(), w.Fault, (w.Healed - w.From).Seconds(), (w.To - w.From).Seconds(), w.Note)
+		fmt.Fprintf(e.cfg.Log, "    %5.1fs %s, repaired after %.1fs, caught up after %.1fs; %s\n", w.From.Seconds(), w.Fault, (w.Healed - w.From).Seconds(), (w.To - w.From).Seconds(), w.Note)
 	}
 	return windows, nil
 }
 
-// fault breaks one thing, mends it, and waits until what came up to then is worked off.
-func (s *stage) fault(ctx context.Context, kind faultKind, c clock) (w Window, err error) {
-	ctx, cancel := context.WithTimeout(ctx, healWithin)
+// inject breaks one thing, repairs it, and waits until the backlog of that time is processed.
+func (e *environment) inject(ctx context.Context, kind faultKind, c clock) (w Window, err error) {
+	ctx, cancel := context.WithTimeout(ctx, repairTimeout)
 	defer cancel()
 	w = Window{Fault: string(kind), From: c.now()}
-	over := s.worksOff
+	over := e.catchUp
 	switch kind {
 	case killRelay:
-		s.relay.kill()
-		rest(ctx, restartPause)
-		err = s.startRelay()
+		e.relay.Kill()
+		err = errors.Join(wait.For(ctx, restartDelay), e.startRelay())
 	case killInvalidator:
-		s.invalidator.kill()
-		rest(ctx, restartPause)
-		err = s.startInvalidator()
+		e.invalidator.Kill()
+		err = errors.Join(wait.For(ctx, restartDelay), e.startInvalidator())
 	case restartNATS:
-		err = s.nats.Stop()
-		rest(ctx, restartPause)
-		err = errors.Join(err, s.nats.Start())
+		err = errors.Join(e.nats.Stop(), wait.For(ctx, restartDelay), e.nats.Start())
 	case restartRedis:
-		err = s.redis.Kill()
-		rest(ctx, restartPause)
-		err = errors.Join(err, s.redis.Start(ctx))
+		err = errors.Join(e.redis.Kill(), wait.For(ctx, restartDelay), e.redis.Start(ctx))
 	case partition:
-		s.link.Stall(faultnet.ToServer)
-		s.link.Stall(faultnet.ToClient)
-		rest(ctx, cutFor)
-		s.link.Heal()
+		e.link.Stall(faultnet.ToServer)
+		e.link.Stall(faultnet.ToClient)
+		err = wait.For(ctx, partitionTime)
+		e.link.Heal()
 	case promote:
-		over, w.Note, err = s.failOver(ctx)
+		over, w.Note, err = e.failOver(ctx)
 	}
 	if err != nil {
 		return w, err
@@ -96,17 +92,17 @@ func (s *stage) fault(ctx context.Context, kind faultKind, c clock) (w Window, e
 	return w, err
 }
 
-// worksOff waits until an event that is inserted now is published, and the consumer that deletes at once has done it and
-// all that came before.
-func (s *stage) worksOff(ctx context.Context) error {
-	s.probes++
-	probe := fmt.Sprintf("%s.probe-%d.updated", subject, s.probes)
-	if _, err := s.table.InsertOutsideTx(ctx, s.pool, outbox.Event{Subject: probe}); err != nil {
+// catchUp inserts an event and waits until it is published and the consumer that deletes at once has acknowledged it and
+// everything before it.
+func (e *environment) catchUp(ctx context.Context) error {
+	e.probes++
+	probe := fmt.Sprintf("%s.probe-%d.updated", subject, e.probes)
+	if _, err := e.table.InsertOutsideTx(ctx, e.pool, outbox.Event{Subject: probe}); err != nil {
 		return err
 	}
 	var seq uint64
-	err := await(ctx, healWithin, "probe in stream", func(ctx context.Context) error {
-		str, err := s.js.Stream(ctx, stream)
+	err := await(ctx, repairTimeout, "the probe in the stream", func(ctx context.Context) error {
+		str, err := e.js.Stream(ctx, stream)
 		if err != nil {
 			return err
 		}
@@ -117,17 +113,17 @@ func (s *stage) worksOff(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return errors.Join(err, s.relay.ended())
+		return errors.Join(err, e.relay.checkRunning())
 	}
-	err = await(ctx, healWithin, "probe worked off", func(ctx context.Context) error {
-		cons, err := s.js.Consumer(ctx, stream, durable)
+	err = await(ctx, repairTimeout, "the acknowledgement of the probe", func(ctx context.Context) error {
+		cons, err := e.js.Consumer(ctx, stream, durable)
 		if err == nil && cons.CachedInfo().AckFloor.Stream < seq {
-			err = fmt.Errorf("worked off up to %d of %d", cons.CachedInfo().AckFloor.Stream, seq)
+			err = fmt.Errorf("acknowledged up to sequence %d, want %d", cons.CachedInfo().AckFloor.Stream, seq)
 		}
 		return err
 	})
 	if err != nil {
-		return errors.Join(err, s.invalidator.ended())
+		return errors.Join(err, e.invalidator.checkRunning())
 	}
 	return nil
 }

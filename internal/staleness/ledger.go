@@ -5,11 +5,12 @@ import (
 	"time"
 )
 
-// A Ledger knows since when each version of each row is known to be committed. Times are since the start of the arm. It is
-// safe for concurrent use.
+// A Ledger records since when each version of each row is known to be committed. Times count from the start of the arm. It
+// is safe for concurrent use.
 type Ledger struct{ rows []history }
 
-// history of a row: since[v] is when a COMMIT had returned that made version v visible, its own or that of a later version.
+// history is that of a row: since[v] is when a COMMIT returned that made version v visible. It may be the COMMIT of a later
+// version.
 type history struct {
 	mu    sync.Mutex
 	since []time.Duration
@@ -24,8 +25,8 @@ func NewLedger(n int) *Ledger {
 	return l
 }
 
-// Committed notes that the COMMIT of a version had returned at a time. Versions that came before it are committed then too,
-// since each waits for the lock of the row: their own notes, if they come later, change nothing.
+// Committed records that the COMMIT of a version returned at a time. Earlier versions were committed by then, because each
+// update waits for the lock of the row; Committed has no effect for them afterwards.
 func (l *Ledger) Committed(row, version int, at time.Duration) {
 	h := &l.rows[row]
 	h.mu.Lock()
@@ -35,7 +36,7 @@ func (l *Ledger) Committed(row, version int, at time.Duration) {
 	}
 }
 
-// Superseded says since when a newer version than this one is known to be committed, and whether there is one.
+// Superseded returns since when a newer version than this one is known to be committed, and whether there is one.
 func (l *Ledger) Superseded(row, version int) (since time.Duration, ok bool) {
 	h := &l.rows[row]
 	h.mu.Lock()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// An Oracle judges what readers found in the cache. It is safe for concurrent use.
+// An Oracle decides which of the values that readers found in the cache were stale. It is safe for concurrent use.
 type Oracle struct {
 	ledger *Ledger
 
@@ -15,7 +15,7 @@ type Oracle struct {
 	stale []staleRead
 }
 
-// A staleRead is one that found an old version.
+// A staleRead is a read that found an old version.
 type staleRead struct {
 	began, superseded time.Duration
 	row, version      int32
@@ -23,30 +23,30 @@ type staleRead struct {
 
 func (r staleRead) staleness() time.Duration { return r.began - r.superseded }
 
-// NewOracle returns one that has judged nothing.
+// NewOracle returns an oracle for the commits of a ledger.
 func NewOracle(ledger *Ledger) *Oracle { return &Oracle{ledger: ledger} }
 
-// Found judges a read that began at a time and found a version in the cache.
+// Found records that a read, which began at a time, found a version in the cache.
 func (o *Oracle) Found(row, version int, began time.Duration) {
 	superseded, ok := o.ledger.Superseded(row, version)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if ok && superseded < began {
-		o.stale = append(o.stale, staleRead{began, superseded, int32(row), int32(version)}) // #nosec G115 -- both small
+		o.stale = append(o.stale, staleRead{began, superseded, int32(row), int32(version)}) // #nosec G115 -- both are small
 	}
 }
 
-// A Window is a time in which something was broken.
+// A Window is the time of a fault.
 type Window struct {
 	Fault  string        `json:"fault"`
-	From   time.Duration `json:"from"`   // when it broke
-	Healed time.Duration `json:"healed"` // when we had mended it
-	To     time.Duration `json:"to"`     // when all that was published until then was worked off
+	From   time.Duration `json:"from"`   // when it was injected
+	Healed time.Duration `json:"healed"` // when it was repaired
+	To     time.Duration `json:"to"`     // when everything published before Healed was processed
 	Note   string        `json:"note,omitempty"`
 }
 
-// deadline is until when a value may be found that was superseded at a time. Windows are sorted by their beginning. One
-// that overlaps the time allowed makes it begin anew at its end.
+// deadline returns the latest time at which a value that was superseded at some time may be found. A window that overlaps
+// the allowed time restarts that time at the window's end. windows must be sorted by their beginning.
 func deadline(superseded, bound time.Duration, windows []Window) time.Duration {
 	until := superseded + bound
 	for _, w := range windows {
@@ -57,37 +57,38 @@ func deadline(superseded, bound time.Duration, windows []Window) time.Duration {
 	return until
 }
 
-// A verdict is what an oracle found.
-type verdict struct {
+// findings are what an oracle has found.
+type findings struct {
 	stale      []time.Duration // staleness of each stale read, sorted
-	violations int             // reads that came after the deadline of their value
+	violations int             // reads after the deadline of the value they found
 	overdue    int             // values that such reads found, each counted once
-	worst      []staleRead     // the violations that exceed their deadlines most, at most ten
+	worst      []staleRead     // the stalest violations, at most ten
 }
 
-func (o *Oracle) verdict(bound time.Duration, windows []Window) verdict {
+// findings compares all stale reads with a bound.
+func (o *Oracle) findings(bound time.Duration, windows []Window) findings {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	windows = slices.SortedFunc(slices.Values(windows), func(a, b Window) int { return cmp.Compare(a.From, b.From) })
 	type value struct{ row, version int32 }
 	values := make(map[value]struct{})
-	var v verdict
+	var f findings
 	for _, r := range o.stale {
-		v.stale = append(v.stale, r.staleness())
+		f.stale = append(f.stale, r.staleness())
 		if r.began > deadline(r.superseded, bound, windows) {
-			v.violations++
+			f.violations++
 			values[value{r.row, r.version}] = struct{}{}
-			v.worst = append(v.worst, r)
+			f.worst = append(f.worst, r)
 		}
 	}
-	v.overdue = len(values)
-	slices.Sort(v.stale)
-	slices.SortFunc(v.worst, func(a, b staleRead) int { return cmp.Compare(b.staleness(), a.staleness()) })
-	v.worst = v.worst[:min(len(v.worst), 10)]
-	return v
+	f.overdue = len(values)
+	slices.Sort(f.stale)
+	slices.SortFunc(f.worst, func(a, b staleRead) int { return cmp.Compare(b.staleness(), a.staleness()) })
+	f.worst = f.worst[:min(len(f.worst), 10)]
+	return f
 }
 
-// A Second is what was found in one second of an arm.
+// A Second counts the stale reads in one second of an arm.
 type Second struct {
 	Stale   int           `json:"stale"`
 	Longest time.Duration `json:"longest"`

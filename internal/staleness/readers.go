@@ -11,15 +11,16 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/fill"
 )
 
-// instances is how many caches of package fill share the readers, as processes would.
+// instances is how many caches of package fill the readers share, as if they were in that many processes.
 const instances = 4
 
-// readers read through the cache.
+// readers are all readers of an arm.
 type readers struct {
-	s      *stage
+	env    *environment
 	oracle *Oracle
 	clock  clock
 	fills  []*fill.Cache[int]
@@ -28,10 +29,10 @@ type readers struct {
 	longest                                 atomic.Int64 // ns from before the SELECT to after the SETEX
 }
 
-func newReaders(s *stage, oracle *Oracle, c clock) (*readers, error) {
-	r := &readers{s: s, oracle: oracle, clock: c}
+func newReaders(env *environment, oracle *Oracle, c clock) (*readers, error) {
+	r := &readers{env: env, oracle: oracle, clock: c}
 	for range instances {
-		cache, err := fill.New(s.rdb, fill.Config[int]{})
+		cache, err := fill.New(env.rdb, fill.Config[int]{})
 		if err != nil {
 			return nil, err
 		}
@@ -40,14 +41,14 @@ func newReaders(s *stage, oracle *Oracle, c clock) (*readers, error) {
 	return r, nil
 }
 
-// run reads until ctx ends, and returns when no fill is under way any more.
+// run reads until ctx ends, and returns once no fill is in progress.
 func (r *readers) run(ctx context.Context) error {
 	var group errgroup.Group
-	for i := range r.s.cfg.Readers {
+	for i := range r.env.cfg.Readers {
 		group.Go(func() error {
-			rng := rand.New(rand.NewPCG(r.s.cfg.Seed, uint64(1000+i)))    // #nosec G404 G115 -- to be repeated
-			rows := rand.NewZipf(rng, skew, flat, uint64(r.s.cfg.Rows-1)) // #nosec G115 -- positive
-			pace := newPace(float64(r.s.cfg.Reads)/float64(r.s.cfg.Readers), rng)
+			rng := rand.New(rand.NewPCG(r.env.cfg.Seed, uint64(1000+i)))    // #nosec G404 G115 -- must be repeatable
+			rows := rand.NewZipf(rng, skew, flat, uint64(r.env.cfg.Rows-1)) // #nosec G115 -- positive
+			pace := newPace(float64(r.env.cfg.Reads)/float64(r.env.cfg.Readers), rng)
 			one := reader{r, rng, r.fills[i%instances]}
 			for pace.wait(ctx, 1) {
 				row, page := int(rows.Uint64()), rng.IntN(len(pages)) // #nosec G115 -- less than Rows
@@ -55,9 +56,9 @@ func (r *readers) run(ctx context.Context) error {
 				if errors.Is(err, errDatabase) {
 					return fmt.Errorf("read: %w", err)
 				}
-				if err != nil { // Redis is away
+				if err != nil { // Redis is not available
 					r.failed.Add(1)
-					rest(ctx, 50*time.Millisecond)
+					_ = wait.For(ctx, 50*time.Millisecond) // the loop checks ctx
 				}
 			}
 			return nil
@@ -70,22 +71,22 @@ func (r *readers) run(ctx context.Context) error {
 	return err
 }
 
-// A reader is one goroutine of them.
+// A reader is one goroutine of readers.
 type reader struct {
 	*readers
 	rng  *rand.Rand
 	fill *fill.Cache[int]
 }
 
-var errDatabase = errors.New("the database does not answer")
+var errDatabase = errors.New("query the database")
 
 func (r reader) read(ctx context.Context, row, page int) error {
 	r.reads.Add(1)
-	if r.s.arm.Fill {
+	if r.env.arm.Fill {
 		return r.readByFill(ctx, row, page)
 	}
 	key, began := cacheKey(row, page), r.clock.now()
-	version, err := r.s.rdb.Get(ctx, key).Int()
+	version, err := r.env.rdb.Get(ctx, key).Int()
 	if err == nil {
 		r.hits.Add(1)
 		r.oracle.Found(row, version, began)
@@ -98,11 +99,11 @@ func (r reader) read(ctx context.Context, row, page int) error {
 	if version, err = r.load(ctx, row); err != nil {
 		return err
 	}
-	if r.clock.now()-selected > r.s.cfg.FillWithin { // as the deadline of a request would
+	if r.clock.now()-selected > r.env.cfg.FillWithin { // as a request with a deadline would do
 		r.abandoned.Add(1)
 		return nil
 	}
-	err = r.s.rdb.Set(ctx, key, version, r.s.arm.TTL).Err()
+	err = r.env.rdb.Set(ctx, key, version, r.env.arm.TTL).Err()
 	took := int64(r.clock.now() - selected)
 	for longest := r.longest.Load(); took > longest && !r.longest.CompareAndSwap(longest, took); {
 		longest = r.longest.Load()
@@ -112,7 +113,7 @@ func (r reader) read(ctx context.Context, row, page int) error {
 
 func (r reader) readByFill(ctx context.Context, row, page int) error {
 	began := r.clock.now()
-	version, err := r.fill.Get(ctx, cacheKey(row, page), r.s.arm.TTL, func(ctx context.Context) (int, error) {
+	version, err := r.fill.Get(ctx, cacheKey(row, page), r.env.arm.TTL, func(ctx context.Context) (int, error) {
 		return r.load(context.WithoutCancel(ctx), row)
 	})
 	if err == nil {
@@ -121,21 +122,21 @@ func (r reader) readByFill(ctx context.Context, row, page int) error {
 	return err
 }
 
-// load reads the row, and stalls before it returns.
+// load reads the version of a row and then stalls.
 func (r reader) load(ctx context.Context, row int) (version int, err error) {
 	r.selects.Add(1)
-	if err := r.s.reads.QueryRow(ctx, "SELECT version FROM acct WHERE id = $1", row).Scan(&version); err != nil {
+	if err := r.env.reads.QueryRow(ctx, "SELECT version FROM acct WHERE id = $1", row).Scan(&version); err != nil {
 		return 0, fmt.Errorf("%w: %w", errDatabase, err)
 	}
-	if !r.s.arm.Smooth {
-		rest(ctx, r.s.cfg.Stall.draw())
+	if !r.env.arm.Smooth {
+		return version, wait.For(ctx, r.env.cfg.Stall.draw())
 	}
 	return version, nil
 }
 
-// count adds what the caches counted.
-func (r *readers) count() (hits int64) {
-	if !r.s.arm.Fill {
+// hitCount returns how many reads found their value in the cache.
+func (r *readers) hitCount() (hits int64) {
+	if !r.env.arm.Fill {
 		return r.hits.Load()
 	}
 	for _, cache := range r.fills {

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// TestReport keeps the rows of arms that were not played again, in the order of the arms, and the text around the tables.
+// TestReport replaces the result of an arm, and keeps the other arms in their order and the text around the tables.
 func TestReport(t *testing.T) {
 	dir := t.TempDir()
 	readme := filepath.Join(dir, "README.md")
-	if err := os.WriteFile(readme, []byte("before\n"+beginTable+"\nold\n"+endTable+"\nafter\n"), 0o600); err != nil {
+	if err := os.WriteFile(readme, []byte("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	order := []string{"A", "B"}

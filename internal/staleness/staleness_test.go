@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(silent{}) // it tells of every dial that fails while an arm has Redis stopped
+	redis.SetLogger(silent{}) // it would log every dial that fails while an arm has stopped Redis
 	devtest.Main(m)
 }
 
@@ -20,8 +20,7 @@ type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
 
-// small is a tenth of the times of Full, on few rows and with many stalls, so that seconds are enough for the race to be
-// lost again and again.
+// small uses a tenth of the times of Full, few rows and many stalls, so that stale fills happen within seconds.
 func small(t *testing.T, program string) Config {
 	return Config{
 		Program: program, Duration: 4 * time.Second, Rows: 200, Updates: 200, Writers: 2, Reads: 600, Readers: 64,
@@ -30,7 +29,7 @@ func small(t *testing.T, program string) Config {
 	}
 }
 
-// TestArms plays small arms side by side. The last one claims an echo that its rules do not have: the oracle has to find out.
+// TestArms runs small arms in parallel. Each must pass, and must fail when it is held to the opposite promise.
 func TestArms(t *testing.T) {
 	program, err := Build(t.Context(), t.TempDir())
 	if err != nil {
@@ -58,11 +57,11 @@ func TestArms(t *testing.T) {
 					t.Error(err)
 				}
 				if r.StaleReads == 0 || r.HitRate == 0 || r.Updates == 0 {
-					t.Errorf("nothing happened: %s", r)
+					t.Errorf("no load, no hit or no stale read: %s", r)
 				}
-				liar := *r
-				if liar.Holds = !arm.Holds; liar.Err() == nil { // it claims what it does not do, or the other way round
-					t.Errorf("%s passes with the claims of the others", arm.Name)
+				opposite := *r
+				if opposite.Holds = !arm.Holds; opposite.Err() == nil {
+					t.Errorf("%s passes with Holds %v and with Holds %v", arm.Name, arm.Holds, !arm.Holds)
 				}
 			})
 		}

@@ -10,33 +10,35 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
-// skew and flat say how rows are chosen, by writers and readers alike: row k with probability (flat+k)^-skew.
 const (
+	// Writers and readers choose row k with a probability proportional to (flat+k)^-skew.
 	skew = 1.2
 	flat = 20
-	// mostRows is how many rows one transaction changes at most, on average half of that.
+	// mostRows is how many rows a transaction changes at most; the average is about half.
 	mostRows = 8
 )
 
-// writers update rows, and delete cached values if their arm says so.
+// writers update rows, and in some arms delete the cached values.
 type writers struct {
-	s       *stage
+	env     *environment
 	ledger  *Ledger
 	clock   clock
 	updates atomic.Int64 // rows
-	forgot  atomic.Int64 // rows whose keys a crashed writer left in the cache
+	forgot  atomic.Int64 // rows whose cached values a crashed writer did not delete
 }
 
-// run writes until ctx ends; what was begun is finished.
+// run writes until ctx ends, and finishes the transactions that have begun.
 func (w *writers) run(ctx context.Context) error {
 	var group errgroup.Group
-	for i := range w.s.cfg.Writers {
+	for i := range w.env.cfg.Writers {
 		group.Go(func() error {
-			rng := rand.New(rand.NewPCG(w.s.cfg.Seed, uint64(i)))                   // #nosec G404 G115 -- to be repeated
-			rows := rand.NewZipf(rng, skew, flat, uint64(w.s.cfg.Rows-1))           // #nosec G115 -- positive
-			pace := newPace(float64(w.s.cfg.Updates)/float64(w.s.cfg.Writers), rng) // rows a second
+			rng := rand.New(rand.NewPCG(w.env.cfg.Seed, uint64(i)))                   // #nosec G404 G115 -- must be repeatable
+			rows := rand.NewZipf(rng, skew, flat, uint64(w.env.cfg.Rows-1))           // #nosec G115 -- positive
+			pace := newPace(float64(w.env.cfg.Updates)/float64(w.env.cfg.Writers), rng) // rows a second
 			for n := 0; pace.wait(ctx, n); {
 				chosen := choose(rng, rows)
 				n = len(chosen)
@@ -50,14 +52,14 @@ func (w *writers) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// updateSQL locks the rows in their order first, so that no two transactions wait for each other.
+// updateSQL locks the rows in the order of their ids, which excludes deadlocks.
 const updateSQL = `WITH locked AS MATERIALIZED (SELECT id FROM acct WHERE id = ANY($1) ORDER BY id FOR UPDATE)
 UPDATE acct SET version = version + 1 FROM locked WHERE acct.id = locked.id RETURNING acct.id, version`
 
-// A version is what one update made of a row.
+// A version is the result of one update.
 type version struct{ Row, Version int }
 
-// choose returns the rows of one transaction, each once.
+// choose returns the rows of one transaction, without repetition.
 func choose(rng *rand.Rand, rows *rand.Zipf) []int {
 	chosen := make([]int, 1+rng.IntN(mostRows))
 	for i := range chosen {
@@ -67,7 +69,7 @@ func choose(rng *rand.Rand, rows *rand.Zipf) []int {
 	return slices.Compact(chosen)
 }
 
-// change is one transaction.
+// change runs one transaction on these rows.
 func (w *writers) change(ctx context.Context, rows []int, rng *rand.Rand) error {
 	var changed []version
 	update := func(db interface {
@@ -80,15 +82,15 @@ func (w *writers) change(ctx context.Context, rows []int, rng *rand.Rand) error 
 		return err
 	}
 	var err error
-	if w.s.arm.Method == delBefore {
-		err = pgx.BeginFunc(ctx, w.s.pool, func(tx pgx.Tx) error {
+	if w.env.arm.Method == delBefore {
+		err = pgx.BeginFunc(ctx, w.env.pool, func(tx pgx.Tx) error {
 			if err := update(tx); err != nil {
 				return err
 			}
 			return w.del(ctx, rows)
 		})
 	} else {
-		err = update(w.s.pool) // one transaction, and one round trip
+		err = update(w.env.pool) // one transaction, and one round trip
 	}
 	if err != nil {
 		return err
@@ -98,10 +100,10 @@ func (w *writers) change(ctx context.Context, rows []int, rng *rand.Rand) error 
 		w.ledger.Committed(v.Row, v.Version, committed)
 	}
 	w.updates.Add(int64(len(rows)))
-	if w.s.arm.Method != delAfter {
+	if w.env.arm.Method != delAfter {
 		return nil
 	}
-	if rng.IntN(delForgotten) == 0 {
+	if rng.IntN(crashShare) == 0 { // the process crashes here
 		w.forgot.Add(int64(len(rows)))
 		return nil
 	}
@@ -115,15 +117,15 @@ func (w *writers) del(ctx context.Context, rows []int) error {
 			keys = append(keys, cacheKey(row, page))
 		}
 	}
-	return w.s.rdb.Del(ctx, keys...).Err()
+	return w.env.rdb.Del(ctx, keys...).Err()
 }
 
-// A clock measures from the start of an arm.
+// A clock measures the time since the start of an arm.
 type clock struct{ start time.Time }
 
 func (c clock) now() time.Duration { return time.Since(c.start) }
 
-// A pace has one goroutine do so many things a second on average, and catch up when it was held up for less than a second.
+// A pace limits one goroutine to a rate on average. A goroutine that falls behind by up to a second catches up.
 type pace struct {
 	each time.Duration
 	next time.Time
@@ -135,25 +137,13 @@ func newPace(rate float64, rng *rand.Rand) *pace {
 	return &pace{each: each, next: time.Now().Add(time.Duration(rng.Float64() * float64(each))), rng: rng}
 }
 
-// wait waits until n more things were done in their time, and says whether ctx goes on.
+// wait waits for as long as n operations take at the rate. It returns false when ctx has ended.
 func (p *pace) wait(ctx context.Context, n int) bool {
 	p.next = p.next.Add(time.Duration(float64(n) * float64(p.each) * (0.5 + p.rng.Float64())))
 	if left := time.Until(p.next); left > 0 {
-		return rest(ctx, left)
+		return wait.For(ctx, left) == nil
 	} else if left < -time.Second {
 		p.next = time.Now().Add(-time.Second)
 	}
 	return ctx.Err() == nil
-}
-
-// rest waits as part of the load, and says whether it came to the end.
-func rest(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -1,4 +1,5 @@
-// Package verify is the one judge of every scenario: it holds the whole stream against the whole table and the plan.
+// Package verify compares a whole stream with the whole outbox table and the plan. Every test and fault scenario uses it for
+// its verdict.
 package verify
 
 import (
@@ -16,42 +17,43 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// Verdict is what came of it. All but the first four are faults, and Foreign is one unless others write to the stream.
+// A Verdict counts what a comparison found. All fields after the first four count faults; Foreign does so unless others write
+// to the stream.
 type Verdict struct {
-	Committed int64 // rows of the table
-	Published int64 // of these, in the stream
-	Parked    int64 // of these, set aside: a marker stands in their place
-	Again     int64 // events at a later position than their first, because the stream did not keep that
+	Committed int64 // rows in the table
+	Published int64 // rows whose event is in the stream
+	Parked    int64 // rows whose event is parked; a marker has its position
+	Again     int64 // events published again at a later position, because the stream lost the first message
 
 	Unplanned int64 // rows without a position
 	Gaps      int64 // positions without a row
-	Lost      int64 // rows neither published nor parked
-	Twice     int64 // messages whose event the stream had already
-	Misplaced int64 // messages at a position that the plan gave to another event
-	Reordered int64 // messages behind a later position, or behind a later event of their key; again does not count
-	Foreign   int64 // messages of no row: of a transaction that was rolled back, or of others
+	Lost      int64 // rows whose event is neither published nor parked
+	Twice     int64 // messages whose event was already in the stream
+	Misplaced int64 // messages at a position that the plan assigns to another event
+	Reordered int64 // messages after a later position or after a later event of their key; those in Again do not count
+	Foreign   int64 // messages without a row: of a transaction that was rolled back, or of another writer
 }
 
-// Err says which promises are broken, if any is.
+// Err returns an error if the verdict counts any fault.
 func (v Verdict) Err() error {
 	if v.Unplanned+v.Gaps+v.Lost+v.Twice+v.Misplaced+v.Reordered+v.Foreign != 0 || v.Published+v.Parked != v.Committed {
-		return fmt.Errorf("stream against table: %+v", v)
+		return fmt.Errorf("the stream differs from the table: %+v", v)
 	}
 	return nil
 }
 
-// Stream says what to verify, and how.
+// A Stream is a stream to verify and the table that it is compared with.
 type Stream struct {
 	Table *outbox.Table
 	Pool  *pgxpool.Pool
 	Conn  *nats.Conn
 	Name  string
-	// Seen, if set, is called for each event found for the first time, with when it was committed, or where the
-	// server does not keep that, inserted, and when the stream stored it.
+	// Seen, if set, is called once for each event found in the stream, with the time of its commit and the time when the
+	// stream stored it. On a server without track_commit_timestamp the time of the commit is that of the insert.
 	Seen func(e *outbox.Event, committed, stored time.Time)
 }
 
-// row is what the table has of an event.
+// A row is an event in the table.
 type row struct {
 	id        int64
 	key       string
@@ -60,31 +62,31 @@ type row struct {
 	seen      bool
 }
 
-// judge holds messages, in the order of the stream, against rows. It needs about 200 bytes for each event.
-type judge struct {
+// A comparison compares messages, in the order of the stream, with rows. It takes about 200 bytes for each row.
+type comparison struct {
 	rows     map[uuid.UUID]*row
-	plan     []int64 // row id by position
-	again    []bool  // by position
-	position int64   // the highest so far
-	last     map[string]int64
+	plan     []int64          // id of a row by position
+	again    []bool           // by position
+	position int64            // the highest so far
+	last     map[string]int64 // the highest id so far by key
 	verdict  Verdict
 }
 
-// Verify reads everything: the table, the plan, and the headers of the stream.
+// Verify reads the table, the plan and the headers of all messages, and compares them.
 func (s *Stream) Verify(ctx context.Context) (Verdict, error) {
-	j := &judge{rows: make(map[uuid.UUID]*row), last: make(map[string]int64)}
-	if err := s.readTable(ctx, j); err != nil {
+	c := &comparison{rows: make(map[uuid.UUID]*row), last: make(map[string]int64)}
+	if err := s.readTable(ctx, c); err != nil {
 		return Verdict{}, fmt.Errorf("verify: read table: %w", err)
 	}
-	if err := s.readPlan(ctx, j); err != nil {
+	if err := s.readPlan(ctx, c); err != nil {
 		return Verdict{}, fmt.Errorf("verify: read plan: %w", err)
 	}
 	err := s.Read(ctx, func(msg jetstream.Msg) error {
 		e, err := outbox.Parse(msg.Subject(), msg.Headers(), nil)
 		if err != nil {
-			e = outbox.Event{} // then it is not one of ours
+			e = outbox.Event{} // not written by a relay: foreign
 		}
-		r := j.message(&e, msg.Headers().Get(outbox.HeaderParked) != "")
+		r := c.message(&e, msg.Headers().Get(outbox.HeaderParked) != "")
 		meta, err := msg.Metadata()
 		if err == nil && s.Seen != nil && r != nil {
 			s.Seen(&e, r.committed, meta.Timestamp)
@@ -94,60 +96,60 @@ func (s *Stream) Verify(ctx context.Context) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, fmt.Errorf("verify: read stream: %w", err)
 	}
-	for _, r := range j.rows {
+	for _, r := range c.rows {
 		switch {
 		case r.seen:
 		case r.parked:
-			j.verdict.Parked++
+			c.verdict.Parked++
 		default:
-			j.verdict.Lost++
+			c.verdict.Lost++
 		}
 	}
-	return j.verdict, nil
+	return c.verdict, nil
 }
 
-// message takes the next message. It returns the row of an event that was not there before, otherwise nil.
-func (j *judge) message(e *outbox.Event, marker bool) *row {
-	r, ok := j.rows[e.ID]
+// message compares the next message. It returns the row of an event that was not found before, otherwise nil.
+func (c *comparison) message(e *outbox.Event, marker bool) *row {
+	r, ok := c.rows[e.ID]
 	if !ok || e.Position == 0 {
-		j.verdict.Foreign++
+		c.verdict.Foreign++
 		return nil
 	}
 	again := false
-	if p := e.Position; p >= int64(len(j.plan)) || j.plan[p] != r.id {
-		j.verdict.Misplaced++
+	if p := e.Position; p >= int64(len(c.plan)) || c.plan[p] != r.id {
+		c.verdict.Misplaced++
 	} else {
-		again = j.again[p]
+		again = c.again[p]
 	}
-	late := e.Position <= j.position
-	j.position = max(j.position, e.Position)
+	late := e.Position <= c.position
+	c.position = max(c.position, e.Position)
 	switch {
 	case marker:
 		return nil
 	case r.seen:
-		j.verdict.Twice++
+		c.verdict.Twice++
 		return nil
 	}
 	r.seen = true
-	j.verdict.Published++
+	c.verdict.Published++
 	switch {
 	case again:
-		j.verdict.Again++
-	case late || r.id < j.last[r.key]:
-		j.verdict.Reordered++
+		c.verdict.Again++
+	case late || r.id < c.last[r.key]:
+		c.verdict.Reordered++
 	}
-	j.last[r.key] = max(j.last[r.key], r.id)
+	c.last[r.key] = max(c.last[r.key], r.id)
 	return r
 }
 
-// Commit times are asked for only where the server keeps them: the function is an error elsewhere.
+// rowsQuery calls pg_xact_commit_timestamp only if the server tracks commit times, because the function fails otherwise.
 const rowsQuery = `
 SELECT e.id, e.event_id, coalesce(e.key, e.subject),
        coalesce(CASE WHEN current_setting('track_commit_timestamp')::boolean THEN pg_xact_commit_timestamp(e.xid::text::xid) END, e.created_at),
        EXISTS (SELECT FROM outbox.parked p WHERE p.event_id = e.event_id AND p.reason <> 'displaced')
   FROM outbox.event e`
 
-func (s *Stream) readTable(ctx context.Context, j *judge) error {
+func (s *Stream) readTable(ctx context.Context, c *comparison) error {
 	rows, err := s.Pool.Query(ctx, s.Table.SQL(rowsQuery))
 	if err != nil {
 		return err
@@ -156,10 +158,10 @@ func (s *Stream) readTable(ctx context.Context, j *judge) error {
 	var r row
 	_, err = pgx.ForEachRow(rows, []any{&r.id, &id, &r.key, &r.committed, &r.parked}, func() error {
 		one := r
-		j.rows[id] = &one
+		c.rows[id] = &one
 		return nil
 	})
-	j.verdict.Committed = int64(len(j.rows))
+	c.verdict.Committed = int64(len(c.rows))
 	return err
 }
 
@@ -169,31 +171,31 @@ SELECT b.first_position, b.last_position, b.again, e.id
  CROSS JOIN LATERAL (SELECT id FROM outbox.event WHERE id >= lower(run) AND id < upper(run)) AS e
  ORDER BY b.first_position, e.id`
 
-func (s *Stream) readPlan(ctx context.Context, j *judge) error {
+func (s *Stream) readPlan(ctx context.Context, c *comparison) error {
 	rows, err := s.Pool.Query(ctx, s.Table.SQL(planQuery))
 	if err != nil {
 		return err
 	}
-	j.plan, j.again = []int64{0}, []bool{false} // positions begin at 1
-	planned := make(map[int64]bool, len(j.rows))
+	c.plan, c.again = []int64{0}, []bool{false} // positions begin at 1
+	planned := make(map[int64]bool, len(c.rows))
 	var first, last, id int64
 	var again bool
 	_, err = pgx.ForEachRow(rows, []any{&first, &last, &again, &id}, func() error {
-		position := int64(len(j.plan))
+		position := int64(len(c.plan))
 		if position < first || position > last || planned[id] && !again {
-			j.verdict.Gaps++
+			c.verdict.Gaps++
 		}
 		planned[id] = true
-		j.plan, j.again = append(j.plan, id), append(j.again, again)
+		c.plan, c.again = append(c.plan, id), append(c.again, again)
 		return nil
 	})
-	j.verdict.Unplanned = j.verdict.Committed - int64(len(planned))
+	c.verdict.Unplanned = c.verdict.Committed - int64(len(planned))
 	return err
 }
 
-// Read hands every message of the stream, headers only, in order, to f.
+// Read calls f with every message of the stream, in order and without its body. A missing stream is like an empty one.
 func (s *Stream) Read(ctx context.Context, f func(jetstream.Msg) error) error {
-	const page, patience = 4096, 3 // messages, and tries of 2 s that bring none
+	const page, emptyFetches = 4096, 3 // messages of a fetch; fetches of 2 s without a message before Read gives up
 	js, err := jetstream.New(s.Conn)
 	if err != nil {
 		return err
@@ -232,8 +234,8 @@ func (s *Stream) Read(ctx context.Context, f func(jetstream.Msg) error) error {
 		if empty++; left < before {
 			empty = 0
 		}
-		if empty == patience {
-			return nil // damaged messages are counted and do not come: their events are missing
+		if empty == emptyFetches {
+			return nil // the server counts damaged messages but does not deliver them; their events are missing
 		}
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { devtest.Main(m) }
 
-// scene is nine committed and planned events of three keys, and a stream that has none of them.
+// A scene is nine committed and planned events of three keys, and an empty stream.
 type scene struct {
 	t      *testing.T
 	stream verify.Stream
@@ -56,7 +56,7 @@ func (s *scene) must(err error) {
 	}
 }
 
-// store puts an event into the stream, past its deduplication.
+// store publishes an event with a random message id, so that the stream does not recognize a duplicate.
 func (s *scene) store(e outbox.Event, headers ...string) {
 	s.t.Helper()
 	msg := nats.NewMsg(e.Subject)
@@ -70,7 +70,7 @@ func (s *scene) store(e outbox.Event, headers ...string) {
 	s.must(err)
 }
 
-// Every kind of damage is counted as what it is, and as nothing else.
+// TestVerdicts expects each kind of damage to be counted as that kind, and as no other.
 func TestVerdicts(t *testing.T) {
 	t.Parallel()
 	type events = []outbox.Event
@@ -84,7 +84,7 @@ func TestVerdicts(t *testing.T) {
 		"lost": {func(e events) events { return append(e[:4], e[5:]...) },
 			with(func(v *verify.Verdict) { v.Published, v.Lost = 8, 1 })},
 		"twice": {func(e events) events { return append(e, e[8]) }, with(func(v *verify.Verdict) { v.Twice = 1 })},
-		"behind a later position": {func(e events) events { e[3], e[4] = e[4], e[3]; return e },
+		"after a later position": {func(e events) events { e[3], e[4] = e[4], e[3]; return e },
 			with(func(v *verify.Verdict) { v.Reordered = 1 })},
 		"another event's position": {func(e events) events {
 			e[3].Position, e[6].Position = e[6].Position, e[3].Position
@@ -108,13 +108,13 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("%+v, %v; want %+v", got, err, c.want)
 			}
 			if (got.Err() != nil) != (name != "nothing") {
-				t.Errorf("says %v", got.Err())
+				t.Errorf("Err = %v", got.Err())
 			}
 		})
 	}
 }
 
-// A marker is not its event: without a row in outbox.parked the event is lost, with one it is parked.
+// TestMarkers: an event that only has a marker is lost, unless it has a row in outbox.parked.
 func TestMarkers(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -137,7 +137,7 @@ func TestMarkers(t *testing.T) {
 	}
 }
 
-// Rows that nobody planned, and positions without a row.
+// TestPlanFaults counts rows without a position and positions without a row.
 func TestPlanFaults(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
