@@ -96,7 +96,7 @@ BEGIN
         'subject', coalesce(subject, known.subject), 'key', coalesce(key, known.key, outbox.key_template(target)), 'columns', coalesce(columns, known.columns),
         'op', op, 'where', filter, 'limit', most, 'attached', known.subject IS NOT NULL);
     part := outbox.backfill_parts(spec);
-    EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM %s', part.source) INTO plan; -- the estimate fits a table that was never analyzed, or has grown since, too
+    EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM %s', part.source) INTO plan; -- its estimate holds even for a table that was never analyzed or has grown since
     RETURN spec || jsonb_build_object('primary_key', part.names,
         'total', least((plan->0->'Plan'->>'Plan Rows')::numeric::bigint, CASE WHEN filter IS NULL THEN most END)); -- rows to scan, estimated
 END $$;
