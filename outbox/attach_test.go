@@ -168,7 +168,7 @@ func TestAttachSaysWhatIsWrong(t *testing.T) {
 		{outbox.Attachment{Table: users, Subject: "$JS.{id}"}, "literal tokens"},
 		{outbox.Attachment{Table: users, Subject: ""}, "literal tokens"},
 		{outbox.Attachment{Table: users, Subject: "u.{id}", Columns: []string{"nope"}}, `no column "nope"`},
-		{outbox.Attachment{Table: users, Subject: "u.{id}", Operations: []string{"truncate"}}, "operations are"},
+		{outbox.Attachment{Table: users, Subject: "u.{id}", Operations: []string{"truncate"}}, "invalid operations {truncate}: want one or more of insert, update, delete"},
 		{outbox.Attachment{Table: table.SQL("outbox.event"), Subject: "u.{id}"}, "belongs to the outbox"},
 		{outbox.Attachment{Table: "pg_stat_activity", Subject: "u"}, "not a table"},
 	} {

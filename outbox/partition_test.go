@@ -102,9 +102,9 @@ func (k *kept) count(query string, want int) {
 	}
 }
 
-const notAcked = " waiting position %d is not acknowledged"
+const notAcked = " waiting the stream has not acknowledged position %d"
 
-const unsettled = " a transaction that is not planned yet, or was not long ago"
+const unsettled = " cannot confirm yet that every transaction in it is planned"
 
 // A partition is dropped when it is full, when the stream has acknowledged all of it, when a person has decided about what was
 // parked in it, and when that was long enough ago; never before.
@@ -121,7 +121,7 @@ func TestRetention(t *testing.T) {
 	k.count("SELECT count(*) FROM outbox.event", 2500)
 
 	k.run("INSERT INTO outbox.parked (position, id, event_id, subject, reason) VALUES (7, 7, gen_random_uuid(), 'e.7', 'too_large')")
-	k.states("event", "event_1 waiting 1 parked events wait for a decision: outbox dead list", "event_1001 kept", "event_2001 open", "event_default net")
+	k.states("event", "event_1 waiting 1 parked events wait for a decision; list them with: outbox dead list", "event_1001 kept", "event_2001 open", "event_default net")
 	k.empty("event_1", false, nil)
 	k.run("INSERT INTO outbox.decision (source, number, action) VALUES ('parked', 7, 'dropped')")
 

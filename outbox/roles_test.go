@@ -224,7 +224,7 @@ func TestRolesRunInPsql(t *testing.T) {
 	}
 	apart := strings.NewReplacer("BEGIN;\n", "", "COMMIT;\n", "").Replace(script)
 	for name, script := range map[string]string{
-		"files":  "BEGIN; CREATE SCHEMA outbox;\n\\i migrations/001_outbox.sql\n\\i migrations/002_write.sql\n\\i migrations/003_operate.sql\n\\i queries/migration_table.sql\n\\i roles.sql\n\\i roles_own.sql\n\\i roles.sql\nROLLBACK;",
+		"files":  "BEGIN; CREATE SCHEMA outbox;\n\\i migrations/001_outbox.sql\n\\i migrations/002_capture.sql\n\\i migrations/003_operate.sql\n\\i queries/migration_table.sql\n\\i roles.sql\n\\i roles_own.sql\n\\i roles.sql\nROLLBACK;",
 		"before": "BEGIN;" + apart + "ROLLBACK;",
 		"after":  "BEGIN;" + strings.NewReplacer("BEGIN;\n", "", "COMMIT;\n", "").Replace(odd.MigrationSQL()) + apart + apart + "ROLLBACK;",
 	} {

@@ -1,10 +1,13 @@
--- roles: four group roles, each with the least that its work needs. Runs unmodified in psql for the default names, any number of
--- times, before the migrations (then it only makes the roles) and after them. What the roles have beyond this list is taken away.
---   outbox_writer   appends events: outbox.Insert, enqueue, COPY. Reads nothing, chooses no id, no xid and no time
---   outbox_relay    outbox relay, status, doctor: reads all, appends to the plan and its logs, makes and drops partitions. Inserts no event
---   outbox_auditor  reads all
---   outbox_owner    migrates, attaches, adopts, replays: by owning the schema (roles_own.sql), no right is granted to it
--- Each block pins the search_path: whoever runs this may do much, and a name in public must not decide what it does.
+-- roles: four group roles, each with the least rights that its work requires. Runs unmodified in psql for the default
+-- names, any number of times: before the migrations it only creates the roles, after them it grants the rights, and
+-- revokes every right that is not listed here.
+--   outbox_writer   inserts events: outbox.Insert, enqueue, COPY. Cannot read, nor choose id, xid or time
+--   outbox_relay    outbox relay, status, doctor: reads everything, appends to the plan and its logs, creates and drops
+--                   partitions. Cannot insert events
+--   outbox_auditor  reads everything
+--   outbox_owner    migrates, attaches, adopts, replays. It owns the schema (roles_own.sql); no right is granted to it
+-- Each block pins the search_path: the role that runs it has many rights, so a name in public must not decide what it
+-- does.
 
 DO $$
 DECLARE
@@ -15,7 +18,7 @@ BEGIN
         CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = missing);
         BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', missing);
-        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; -- made from another database meanwhile
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; -- another database created it meanwhile
         END;
     END LOOP;
 END $$;
@@ -24,21 +27,21 @@ DO $$
 BEGIN
     PERFORM set_config('search_path', 'pg_catalog, pg_temp', true);
     IF to_regclass('outbox.cluster') IS NULL THEN
-        RAISE NOTICE 'there are no tables yet: migrate, then run this again';
+        RAISE NOTICE 'the schema has no tables yet; run outbox migrate up, then run this again';
         RETURN;
     END IF;
 
-    -- PUBLIC too: what everybody may, writers may. Rights on columns go with those on their table.
+    -- PUBLIC as well, since writers have its rights too. Revoking rights on a table revokes those on its columns.
     REVOKE ALL ON SCHEMA outbox FROM PUBLIC, outbox_writer, outbox_relay, outbox_auditor;
     REVOKE ALL ON ALL TABLES IN SCHEMA outbox FROM PUBLIC, outbox_writer, outbox_relay, outbox_auditor;
     REVOKE ALL ON ALL SEQUENCES IN SCHEMA outbox FROM PUBLIC, outbox_writer, outbox_relay, outbox_auditor;
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA outbox FROM outbox_writer, outbox_relay, outbox_auditor;
     GRANT USAGE ON SCHEMA outbox TO outbox_writer, outbox_relay, outbox_auditor;
 
-    -- Rows go through the parent, which asks for no right on a partition nor on the sequence of the identity: partitions that
-    -- extend makes later need nothing. resend_of is in insert.sql; forged it is a claim in a header, no more.
+    -- Inserting through the parent requires no right on its partitions, later ones included, nor on the identity's
+    -- sequence. insert.sql sets resend_of; a forged one is no more than a false header.
     GRANT INSERT (event_id, subject, key, payload, content_type, headers, resend_of) ON outbox.event TO outbox_writer;
-    -- CHECKs run as the writer. Where functions are not PUBLIC's by default, these have to be granted.
+    -- CHECKs run with the rights of the writer. Default privileges may have revoked EXECUTE from PUBLIC, so grant it.
     GRANT EXECUTE ON FUNCTION outbox.is_subject(text), outbox.is_headers(jsonb), outbox.token(text),
         outbox.enqueue(text, bytea, text, jsonb, text, uuid), outbox.enqueue(text, text, text, jsonb, text, uuid),
         outbox.enqueue(text, jsonb, text, jsonb, text, uuid) TO outbox_writer;

@@ -1,5 +1,6 @@
--- roles_may: what roles.sql would meet: as whom we are connected, which roles it has to make, whether we may, whether there are tables to
--- grant rights on, and whether we own them. Reads the catalogs alone, which needs no right.
+-- roles_may: what roles.sql would find: the role of this connection, the roles to create, whether this role may create
+-- them, whether there are tables to grant rights on, and whether this role owns them. Reads the catalogs only, which
+-- requires no right.
 SELECT current_user::text,
        coalesce((SELECT array_agg(name ORDER BY n)
                    FROM unnest('{outbox_writer,outbox_relay,outbox_auditor,outbox_owner}'::text[]) WITH ORDINALITY AS want(name, n)

@@ -1,4 +1,4 @@
--- roles_status: the four roles, whether they exist, and who was made a member.
+-- roles_status: the four roles, whether each exists, and its members.
 SELECT want.name, r.oid IS NOT NULL AS exists,
        ARRAY(SELECT m.rolname::text FROM pg_auth_members a JOIN pg_roles m ON m.oid = a.member
               WHERE a.roleid = r.oid GROUP BY m.rolname ORDER BY m.rolname) AS members

@@ -43,7 +43,7 @@ mutate 'resume after the receipt, not after the stream' $faults TestFaults/kills
     's/found, err := r\.scan\(ctx, t, log, known\)/found, err := &found{low: known, last: known, from: known + 1}, error(nil)/'
 mutate 'acknowledged before UNLINK' $faults 'TestFaults/(redis-readonly|redis-rights|unlinked)' invalidate/lane.go \
     's/(\tstop := l\.keepAlive\(func\(\) \{ touch\(msgs\) \}\)\n)/\tfor _, msg := range b.good {\n\t\t_ = msg.Ack()\n\t}\n$1/'
-mutate 'no NOTIFY while the relay sleeps' ./outbox TestNoWakeUpIsLost sql/migrations/002_write.sql \
+mutate 'no NOTIFY while the relay sleeps' ./outbox TestNoWakeUpIsLost sql/migrations/001_outbox.sql \
     's/WHEN \(NOT pg_try_advisory_xact_lock_shared/WHEN (false AND NOT pg_try_advisory_xact_lock_shared/'
 mutate 'holes are not healed' $faults TestFaults/broker-truncated relay/resume.go \
     's/if err := r\.heal\(ctx, t, log, r\.suspects\); err != nil/if false/'

@@ -1,5 +1,5 @@
--- attached: of each table with a capture trigger, whether it is there, which columns that the trigger names are not, which of its
--- triggers do not fire (and which are missing), and how often it was written. Reads outbox.attached and the catalogs.
+-- attached: each attached table: whether it exists, which columns named by attach are missing, for which operations the
+-- trigger is missing or does not fire, and how many rows were written. Reads outbox.attached and the catalogs.
 SELECT coalesce(c.oid::regclass::text, a.target::oid::text) AS name, c.oid IS NOT NULL AS exists, a.subject,
        coalesce((SELECT array_agg(n ORDER BY n)
                    FROM (SELECT unnest(a.columns || a.watch) AS n

@@ -1,2 +1,2 @@
--- notify: what a writer does to wake a relay. $1 channel.
+-- notify: sends what a writer sends to wake a relay. $1 channel.
 SELECT pg_notify($1::text, '');

@@ -1,5 +1,5 @@
--- partitions: the highest id in use, the first id beyond the last partition, and whether the default one has rows that lie beyond it.
--- Plan expected: event_pkey backward on each partition; for the last one only the default partition is read.
+-- partitions: the highest id in use, the first id beyond the last partition, and whether the default partition has rows
+-- beyond it. Plan expected: event_pkey backward on each partition; for EXISTS only the default partition is read.
 WITH partition AS MATERIALIZED (
     SELECT coalesce(max(to_key), 0) AS bound FROM outbox.partition WHERE family = 'event'
 )

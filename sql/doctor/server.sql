@@ -1,4 +1,4 @@
--- server: which server this is, how it treats a commit, and as whom we are connected.
+-- server: which server this is, how durable its commits are, and the role of this connection.
 SELECT current_setting('server_version_num')::integer AS version_number,
        current_setting('server_version')              AS version,
        pg_is_in_recovery()                            AS standby,

@@ -1,9 +1,9 @@
--- table: what the protocol relies on, read from the catalogs, which needs no right on the schema. $1 schema.
---   xid_column, id_column  places of the columns: defaults are evaluated in this order, so xid must come first
---   cache                  of the sequence behind id: more than 1 would hand ids out of order
---   wake                   O: the trigger is on; D, R, A as in pg_trigger.tgenabled; empty: it is missing
---   missing                rights that a relay needs and this role has not: those of outbox_relay in roles.sql
---   can_extend             this role may make partitions: outbox.extend does it as its owner, who must own the table
+-- table: what the protocol relies on. Reads the catalogs only, so it requires no right on the schema. $1 schema.
+--   xid_column, id_column  their column numbers: defaults are evaluated in this order, so xid must come first
+--   cache                  of the sequence of id: with more than 1, ids would be handed out in the wrong order
+--   wake                   pg_trigger.tgenabled of the trigger: O is on; empty means that the trigger is missing
+--   missing                rights that a relay needs and this role lacks: those of outbox_relay in roles.sql
+--   can_extend             this role can create partitions: outbox.extend does so as its owner, who must own the table
 SELECT coalesce((SELECT attnum FROM pg_attribute WHERE attrelid = e.oid AND attname = 'xid' AND NOT attisdropped), 0)::integer AS xid_column,
        coalesce((SELECT attnum FROM pg_attribute WHERE attrelid = e.oid AND attname = 'id' AND NOT attisdropped), 0)::integer  AS id_column,
        coalesce((SELECT s.seqcache

@@ -1,31 +1,35 @@
--- Backfill: events for the rows that a table has already, page by page along its primary key. Rows are locked FOR SHARE in the
--- transaction that inserts their events. A change of a row holds a stronger lock from before its own event is inserted until it
--- commits, so the ids of both events follow each other as the versions do: an old version never comes after a newer one. (FOR KEY
--- SHARE does not conflict with an UPDATE that leaves the key alone, and would not do.) Everything runs in the rights of whoever calls it.
+-- 004_backfill: events for the rows that a table already has, page by page along its primary key.
+--
+-- A step locks its rows FOR SHARE in the transaction that inserts their events. A change of a row holds a stronger lock
+-- from before its own event is inserted until it commits. So the ids of both events are in the order of the row's
+-- versions: an old version never comes after a newer one. (FOR KEY SHARE would not do: it does not conflict with an
+-- UPDATE that leaves the key alone.) Everything runs with the rights of the caller.
 
--- Raises an error unless filter is one condition on the rows of source. As it stands it must be all of a WHERE, and so must it be in parentheses:
--- then it can neither end them, nor the statement, nor add a clause. A cursor takes one statement only, and nothing is run.
+-- check_filter raises an error unless filter is one condition on the rows of source. It must parse as the whole WHERE
+-- clause both without and with parentheses around it: then it cannot close the parentheses, end the statement, or add a
+-- clause. A cursor takes one statement only, and opening it executes nothing.
 CREATE FUNCTION outbox.check_filter(source text, filter text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
 DECLARE
     form   text;
-    looked refcursor;
+    parsed refcursor;
 BEGIN
     FOREACH form IN ARRAY ARRAY[E'SELECT FROM %s AS "outbox#row" WHERE %s\n', E'SELECT FROM %s AS "outbox#row" WHERE (%s\n)'] LOOP
-        OPEN looked FOR EXECUTE format(form, source, filter);
-        CLOSE looked;
+        OPEN parsed FOR EXECUTE format(form, source, filter);
+        CLOSE parsed;
     END LOOP;
 EXCEPTION WHEN syntax_error OR invalid_cursor_definition OR datatype_mismatch OR undefined_column OR undefined_table OR undefined_function OR undefined_object
               OR undefined_parameter OR grouping_error OR windowing_error OR feature_not_supported OR invalid_text_representation THEN
-    RAISE EXCEPTION 'condition %: %', filter, SQLERRM USING ERRCODE = SQLSTATE,
-        HINT = 'Want one condition on the columns, as WHERE takes it: active AND team = 7. What is not in pg_catalog is named with its schema.';
+    RAISE EXCEPTION 'invalid condition %: %', filter, SQLERRM USING ERRCODE = SQLSTATE,
+        HINT = 'Write one condition as in a WHERE clause, for example: active AND team = 7. Qualify names outside pg_catalog with their schema.';
 END $$;
 
--- The texts that a backfill is built of. Checked every time: a spec is a row of a table, its author may be another, and tables change.
+-- backfill_parts returns the pieces of SQL that a backfill is built from. It checks them on every call: the spec is a
+-- row of a table, another role may have written it, and tables change.
 --   source, columns, key   what is read, the columns of the primary key, and their values as text[]
---   after, until           the values in $1 and $2, to compare with columns
+--   after, until           the values of $1 and $2, to compare with columns
 --   list, filter           the SELECT list of the event, and the condition
---   path                   schemas of the operators that the primary key is sorted by, for the search_path
+--   path                   search_path with the schemas of the operators that the primary key is sorted by
 --   names                  of the columns of the primary key
 CREATE FUNCTION outbox.backfill_parts(spec jsonb, OUT source text, OUT columns text, OUT key text, OUT after text, OUT until text,
                                       OUT list text, OUT filter text, OUT path text, OUT names text[])
@@ -34,7 +38,7 @@ DECLARE
     target regclass := to_regclass(spec->>'table');
 BEGIN
     IF target IS NULL THEN
-        RAISE EXCEPTION 'there is no table % any more', spec->>'table' USING ERRCODE = 'undefined_table';
+        RAISE EXCEPTION 'table % no longer exists', spec->>'table' USING ERRCODE = 'undefined_table';
     END IF;
     PERFORM outbox.check_target(target);
     source := CASE (SELECT relkind FROM pg_class WHERE oid = target) WHEN 'p' THEN '' ELSE 'ONLY ' END || target;
@@ -52,12 +56,12 @@ BEGIN
       JOIN pg_operator AS g ON g.oid = w.amopopr JOIN pg_namespace AS o ON o.oid = g.oprnamespace
      WHERE i.indrelid = target AND i.indisprimary AND k.n <= i.indnkeyatts;
     IF names IS NULL THEN
-        RAISE EXCEPTION '% has no primary key to go along', target USING ERRCODE = 'invalid_table_definition',
-            HINT = format('Run ALTER TABLE %s ADD PRIMARY KEY (column, …), or make one of a unique index on columns that are NOT NULL: ALTER TABLE %1$s ADD PRIMARY KEY USING INDEX name.', target);
+        RAISE EXCEPTION 'table % has no primary key, so it cannot be read page by page', target USING ERRCODE = 'invalid_table_definition',
+            HINT = format('Add one: ALTER TABLE %s ADD PRIMARY KEY (column, ...). A unique index on NOT NULL columns will do: ALTER TABLE %1$s ADD PRIMARY KEY USING INDEX name.', target);
     END IF;
     IF spec->'primary_key' <> to_jsonb(names) THEN
-        RAISE EXCEPTION 'the primary key of % is another one than when this backfill began: (%), not %', target, array_to_string(names, ', '), spec->'primary_key'
-            USING ERRCODE = 'invalid_table_definition', HINT = 'Start a new one.';
+        RAISE EXCEPTION 'the primary key of % has changed since this backfill started: want %, found %', target, spec->'primary_key', to_jsonb(names)
+            USING ERRCODE = 'invalid_table_definition', HINT = 'Start a new backfill.';
     END IF;
     list := outbox.event_list(target, spec->>'subject', spec->>'key',
         CASE jsonb_typeof(spec->'columns') WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(spec->'columns')) END, spec->>'op', '"outbox#row"');
@@ -65,7 +69,8 @@ BEGIN
     filter := E'(' || coalesce(spec->>'where', 'true') || E'\n)';
 END $$;
 
--- What a backfill is asked for, checked and completed: its job's spec. What is NULL is as the table's attach has it.
+-- backfill_spec checks the arguments of a backfill and returns the spec of its job. NULL means as in outbox.attached.
+-- It also completes the spec with the primary key and the estimated number of rows to scan.
 CREATE FUNCTION outbox.backfill_spec(target regclass, subject text, key text, columns text[], op text, filter text, most bigint) RETURNS jsonb
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
 DECLARE
@@ -77,28 +82,29 @@ BEGIN
     PERFORM outbox.check_target(target);
     SELECT * INTO known FROM outbox.attached AS a WHERE a.target = backfill_spec.target;
     IF subject IS NULL AND known.subject IS NULL THEN
-        RAISE EXCEPTION '% is not attached: nothing says what its events are', target USING ERRCODE = 'invalid_parameter_value',
-            HINT = format('Attach it first, so that what changes meanwhile has its events too: outbox attach --table %s --subject …; or, where the application inserts those itself, say what the events are: --subject.', target);
+        RAISE EXCEPTION 'table % is not attached, so its subject is unknown', target USING ERRCODE = 'invalid_parameter_value',
+            HINT = format('Attach the table first, so that changes during the backfill make events too: outbox attach --table %s --subject SUBJECT. If the application inserts those events itself, run the backfill with --subject.', target);
     END IF;
     IF op NOT IN ('insert', 'update') THEN
-        RAISE EXCEPTION 'the operation of a backfill is insert or update, not %', op USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'invalid operation %: want insert or update', op USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF NOT (has_any_column_privilege(target, 'SELECT') AND has_any_column_privilege(target, 'UPDATE')) THEN
-        RAISE EXCEPTION '% may not lock rows of %', current_user, target USING ERRCODE = 'insufficient_privilege',
-            HINT = format('SELECT … FOR SHARE takes SELECT on the table and UPDATE on one column of it, whichever; nothing is updated: GRANT SELECT, UPDATE (column) ON %s TO %I.', target, current_user);
+        RAISE EXCEPTION 'role % may not lock rows of %', current_user, target USING ERRCODE = 'insufficient_privilege',
+            HINT = format('SELECT ... FOR SHARE requires SELECT on the table and UPDATE on any one of its columns, although nothing is updated. Run: GRANT SELECT, UPDATE (column) ON %s TO %I.', target, current_user);
     END IF;
     spec := jsonb_build_object('table', (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = target),
         'subject', coalesce(subject, known.subject), 'key', coalesce(key, known.key, outbox.key_template(target)), 'columns', coalesce(columns, known.columns),
         'op', op, 'where', filter, 'limit', most, 'attached', known.subject IS NOT NULL);
     part := outbox.backfill_parts(spec);
-    EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM %s', part.source) INTO plan; -- knows a table that was never analyzed, or has grown since
+    EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM %s', part.source) INTO plan; -- its estimate holds even for a table that was never analyzed or has grown since
     RETURN spec || jsonb_build_object('primary_key', part.names,
-        'total', least((plan->0->'Plan'->>'Plan Rows')::numeric::bigint, CASE WHEN filter IS NULL THEN most END)); -- rows to look at, about
+        'total', least((plan->0->'Plan'->>'Plan Rows')::numeric::bigint, CASE WHEN filter IS NULL THEN most END)); -- rows to scan, estimated
 END $$;
 
--- Where a step ends: the key of the last row that it looks at (NULL: there is none), the number of rows, and whether they are the last ones. That is
--- where as many rows as a page has meet the condition, or span rows were looked at. Locks nothing.
-CREATE FUNCTION outbox.backfill_reach(part record, after text[], page integer, span integer, OUT until text[], OUT looked bigint, OUT ended boolean)
+-- backfill_reach returns where a step ends: the key of the last row that it scans (NULL if there is none), the number
+-- of rows scanned, and whether they are the last rows of the table. A step ends at the row where page rows have met the
+-- condition, or after span rows. It locks nothing.
+CREATE FUNCTION outbox.backfill_reach(part record, after text[], page integer, span integer, OUT until text[], OUT scanned bigint, OUT ended boolean)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM set_config('search_path', part.path, true);
@@ -107,12 +113,13 @@ BEGIN
                               FROM (SELECT * FROM %s AS "outbox#row" WHERE %s ORDER BY %s LIMIT $3) AS "outbox#row") AS s
                      ORDER BY s.hits >= $2 DESC, CASE WHEN s.hits >= $2 THEN s.n ELSE -s.n END LIMIT 1',
                    part.key, part.filter, part.source, CASE WHEN after IS NULL THEN 'true' ELSE format('(%s) > (%s)', part.columns, part.after) END, part.columns)
-       INTO until, looked, ended USING after, page, span;
-    looked := coalesce(looked, 0);
+       INTO until, scanned, ended USING after, page, span;
+    scanned := coalesce(scanned, 0);
     ended := coalesce(ended, true);
 END $$;
 
--- What a backfill would do, done without a lock or an event: how many rows there are, and the first event.
+-- backfill_look returns what a backfill would do: for how many rows it would insert events, and the first event. It
+-- takes no row lock and inserts nothing.
 CREATE FUNCTION outbox.backfill_look(spec jsonb, OUT rows bigint, OUT subject text, OUT key text, OUT payload bytea)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
 DECLARE
@@ -122,12 +129,14 @@ BEGIN
     EXECUTE format('SELECT %s FROM %s AS "outbox#row" WHERE %s ORDER BY %s LIMIT 1', part.list, part.source, part.filter, part.columns) INTO subject, key, payload;
 END $$;
 
--- One step of a backfill: events for the next rows, page at most, in key order, and where the next step goes on: behind the last key that was
--- looked at, whatever became of its row since, so that one whose key changes under our eyes moves nothing. Rows that do not
--- meet the condition count against sixteen pages. A row that somebody else holds is waited for 100 ms, shorter than deadlock_timeout:
--- whoever waits for us is not the one that a deadlock ends. Then this fails as a whole (55P03), to be tried again.
--- With skip the one row of a page of 1 is left for the end when it is held, and noted in place.
--- Plan expected: the index of the primary key, twice. A unique violation on step_pkey: another runner took the step.
+-- backfill_step takes one step of a backfill: it inserts events for the next rows, at most page, in key order, and
+-- records where the next step starts. That is after the last key that it scanned, whatever has become of that row
+-- since, so a key that changes meanwhile shifts nothing. With a condition, a step scans at most sixteen pages of rows.
+-- It waits up to 100 ms for a row that another transaction has locked. That is shorter than deadlock_timeout, so that a
+-- transaction that waits for this one is never the victim of a deadlock. Then the whole step fails (55P03), and the
+-- caller tries again. With skip and a page of 1, a locked row is instead recorded in place, and retried at the end.
+-- Plan expected: the index of the primary key, twice. A unique violation on step_pkey means that another runner took
+-- the step.
 CREATE FUNCTION outbox.backfill_step(job uuid, n bigint, page integer, skip boolean) RETURNS outbox.step
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off SET lock_timeout = '100ms' SET jit = off
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -136,14 +145,14 @@ DECLARE
     spec   jsonb := (SELECT j.spec FROM outbox.job AS j WHERE j.id = backfill_step.job AND j.kind = 'backfill');
     part   record;
     last   outbox.step;
-    room   bigint;
-    after  text[]; -- NULL: from the first row on
-    until  text[]; -- NULL: the table is empty behind after
-    looked bigint;
+    room   bigint; -- events until the limit of the job
+    after  text[]; -- NULL: start with the first row
+    until  text[]; -- NULL: there is no row after 'after'
+    scanned bigint;
     made   bigint := 0;
     ended  boolean;
-    held   jsonb; -- keys that were left
-    here   text;
+    held   jsonb; -- keys of rows that were locked and left for the end
+    here   text; -- condition: the rows of this step
 BEGIN
     part := outbox.backfill_parts(spec);
     PERFORM set_config('search_path', part.path, true);
@@ -163,7 +172,7 @@ BEGIN
         until := ARRAY(SELECT jsonb_array_elements_text(held->0));
         held := held - 0;
     ELSE
-        SELECT * INTO until, looked, ended FROM outbox.backfill_reach(part, after, page, CASE WHEN spec->>'where' IS NULL THEN page ELSE 16 * page END);
+        SELECT * INTO until, scanned, ended FROM outbox.backfill_reach(part, after, page, CASE WHEN spec->>'where' IS NULL THEN page ELSE 16 * page END);
     END IF;
     IF until IS NOT NULL THEN
         EXECUTE format('WITH "outbox#page" (subject, key, payload, headers) AS MATERIALIZED (
@@ -178,7 +187,7 @@ BEGIN
     INSERT INTO outbox.step (job, n, place, seen, events, done)
     VALUES (backfill_step.job, backfill_step.n,
             jsonb_build_object('key', CASE WHEN last.place->>'ended' = 'true' THEN last.place->'key' ELSE to_jsonb(coalesce(until, after)) END, 'ended', ended, 'held', held),
-            coalesce(last.seen, 0) + coalesce(looked, 0), coalesce(last.events, 0) + made,
+            coalesce(last.seen, 0) + coalesce(scanned, 0), coalesce(last.events, 0) + made,
             ended AND held = '[]' OR coalesce(made >= room, false))
     RETURNING * INTO last;
     RETURN last;

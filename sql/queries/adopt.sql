@@ -1,7 +1,9 @@
--- adopt: an outbox that was restored into another cluster goes on there. What the plan of the old cluster had not got to, fresh
--- or late, is planned now as one batch, whatever its xids say; nothing of it will ever be late again (settled). Returns how
--- many events that were, and the settled id. $1 system identifier  $2 timeline  $3 who
--- Runs behind adopt_lock, and is durable whatever the database's default is. Reads the whole table once: event_pkey, no row is fetched.
+-- adopt: lets an outbox that was restored into another cluster continue there. It plans every event that the plan of
+-- the old cluster had not reached, fresh or late, as one batch, whatever the xids. No row up to the settled id will
+-- ever be late again. Returns the number of these events, and the settled id.
+--   $1 system identifier  $2 timeline  $3 name of the caller
+-- Runs after adopt_lock, in the same transaction. The commit is synchronous, whatever the default of the database. Plan
+-- expected: the whole table once, by event_pkey, without fetching rows.
 WITH last AS (
     SELECT last_position, head FROM outbox.batch ORDER BY first_position DESC LIMIT 1
 ), have AS (

@@ -1,2 +1,3 @@
--- adopt_lock: keeps writers out until the adoption commits, so that every row it sees is a restored or a finished one.
+-- adopt_lock: blocks writers until the adoption commits, so that every row adopt sees was restored, or inserted by a
+-- transaction that has ended.
 LOCK TABLE outbox.event IN SHARE MODE;

@@ -1,3 +1,3 @@
--- attached: the tables that have a capture trigger.
+-- attached: the attached tables, with the arguments of attach.
 SELECT target::text, subject, coalesce(key, ''), coalesce(columns, '{}'), coalesce(watch, '{}'), operations, attached_at
   FROM outbox.attached ORDER BY target::text;

@@ -1,5 +1,5 @@
--- audit_gone: of positions $1, those whose rows lay in partitions that were dropped.
--- Plan expected: per position batch_pkey backward for its batch.
+-- audit_gone: those of the positions $1 whose rows were in partitions that have been dropped.
+-- Plan expected: for each position, batch_pkey backward for its batch.
 SELECT w.position
   FROM unnest($1::bigint[]) AS w(position)
  CROSS JOIN LATERAL (

@@ -1,3 +1,3 @@
--- audit_known: which of some event ids the table has, and their rows. $1 event ids. Asked for messages that are not what the plan has
--- at their positions. Plan expected: event_by_event_id once for each id of a few; for many the whole table is read once.
+-- audit_known: the rows that have one of the event ids $1. An audit asks for messages that differ from the plan.
+-- Plan expected: event_by_event_id once for each of a few ids; for many, the whole table once.
 SELECT id, event_id, subject, coalesce(key, '') FROM outbox.event WHERE event_id = ANY ($1::uuid[]);

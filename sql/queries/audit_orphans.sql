@@ -1,6 +1,8 @@
--- audit_orphans: plans those of the rows $1 that have no position, and that no look of a planner will ever find: behind the head, of a
--- transaction that the cursor's snapshot saw as finished, or out of another cluster. $2 who. A unique violation on batch_pkey means that a relay planned
--- meanwhile. Durable whatever the database's default is, since the batch is published next. Plan expected: event_pkey and batch_ids for each.
+-- audit_orphans: plans those of the rows $1 that have no position and that no planner will ever find: rows up to the
+-- head, of a transaction that the cursor's snapshot saw as finished or from another cluster. Returns their number, or
+-- no row. $2 name of the caller. A unique violation on batch_pkey means that a relay planned meanwhile. The commit is
+-- synchronous, whatever the default of the database, because the batch is published next. Plan expected: event_pkey and
+-- batch_ids for each.
 WITH last AS MATERIALIZED (
     SELECT last_position, head, snapshot, coalesce((SELECT settled FROM outbox.cluster ORDER BY n DESC LIMIT 1), 0) AS settled
       FROM (SELECT * FROM outbox.batch ORDER BY first_position DESC LIMIT 1) AS b WHERE late_from IS NULL

@@ -1,4 +1,4 @@
--- audit_span: the lowest and the highest row id that have positions from $1 through $2; 0 and 0 when there is none.
+-- audit_span: the lowest and the highest row id with a position from $1 through $2; 0 and 0 if there is none.
 -- Plan expected: batch_pkey.
 SELECT coalesce(min(lower(ids)), 0), coalesce(max(upper(ids)) - 1, 0)
   FROM outbox.batch

@@ -1,2 +1,2 @@
--- awake: gives up what sleep took; writers stop to notify.
+-- awake: releases the lock that sleep took, so that writers stop calling NOTIFY.
 SELECT pg_advisory_unlock(hashtextextended('outbox.wake', 0));

@@ -1,5 +1,5 @@
--- backfill_holders: who may hold rows of a table: transactions that wrote to it and are still open, prepared ones too, the oldest first, at most 3.
--- $1 table. Reads the lock table.
+-- backfill_holders: transactions that may hold locks on rows of a table: open ones that have written to it or locked
+-- its rows, and all prepared ones; oldest first, at most 3. $1 table. Reads the lock table.
 SELECT text FROM (
     SELECT DISTINCT ON (a.pid) a.xact_start AS began, format('%s (pid %s, %s)', coalesce(nullif(a.application_name, ''), a.usename), a.pid, a.state) AS who
       FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)

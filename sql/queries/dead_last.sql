@@ -1,3 +1,3 @@
--- dead_last: the last position that was set aside; what comes later is not looked at, or what is parked again would be
--- replayed without an end. Plan expected: parked_pkey backward.
+-- dead_last: the highest parked position. A command over all parked events stops there: an event whose copy is parked
+-- again would otherwise be replayed without end. Plan expected: parked_pkey backward.
 SELECT coalesce(max(position), 0) FROM outbox.parked;

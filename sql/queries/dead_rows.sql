@@ -1,5 +1,5 @@
--- dead_rows: the events at positions $1, as far as the table still has them.
--- Plan expected: per position batch_pkey backward for its batch, then event_pkey; the limits keep it so.
+-- dead_rows: the events at positions $1 that the table still has.
+-- Plan expected: for each position batch_pkey backward for its batch, then event_pkey; the LIMITs ensure it.
 SELECT w.position, e.event_id, e.subject, coalesce(e.key, '') AS key, e.payload, e.content_type, e.headers, e.resend_of, e.created_at
   FROM unnest($1::bigint[]) AS w(position)
  CROSS JOIN LATERAL (

@@ -1,2 +1,2 @@
--- detach: see the function. $1 table
+-- detach: see outbox.detach. $1 table
 SELECT outbox.detach($1::text::regclass);

@@ -1,4 +1,4 @@
--- insert: one statement for any number of events, in the order given.
+-- insert: inserts any number of events, in the given order.
 --   $1 event ids  $2 subjects  $3 keys  $4 payloads  $5 content types  $6 headers as JSON  $7 originals
 -- Empty texts in $3, $6 and $7 mean none. The casts from text let every driver pass plain array literals.
 INSERT INTO outbox.event (event_id, subject, key, payload, content_type, headers, resend_of)

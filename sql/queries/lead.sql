@@ -1,3 +1,3 @@
--- lead: the session lock of the one leader. Tried again and again instead of waited for: a waiting statement
--- holds a snapshot, and with it back the vacuum of the whole database.
+-- lead: tries to take the session lock of the leader. A relay polls it: a statement that waits for a lock holds a
+-- snapshot, which holds back vacuum in the whole database.
 SELECT pg_try_advisory_lock(hashtextextended('outbox.leader', 0));

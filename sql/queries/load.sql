@@ -1,6 +1,6 @@
--- load: planned events from position $1 on, in position order, at most $2 of them and about $3 bytes of payload
--- (at least one). The caller reads at most one page, and asks again from the position after its last row.
--- Plan expected: batch_pkey for the batches, event_pkey for each run of ids, parked_pkey.
+-- load: planned events from position $1 on, in position order: at most $2, and about $3 bytes of payload (at least one
+-- event). The caller reads one page, and asks again from the position after its last row. Plan expected: batch_pkey for
+-- the batches, event_pkey for each run of ids, parked_pkey.
 WITH run AS (
     SELECT b.first_position, b.planned_at, b.again, r.ordinality, r.ids,
            b.first_position + sum(upper(r.ids) - lower(r.ids)) OVER (PARTITION BY b.first_position ORDER BY r.ordinality)

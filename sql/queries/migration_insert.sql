@@ -1,2 +1,2 @@
--- migration_insert: stands in the transaction of the migration itself.
+-- migration_insert: records a migration, in the transaction of the migration itself.
 INSERT INTO outbox.migration (version, name) VALUES ($1, $2);

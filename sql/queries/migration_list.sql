@@ -1,2 +1,2 @@
--- migration_list: what was applied, in order.
+-- migration_list: the migrations that were applied, in order.
 SELECT version, name, applied_at FROM outbox.migration ORDER BY version;

@@ -1,2 +1,2 @@
--- migration_lock: one migrator at a time; ends with the transaction.
+-- migration_lock: admits one migrator at a time, until the end of its transaction.
 SELECT pg_advisory_xact_lock(hashtextextended('outbox.migration', 0));

@@ -1,4 +1,4 @@
--- migration_table: which migrations this schema has.
+-- migration_table: the migrations that this schema has.
 CREATE TABLE IF NOT EXISTS outbox.migration (
     version    integer     PRIMARY KEY,
     name       text        NOT NULL,

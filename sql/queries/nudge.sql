@@ -1,2 +1,2 @@
--- nudge: wakes a relay that sleeps, so that it sees what others planned.
+-- nudge: wakes a sleeping relay, so that it finds what another session planned.
 SELECT pg_notify('outbox.wake', '');

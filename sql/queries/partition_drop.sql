@@ -1,2 +1,2 @@
--- partition_drop: drops the shell of partition $1, which was emptied.
+-- partition_drop: see outbox.drop_shell. $1 name
 SELECT outbox.drop_shell($1::text);

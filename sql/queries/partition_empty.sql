@@ -1,2 +1,2 @@
--- partition_empty: gives the space of partition $1 back, if it is due when events are kept for $2 seconds.
+-- partition_empty: see outbox.empty_partition. $1 name  $2 seconds that events are kept
 SELECT outbox.empty_partition($1::text, make_interval(secs => $2::float8));

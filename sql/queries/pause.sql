@@ -1,6 +1,6 @@
--- pause: pauses targets, all of them or, if one is a job that does not exist, none (no row comes back). Wakes a relay that sleeps, so that
--- it looks at once.
---   $1 targets  $2 for how many seconds, NULL until resumed  $3 reason  $4 author, empty for the role
+-- pause: pauses all targets, or none if one is the id of a job that does not exist; then it returns no row. It wakes a
+-- sleeping relay, which then pauses at once.
+--   $1 targets  $2 seconds, or NULL until resumed  $3 reason  $4 author, empty for the role
 -- Plan expected: job_pkey, once for each target that is a job.
 WITH asked AS (
     SELECT name FROM unnest($1::text[]) AS name

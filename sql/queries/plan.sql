@@ -1,34 +1,38 @@
--- plan: decides which events are next, gives them positions in id order, and returns them; the first position stands in
--- every row. They come in id order, but nothing says so, and saying it costs a quarter of the statement: the caller looks.
+-- plan: decides which events are next, gives them positions in id order, and returns them with the first position in
+-- every row. The rows arrive in id order, but without ORDER BY, which would cost a quarter of the statement: the caller
+-- checks.
 --
 --   $1 rows: at most so many events   $2 bytes: stop after so many bytes of payload (at least one event)
---   $3 name of the relay            $4 no row up to this id is fresh or late, as far as the caller knows (0: knows nothing)
---   $5 the first position of some batch (0: knows none)
+--   $3 name of the relay              $4 the caller knows that no row up to this id is fresh or late (0: knows nothing)
+--   $5 the first position of any batch (0: knows none)
 --
 -- One statement, one snapshot, here called "now". The last batch is the cursor (head, snapshot):
 --   fresh = rows with id > head
 --   late  = rows with id <= head that the cursor's snapshot could not see
 -- Nothing is missed. A row with a smaller id than a visible one drew its id earlier, so its transaction owned
--- an xid before the snapshot that saw the larger one (xid stands before id, CACHE 1). If that snapshot did not see
+-- an xid before the snapshot that saw the larger one (xid comes before id, CACHE 1). If that snapshot did not see
 -- it, it was running: its xid is in xip, or at least xmax, for pg_snapshot_xmax is only the latest COMPLETED xid + 1.
 -- It also owned its xid before the batch row drew its own, which bounds the scan above xmax.
 --
--- More than $1 late rows are planned page by page: between two fixed snapshots the set is fixed, so the batch keeps
--- the older one (late_from, late_until) and how far the set is planned (late_after) until the set is done. Until then
--- nothing fresh is taken; whatever ends meanwhile is late for the newer snapshot, and is found after the set.
+-- More than $1 late rows are planned page by page: between two fixed snapshots the set is fixed, so the batch keeps the
+-- older one (late_from, late_until) and how far the set is planned (late_after) until the set is done. Until then
+-- nothing fresh is taken. Rows of transactions that end meanwhile are late for the newer snapshot, and are found after
+-- the set.
 --
--- $4 and $5 change nothing but which partitions are looked at: without them each of those that are kept costs up to 20 us. What the cursor's
--- snapshot could not see has an xid of at least its xmin. A batch whose own xid is less had drawn its head before that, so all of
--- these rows have larger ids, for this cursor and for all that follow it. (Own means of this statement: others note the head of an older batch.)
+-- $4 and $5 only limit which partitions are read: without them, each partition that is kept costs up to 20 us. Rows
+-- that the cursor's snapshot could not see have xids of at least its xmin. A batch whose own xid is less had drawn its
+-- head before that, so all these rows have larger ids than that head, for this cursor and for all later ones. (This
+-- holds for batches of this statement; other statements copy the head of an older batch.)
 --
 -- Rows that came with a dump are never late (outbox.cluster.settled): their xids are another cluster's.
 --
 -- The caller runs it in a transaction of its own and uses the rows only after the commit. A unique violation on
 -- batch_pkey means that another planner won.
 --
--- Plan expected, also on tables never analyzed: batch_pkey backward for the cursor; per finished transaction of xip
--- event_xid_id (xid = x and id in range); event_xid_id for the range above xmax; event_pkey for fresh, and for each range of what was chosen: its
--- ORDER BY and LIMIT keep the other index from it. The sums in (id + 0) keep the primary key from being used for "id <= head".
+-- Plan expected, also on tables that were never analyzed: batch_pkey backward for the cursor; per finished transaction
+-- of xip event_xid_id (xid = x and id in range); event_xid_id for the range above xmax; event_pkey for fresh, and for
+-- each chosen range, where ORDER BY and LIMIT rule out the other index. The sums (id + 0) rule out the primary key for
+-- "id <= head".
 WITH cursor AS MATERIALIZED (
     SELECT last_position, head, snapshot,
            coalesce(late_from, snapshot)                                             AS base,
@@ -77,13 +81,13 @@ WITH cursor AS MATERIALIZED (
 ), size AS MATERIALIZED (
     SELECT sum(bytes) AS bytes FROM candidate
 ), next AS NOT MATERIALIZED (
-    -- A running sum over every row costs a third of the statement, and nearly always all of them fit.
+    -- A running sum over every row would cost a third of the statement, and nearly always all rows fit.
     SELECT id FROM candidate WHERE (SELECT bytes FROM size) <= $2::bigint
     UNION ALL
     SELECT id FROM (SELECT id, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - bytes AS before FROM candidate) AS c
      WHERE (SELECT bytes FROM size) > $2::bigint AND (before < $2::bigint OR before = 0)
 ), chosen AS (
-    -- Neighbours are one range, told without looking at each; a range per row costs another third.
+    -- Adjacent ids form one range, which min, max and count reveal; a range per row would cost another third.
     SELECT count(*) AS n, max(id) AS last,
            CASE WHEN max(id) - min(id) + 1 = count(*) THEN int8multirange(int8range(min(id), max(id), '[]'))
                 ELSE (SELECT range_agg(run.ids)
@@ -105,8 +109,9 @@ WITH cursor AS MATERIALIZED (
      WHERE n.n > 0
     RETURNING first_position, planned_at, ids, xid AS own, pg_snapshot_xmin(coalesce(late_from, snapshot)) AS oldest
 )
--- Deciding needs ids and sizes only; the rows are read again by their ranges. Carrying them through the steps above costs half as much again.
--- What is in a range is what was chosen: it is the same snapshot, and neighbours are one range only where nothing is between them.
+-- The decision needs only ids and sizes; the rows are then read by their ranges. Carrying them through the steps above
+-- would cost half as much again. The ranges contain exactly the chosen rows: the snapshot is the same, and ids form one
+-- range only if no other visible row is between them.
 SELECT p.first_position, e.id, e.event_id, e.subject, e.key, e.payload, e.content_type,
        e.headers, e.resend_of, e.created_at, p.planned_at, p.own, p.oldest
   FROM planned AS p

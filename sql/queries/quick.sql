@@ -1,2 +1,3 @@
--- quick: no JIT for the rest of the transaction. Sent in one round trip before what looks over many partitions, which the planner overrates.
+-- quick: turns JIT off until the end of the transaction. Sent in the same round trip before a statement over many
+-- partitions, whose cost the planner overestimates.
 SELECT set_config('jit', 'off', true);

@@ -1,8 +1,9 @@
--- replan: gives planned events new positions at the end of the plan, because something else stands in the stream where
--- their old ones belong. $1 the positions in ascending order, $2 their row ids, $3 relay.
--- The old positions are marked as displaced, so that no relay ever publishes the events there as well. The cursor stays
--- as it is. A unique violation on batch_pkey means that another relay planned; one on parked_pkey cannot be: the caller
--- leaves out what is parked. Durable whatever the database's default is, since the batch is published next.
+-- replan: gives planned events new positions at the end of the plan, because the stream has something else where their
+-- old positions belong. $1 the positions in ascending order  $2 their row ids  $3 relay The old positions are parked as
+-- displaced, so that no relay publishes the events there as well. The cursor stays the same. A unique violation on
+-- batch_pkey means that another relay planned meanwhile. One on parked_pkey cannot occur, because the caller leaves out
+-- parked positions. The commit is synchronous, whatever the default of the database, because the batch is published
+-- next.
 WITH last AS (
     SELECT last_position, head, snapshot, late_from, late_until, late_after
       FROM outbox.batch ORDER BY first_position DESC LIMIT 1

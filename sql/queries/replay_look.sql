@@ -1,6 +1,8 @@
--- replay_look: what a replay would copy of some positions: how many of each subject, from when to when, and the first ten. Parameters as
--- replay_step has them: $1 first position  $2 last position of all  $3 positions looked at  $4 $5 created at or after, before  $6 subjects
--- $7 keys  $8 $9 first and last id  $10 copies at most. Plan expected: as there.
+-- replay_look: what a replay of some positions would copy: the number of each subject with its first and last time, and
+-- the ids of the first ten rows. The parameters mean the same as those of replay_step.
+--   $1 first position  $2 last position of all  $3 positions to scan  $4 created at or after  $5 created before
+--   $6 subjects  $7 keys  $8 first id  $9 last id  $10 copies at most
+-- Plan expected: as replay_step.
 WITH span AS (
     SELECT least($2::bigint, $1::bigint + $3::bigint - 1) AS last
 ), run AS (

@@ -1,5 +1,6 @@
--- replay_rows: the one step of a replay of some rows. $1 job  $2 their ids, in the order of the copies  $3 prefix of the copies' subject
--- A copy of a copy names the first original. Plan expected: event_pkey for each.
+-- replay_rows: the only step of a replay of single rows. A copy of a copy names the first original.
+--   $1 job  $2 row ids, in the order of the copies  $3 prefix of the copies' subjects
+-- Plan expected: event_pkey for each.
 WITH copied AS (
     INSERT INTO outbox.event (subject, key, payload, content_type, headers, resend_of)
     SELECT CASE WHEN $3::text = '' THEN e.subject ELSE $3::text || '.' || e.subject END, e.key, e.payload, e.content_type, e.headers, coalesce(e.resend_of, e.event_id)

@@ -1,11 +1,14 @@
--- replay_step: one step of a replay: copies the next events that are asked for, in position order, and notes where the next step goes on.
---   $1 job  $2 number of the step  $3 first position  $4 last position of all  $5 positions looked at, at most  $6 events copied, at most
---   $7 bytes of payload, about (at least one event)  $8 $9 created at or after, before  $10 subjects as regular expressions, NULL for all
---   $11 keys, NULL for all  $12 $13 first and last id  $14 prefix of the copies' subject  $15 seen and $16 copied so far  $17 copied of all, at most
--- Left out are copies, since their originals come too, and positions at which nothing was published. A copy of an event that was
--- parked stands for it (is_mended). Plan expected: batch_pkey, event_pkey for each run of ids and for each row copied. OFFSET 0 and
--- id + 0 keep the planner from reading the whole table once for all runs, as it did: half a second for a step of 128 among 20,000
--- events. A unique violation on step_pkey: another runner took the step.
+-- replay_step: one step of a replay: copies the next matching events in position order, and records where the next step
+-- starts.
+--   $1 job  $2 number of the step  $3 first position  $4 last position of all  $5 positions to scan at most
+--   $6 events to copy at most  $7 bytes of payload, about (at least one event)  $8 created at or after  $9 created before
+--   $10 subjects as regular expressions, NULL for all  $11 keys, NULL for all  $12 first id  $13 last id
+--   $14 prefix of the copies' subjects  $15 scanned so far  $16 copied so far  $17 copies of the whole job at most
+-- Copies are left out, because their originals are included, and so are positions where nothing was published. The
+-- exception is a copy of a parked event: it replaces its original (is_mended). A unique violation on step_pkey means
+-- that another runner took the step. Plan expected: batch_pkey, event_pkey for each run of ids and for each row copied.
+-- OFFSET 0 and id + 0 keep the planner from one scan of the whole table for all runs, which took half a second for a
+-- step of 128 among 20,000 events.
 WITH span AS (
     SELECT least($4::bigint, $3::bigint + $5::bigint - 1) AS last
 ), run AS (

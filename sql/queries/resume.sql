@@ -1,4 +1,4 @@
--- resume: ends the pauses of targets that have one, and says which had. Wakes a paused relay.
+-- resume: ends the pauses of those targets that have one, and returns these targets. Wakes a paused relay.
 --   $1 targets  $2 reason  $3 author, empty for the role
 -- Plan expected: pause_target backward, once for each target.
 WITH held AS (

@@ -1,12 +1,12 @@
--- session: what the relay's session needs. The plan must be durable before anything is published, so its commits
--- are synchronous even where the database's are not. JIT costs more than the statements (11 ms measured), and
--- the statements keep to their indexes on tables that were never analyzed only without these scans. The TCP
--- settings let the server find a host that vanished within 11 s, and idle_session_timeout one that is stopped, or hidden behind a
--- proxy that keeps the connection up, so that its locks end. $1 application name.
+-- session: settings of the relay's session. The plan must be durable before anything is published, so commits are
+-- synchronous, whatever the default of the database. JIT would cost more than the statements (11 ms measured). Without
+-- sequential and bitmap scans, the statements keep to their indexes on tables that were never analyzed. With the TCP
+-- settings, the server detects a host that vanished within 11 s. idle_session_timeout ends the session of a client that
+-- has stopped, or whose proxy keeps the connection open, and so releases its locks. $1 application name
 SELECT set_config('application_name', $1, false),
        set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'
                                              ELSE current_setting('synchronous_commit') END, false),
-       set_config('search_path', 'pg_catalog, pg_temp', false), -- nobody else's functions, whoever may create some
+       set_config('search_path', 'pg_catalog, pg_temp', false), -- no function that another role created may be called
        set_config('jit', 'off', false),
        set_config('enable_seqscan', 'off', false),
        set_config('enable_bitmapscan', 'off', false),

@@ -1,3 +1,3 @@
--- sleep: to be held exclusively while the relay sleeps (see the trigger wake). Fails while a writer that skipped
--- its NOTIFY is still in flight.
+-- sleep: takes the lock that a relay holds exclusively while it sleeps (see the trigger wake). It returns false while a
+-- writer that skipped its NOTIFY is still in a transaction.
 SELECT pg_try_advisory_lock(hashtextextended('outbox.wake', 0));

@@ -1,10 +1,10 @@
--- status: where the outbox stands, for one stream. $1 stream.
---   planned    the last position that the plan gave out
+-- status: the state of the outbox for stream $1.
+--   planned    the last position that the plan assigned
 --   acked      the position of the last receipt
---   unplanned  committed events that have no position yet: fresh ones, and late ones of finished transactions
---   parked     events that wait for a person's decision; unpublished counts displaced positions too
+--   unplanned  committed events without a position: fresh ones, and late ones whose transactions have ended
+--   parked     events that wait for a decision; unpublished counts displaced positions too
 --   oldest     when the oldest event that is not acknowledged was inserted
--- Counting the unplanned reads the index of what waits: a moment for millions.
+-- Counting unplanned events reads the index entries of all of them, which is fast even for millions.
 -- Plan expected: batch_pkey and receipt_pkey backward, event_pkey for "id > head", event_xid_id for late rows.
 WITH cursor AS MATERIALIZED (
     SELECT last_position, head, coalesce(late_from, snapshot) AS base, xid, greatest(late_after, (SELECT settled FROM outbox.cluster ORDER BY n DESC LIMIT 1), 0) AS after, relay, planned_at

@@ -1,4 +1,4 @@
--- trail_event: the way of one event, $1 its id, and of the copies made of it, oldest first.
+-- trail_event: the trail of the event with event_id $1 and of its copies, oldest first.
 -- Plan expected: event_pkey for the payload, batch_pkey; for the rest see outbox.trail_of_event.
 SELECT t.id, t.event_id, t.subject, coalesce(t.key, ''), t.created_at, t.state, coalesce(t.position, 0), t.planned_at, coalesce(t.stream, ''),
        coalesce(t.sequence, 0), t.published_at, coalesce(t.reason, ''), coalesce(t.detail, ''), t.parked_at, t.resend_of, t.xid::text,

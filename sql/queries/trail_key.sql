@@ -1,4 +1,4 @@
--- trail_key: the way of the last events of a key. $1 key  $2 created at or after this time  $3 at most so many, newest first
+-- trail_key: the trail of the last events of a key, newest first. $1 key  $2 created at or after  $3 at most
 -- Plan expected: as trail_event.
 SELECT t.id, t.event_id, t.subject, coalesce(t.key, ''), t.created_at, t.state, coalesce(t.position, 0), t.planned_at, coalesce(t.stream, ''),
        coalesce(t.sequence, 0), t.published_at, coalesce(t.reason, ''), coalesce(t.detail, ''), t.parked_at, t.resend_of, t.xid::text,

@@ -1,56 +1,6 @@
--- Writing: the wake-up of the relay, inserting from every language, capture triggers.
+-- 002_capture: triggers that turn the changes of a table into events, without application code.
 
--- ---------------------------------------------------------------------------------------------
--- Wake: NOTIFY takes one global lock at commit, so it is sent only while the relay sleeps. The relay
--- sleeps only while it holds this lock exclusively: a writer that gets it shared knows that the relay is
--- awake, and that it cannot fall asleep before this transaction ends. The test stands in the WHEN clause
--- to keep plpgsql out of the common path. A transaction that will be prepared (PREPARE TRANSACTION refuses
--- NOTIFY) sets outbox.wake = off for itself and leaves the wake-up to the relay's poll.
-CREATE FUNCTION outbox.wake() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF current_setting('outbox' || '.wake', true) IS DISTINCT FROM 'off' THEN -- one name, whatever the schema's is
-        PERFORM pg_notify('outbox.wake', '');
-    END IF;
-    RETURN NULL;
-END $$;
-REVOKE ALL ON FUNCTION outbox.wake() FROM PUBLIC; -- a trigger that exists fires for everybody
-
-CREATE TRIGGER wake AFTER INSERT ON outbox.event FOR EACH STATEMENT
-    WHEN (NOT pg_try_advisory_xact_lock_shared(hashtextextended('outbox.wake', 0)))
-    EXECUTE FUNCTION outbox.wake();
-
--- ---------------------------------------------------------------------------------------------
--- Writing from every language. The text form is what an untyped literal or parameter resolves to; its
--- bytes are published as they are. All return the event's id. BEGIN ATOMIC binds every name now: the search_path of
--- the writer decides nothing.
-CREATE FUNCTION outbox.enqueue(subject text, payload bytea, key text DEFAULT NULL, headers jsonb DEFAULT NULL,
-                               content_type text DEFAULT 'application/octet-stream', event_id uuid DEFAULT gen_random_uuid()) RETURNS uuid
-    LANGUAGE sql BEGIN ATOMIC
-    INSERT INTO outbox.event (event_id, subject, key, payload, content_type, headers)
-    VALUES (enqueue.event_id, enqueue.subject, enqueue.key, enqueue.payload, enqueue.content_type, enqueue.headers);
-    SELECT enqueue.event_id; -- RETURNING would need the right to read
-END;
-
-CREATE FUNCTION outbox.enqueue(subject text, payload text, key text DEFAULT NULL, headers jsonb DEFAULT NULL,
-                               content_type text DEFAULT 'application/json', event_id uuid DEFAULT gen_random_uuid()) RETURNS uuid
-    LANGUAGE sql BEGIN ATOMIC
-    SELECT outbox.enqueue(enqueue.subject,
-        convert_to(CASE WHEN enqueue.content_type = 'application/json' THEN enqueue.payload::json::text ELSE enqueue.payload END, 'UTF8'),
-        enqueue.key, enqueue.headers, enqueue.content_type, enqueue.event_id);
-END;
-
-CREATE FUNCTION outbox.enqueue(subject text, payload jsonb, key text DEFAULT NULL, headers jsonb DEFAULT NULL,
-                               content_type text DEFAULT 'application/json', event_id uuid DEFAULT gen_random_uuid()) RETURNS uuid
-    LANGUAGE sql BEGIN ATOMIC
-    SELECT outbox.enqueue(enqueue.subject, convert_to(enqueue.payload::text, 'UTF8'),
-        enqueue.key, enqueue.headers, enqueue.content_type, enqueue.event_id);
-END;
-
--- ---------------------------------------------------------------------------------------------
--- Capture: a table's changes become events, with no application code at all.
-
--- What attach was asked for, one row per table.
+-- What attach was called with, one row per attached table.
 CREATE TABLE outbox.attached (
     target      regclass    PRIMARY KEY,
     subject     text        NOT NULL,
@@ -61,14 +11,39 @@ CREATE TABLE outbox.attached (
     attached_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- The SQL expression that fills template from the row with alias r: {column} becomes outbox.token(r.column),
--- {op} the past tense of the operation.
+-- ---------------------------------------------------------------------------------------------
+-- Parts of an event. attach and backfill share these functions, so their events are alike.
+
+-- check_target raises an error unless the rows of target may become events.
+CREATE FUNCTION outbox.check_target(target regclass) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = target) THEN
+        RAISE EXCEPTION '% is not a table; want an ordinary or a partitioned table', target USING ERRCODE = 'wrong_object_type';
+    END IF;
+    IF (SELECT relnamespace FROM pg_class WHERE oid = target) = (SELECT relnamespace FROM pg_class WHERE oid = 'outbox.event'::regclass) THEN
+        RAISE EXCEPTION '% belongs to the outbox itself; want a table of the application', target USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+END $$;
+
+-- key_template returns the default template of the key: the columns of the primary key joined by dots, or NULL if there
+-- is no primary key.
+CREATE FUNCTION outbox.key_template(target regclass) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT string_agg(format('{%s}', a.attname), '.' ORDER BY k.n)
+      FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, n)
+      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+     WHERE i.indrelid = target AND i.indisprimary AND k.n <= i.indnkeyatts
+$$;
+
+-- fill_template returns the SQL expression that fills template from the row with alias r: {column} becomes
+-- outbox.token(r.column), {op} the past tense of the operation.
 CREATE FUNCTION outbox.fill_template(target regclass, template text, r text, op text) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     part  text[];
     parts text[] := '{}';
-    seen  integer := 0;
+    seen  integer := 0; -- characters of template
 BEGIN
     FOR part IN SELECT regexp_matches(template, '\{([^{}]+)\}|([^{}]+)', 'g') LOOP
         IF part[2] IS NOT NULL THEN
@@ -82,41 +57,19 @@ BEGIN
             CONTINUE;
         END IF;
         IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = part[1] AND attnum > 0 AND NOT attisdropped) THEN
-            RAISE EXCEPTION 'template % names column "%", which % does not have', template, part[1], target
-                USING ERRCODE = 'undefined_column', HINT = 'Placeholders are {column} and {op}.';
+            RAISE EXCEPTION 'template "%" names column "%", which % does not have', template, part[1], target
+                USING ERRCODE = 'undefined_column', HINT = 'Placeholders are {column}, with a column of the table, and {op}.';
         END IF;
         parts := parts || format('outbox.token(%s.%I::text)', r, part[1]);
     END LOOP;
     IF seen <> length(template) OR seen = 0 THEN
-        RAISE EXCEPTION 'template "%" has an unmatched brace or is empty', template
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Placeholders are {column} and {op}.';
+        RAISE EXCEPTION 'template "%" is empty or has an unmatched brace', template
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Placeholders are {column}, with a column of the table, and {op}.';
     END IF;
     RETURN 'concat(' || array_to_string(parts, ', ') || ')';
 END $$;
 
--- Raises an error unless rows of target may become events.
-CREATE FUNCTION outbox.check_target(target regclass) RETURNS void
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF (SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = target) THEN
-        RAISE EXCEPTION '% is not a table', target USING ERRCODE = 'wrong_object_type';
-    END IF;
-    IF (SELECT relnamespace FROM pg_class WHERE oid = target) = (SELECT relnamespace FROM pg_class WHERE oid = 'outbox.event'::regclass) THEN
-        RAISE EXCEPTION '% belongs to the outbox itself', target USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-END $$;
-
--- The template of the key where none is asked for: the columns of the primary key joined by dots, NULL without one.
-CREATE FUNCTION outbox.key_template(target regclass) RETURNS text
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT string_agg(format('{%s}', a.attname), '.' ORDER BY k.n)
-      FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, n)
-      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-     WHERE i.indrelid = target AND i.indisprimary AND k.n <= i.indnkeyatts
-$$;
-
--- The SELECT list that makes an event of a row with alias r: subject, key, payload, headers. Attach and backfill have it from here,
--- so their events are alike.
+-- event_list returns the SELECT list that makes an event of the row with alias r: subject, key, payload, headers.
 CREATE FUNCTION outbox.event_list(target regclass, subject text, key text, columns text[], op text, r text) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -124,12 +77,12 @@ DECLARE
 BEGIN
     FOREACH col IN ARRAY coalesce(columns, '{}') LOOP
         IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = col AND attnum > 0 AND NOT attisdropped) THEN
-            RAISE EXCEPTION '% has no column "%"', target, col USING ERRCODE = 'undefined_column';
+            RAISE EXCEPTION 'table % has no column "%"', target, col USING ERRCODE = 'undefined_column';
         END IF;
     END LOOP;
     IF NOT outbox.is_subject(regexp_replace(subject, '\{[^{}]+\}', 'x', 'g')) THEN
-        RAISE EXCEPTION 'subject "%" is not made of literal tokens and {column} placeholders', subject
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example users.{id}.updated; subjects beginning with $, _INBOX or _OUTBOX. are reserved.';
+        RAISE EXCEPTION 'invalid subject "%": want literal tokens and {column} placeholders', subject
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Example: users.{id}.updated. Subjects that begin with $, _INBOX or _OUTBOX. are reserved.';
     END IF;
     RETURN format('%s, %s, convert_to(%s::text, ''UTF8''), %L::jsonb',
         outbox.fill_template(target, subject, r, op),
@@ -139,7 +92,11 @@ BEGIN
         jsonb_build_object('Outbox-Op', op));
 END $$;
 
--- detach undoes attach: triggers, function, entry. Says whether there was anything.
+-- ---------------------------------------------------------------------------------------------
+-- Attach and detach.
+
+-- detach removes what attach created: triggers, function and row of outbox.attached. It returns whether there were
+-- triggers.
 CREATE FUNCTION outbox.detach(target regclass) RETURNS boolean
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -159,17 +116,18 @@ BEGIN
     RETURN fn IS NOT NULL;
 END $$;
 
--- attach makes every INSERT, UPDATE and DELETE on target insert its events, one INSERT per statement
--- through transition tables. It writes one trigger function for the table, which \sf shows.
---   subject     template, e.g. users.{id}.updated or users.{id}.{op}
---   key         template; defaults to the primary key's columns joined by dots
---   columns     of the payload, a JSON object; defaults to the whole row (the old one for a DELETE)
---   watch       an UPDATE counts only if one of these changed; defaults to any change. One that changed nothing never counts
---   operations  of insert, update, delete
--- An UPDATE that changes the subject or the key tells both, the new and the old. The function is SECURITY
--- DEFINER, so that the application needs no right on the outbox. It works as the owner of the outbox, whoever called
--- attach, if they may act as that one: not as a superuser that happened to. Casts of the table's own types run in it, so
--- the owner of an attached table can do what the owner of the outbox can.
+-- attach makes every INSERT, UPDATE and DELETE on target insert its events: one INSERT per statement, through
+-- transition tables. It creates one trigger function for the table, which \sf shows, and returns its name.
+--   subject     template, for example users.{id}.updated or users.{id}.{op}
+--   key         template; defaults to the columns of the primary key joined by dots
+--   columns     of the payload, a JSON object; defaults to the whole row (for a DELETE, the deleted row)
+--   watch       only an UPDATE that changed one of these columns makes an event; defaults to all columns
+--   operations  any of insert, update, delete
+-- An UPDATE that changed no value makes no event. An UPDATE that changes the subject or the key makes two events, of
+-- the new row and of the old one. The function is SECURITY DEFINER, so that the application needs no right on the
+-- outbox. It belongs to the owner of the outbox, if the caller may act as that role, and not to a superuser who happens
+-- to call attach. Casts of the table's own types run in it, so the owner of an attached table can do what the owner of
+-- the outbox can.
 CREATE FUNCTION outbox.attach(target regclass, subject text, key text DEFAULT NULL, columns text[] DEFAULT NULL,
                               watch text[] DEFAULT NULL, operations text[] DEFAULT '{insert,update,delete}') RETURNS text
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -180,17 +138,17 @@ DECLARE
     op      text;
     col     text;
     body    text := '';
-    changed text;
-    moved   text;
-    keeper  oid;
+    changed text; -- condition: a watched column changed
+    moved   text; -- condition: the subject or the key changed
+    owner_  oid;
 BEGIN
     PERFORM outbox.check_target(target);
     IF coalesce(cardinality(operations), 0) = 0 OR NOT operations <@ '{insert,update,delete}' THEN
-        RAISE EXCEPTION 'operations are insert, update and delete, not %', operations USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'invalid operations %: want one or more of insert, update, delete', operations USING ERRCODE = 'invalid_parameter_value';
     END IF;
     FOREACH col IN ARRAY coalesce(watch, '{}') LOOP
         IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = col AND attnum > 0 AND NOT attisdropped) THEN
-            RAISE EXCEPTION '% has no column "%"', target, col USING ERRCODE = 'undefined_column';
+            RAISE EXCEPTION 'table % has no column "%"', target, col USING ERRCODE = 'undefined_column';
         END IF;
     END LOOP;
     key := coalesce(key, outbox.key_template(target));
@@ -201,7 +159,8 @@ BEGIN
                 upper(op), outbox.event_list(target, attach.subject, key, columns, op, '"outbox#row"'), CASE op WHEN 'insert' THEN 'new_rows' ELSE 'old_rows' END);
             CONTINUE;
         END IF;
-        -- Odd aliases, since a column may be called n or o. The transition tables hold old and new rows in one order, so their numbers pair them: no primary key needed.
+        -- The aliases contain a #, since a column may be called n or o. The transition tables hold old and new rows in
+        -- the same order, so row numbers pair them without a primary key.
         changed := CASE WHEN watch IS NULL THEN '"outbox#old" *<> "outbox#new"'
             ELSE (SELECT format('ROW(%s)::record *<> ROW(%s)::record', string_agg(format('"outbox#old".%I', c), ', '), string_agg(format('"outbox#new".%I', c), ', ')) FROM unnest(watch) c) END;
         SELECT coalesce(format('ROW(%s)::record *<> ROW(%s)::record', string_agg(format('"outbox#old".%I', m), ', '), string_agg(format('"outbox#new".%I', m), ', ')), 'false')
@@ -221,10 +180,10 @@ BEGIN
     EXECUTE format(E'CREATE FUNCTION outbox.%I() RETURNS trigger\n    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $capture$\nBEGIN\n%s    RETURN NULL;\nEND $capture$',
         fn, body);
     EXECUTE format('REVOKE ALL ON FUNCTION outbox.%I() FROM PUBLIC', fn);
-    SELECT c.relowner INTO keeper FROM pg_class c WHERE c.oid = 'outbox.event'::regclass AND has_schema_privilege(c.relowner, c.relnamespace, 'CREATE')
+    SELECT c.relowner INTO owner_ FROM pg_class c WHERE c.oid = 'outbox.event'::regclass AND has_schema_privilege(c.relowner, c.relnamespace, 'CREATE')
        AND pg_has_role(c.relowner, CASE WHEN current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END);
     IF FOUND THEN
-        EXECUTE format('ALTER FUNCTION outbox.%I() OWNER TO %I', fn, pg_get_userbyid(keeper));
+        EXECUTE format('ALTER FUNCTION outbox.%I() OWNER TO %I', fn, pg_get_userbyid(owner_));
     END IF;
     FOREACH op IN ARRAY operations LOOP
         EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s REFERENCING %s FOR EACH STATEMENT EXECUTE FUNCTION outbox.%I()',
@@ -237,7 +196,7 @@ BEGIN
     RETURN fn;
 END $$;
 
--- They refuse whoever has no right on the outbox anyway; nobody else needs them.
+-- PUBLIC gets no right: these functions fail for a role without rights on the outbox, and no other role needs them.
 REVOKE ALL ON FUNCTION outbox.attach(regclass, text, text, text[], text[], text[]), outbox.detach(regclass),
                        outbox.fill_template(regclass, text, text, text), outbox.check_target(regclass), outbox.key_template(regclass),
                        outbox.event_list(regclass, text, text, text[], text, text) FROM PUBLIC;
