@@ -19,8 +19,8 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// A token, where there is one, lies in the slot of its key.
-func TestTokenIsBesideItsKey(t *testing.T) {
+// Every token lies in the slot of its key.
+func TestTokenIsInTheSlotOfItsKey(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.StringOf(rapid.SampledFrom([]rune("ab:{}"))).Draw(t, "key")

@@ -2,27 +2,28 @@ package fill
 
 import "encoding/json"
 
-// Codec turns values into the text that is cached and back. Both methods must be safe for concurrent use. An error of
-// Decode makes Get delete the text and load; an error of Encode leaves the value uncached.
+// Codec converts values to the text that is cached and back. Both methods must be safe for concurrent use. If Decode
+// returns an error, Get deletes the cached text and loads the value; if Encode returns one, the value is not cached.
+// [Config.OnError] receives both errors.
 type Codec[V any] interface {
 	Encode(value V) ([]byte, error)
 	Decode(text []byte) (V, error)
 }
 
-// JSON is the codec of package encoding/json.
+// JSON is the default codec. It uses package encoding/json.
 type JSON[V any] struct{}
 
-// Encode is json.Marshal.
+// Encode returns json.Marshal(value).
 func (JSON[V]) Encode(value V) ([]byte, error) { return json.Marshal(value) }
 
-// Decode is json.Unmarshal.
+// Decode returns what json.Unmarshal makes of text.
 func (JSON[V]) Decode(text []byte) (V, error) {
 	var value V
 	err := json.Unmarshal(text, &value)
 	return value, err
 }
 
-// Raw caches text as it is.
+// Raw caches strings and byte slices unchanged.
 type Raw[V ~string | ~[]byte] struct{}
 
 // Encode returns the value. The error is always nil.

@@ -5,14 +5,15 @@ import (
 	"fmt"
 )
 
-// chunk is how many keys one pipeline deletes at most.
+// chunk is the largest number of keys that one pipeline deletes.
 const chunk = 1000
 
-// Drop deletes keys and their tokens, for a writer that wants to read at once what it has just committed: a Get that is
-// called after Drop has returned nil, in any process, does not return an older value. It is not needed for that value to go
-// away, which the event takes care of, so a caller may ignore the error. It returns [ErrKey] before it deletes
-// anything, or an error of Redis after which some keys may be deleted; repeating it is harmless. Each 1000 keys take
-// up to [Config.RedisTimeout].
+// Drop deletes keys and their tokens, for a writer that must read its own commit at once: a Get that any process calls
+// after Drop has returned nil returns no older value. Without Drop the value is deleted too, when its event arrives, so a
+// caller may ignore the error.
+//
+// Drop returns [ErrKey] before it deletes anything, or an error of Redis, after which some of the keys may be deleted. It
+// is safe to repeat. Each 1000 keys take at most [Config.RedisTimeout].
 func (c *Cache[V]) Drop(ctx context.Context, keys ...string) error {
 	tokens := make([]string, len(keys))
 	for i, key := range keys {
@@ -35,7 +36,7 @@ func (c *Cache[V]) unlink(ctx context.Context, keys, tokens []string) error {
 	defer cancel()
 	pipe := c.rdb.Pipeline()
 	for i, key := range keys {
-		pipe.Unlink(ctx, key, tokens[i]) // both in one slot
+		pipe.Unlink(ctx, key, tokens[i]) // both are in one slot
 	}
 	replies, err := pipe.Exec(ctx)
 	return replyError(replies, len(keys), err)

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/fill"
 )
 
-// Drop deletes keys and tokens of any number of keys, and nothing if one of them cannot be used.
+// Drop deletes any number of keys and their tokens, and nothing if one of the keys is unusable.
 func TestDrop(t *testing.T) {
 	t.Parallel()
 	rdb, prefix := devtest.RedisClient(t), devtest.Prefix(t)

@@ -1,6 +1,6 @@
 package fill
 
-// Callers says how many calls of Get wait for the load of a key without stamps.
+// Callers returns how many calls of Get wait for the load of a key without stamps.
 func (c *Cache[V]) Callers(key string) int {
 	r := request{key: key}
 	c.flights.mu.Lock()

@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Cache reads values of one type through Redis. Make one with New for the life of the process; caches of several
-// processes work together through Redis. All methods but Wait are safe for concurrent use.
+// Cache reads values of one type through Redis. Create one with New and use it for the life of the process. The caches of
+// several processes coordinate through Redis. All methods except Wait are safe for concurrent use.
 type Cache[V any] struct {
 	rdb     redis.UniversalClient
 	cfg     Config[V]
@@ -19,8 +19,8 @@ type Cache[V any] struct {
 	stats   stats
 }
 
-// New checks the configuration and returns a cache that has not touched Redis yet. The client stays the caller's, and
-// should have ContextTimeoutEnabled: see [Config.RedisTimeout].
+// New returns a cache, or an error if rdb is nil or a field of cfg is out of range. It does not contact Redis. The caller
+// keeps ownership of the client, and should set its ContextTimeoutEnabled: see [Config.RedisTimeout].
 func New[V any](rdb redis.UniversalClient, cfg Config[V]) (*Cache[V], error) {
 	if rdb == nil {
 		return nil, fmt.Errorf("new cache: %w", errClient)
@@ -32,16 +32,16 @@ func New[V any](rdb redis.UniversalClient, cfg Config[V]) (*Cache[V], error) {
 	return &Cache[V]{rdb: rdb, cfg: cfg}, nil
 }
 
-// Get returns the value of a key: from the cache, or else from load, which it then caches for ttl less the jitter, at
-// least 1 ms.
+// Get returns the value of a key from the cache. If the cache does not have it, Get calls load and caches the result for
+// ttl less the jitter, at least 1 ms.
 //
-// Callers of one process that miss a key at the same time share one load and its value, which none of them may change
-// then. The load has the values of the context of the caller that started it, and ends when the contexts of all callers
-// have ended. A caller returns at once when its own ends, or after [Config.RedisTimeout] if it is just looking into
-// Redis. A panic of load comes out of Get in each caller.
+// Callers in one process that miss a key at the same time share one load and its value; none of them may modify the value
+// then. The context of the load has the values of the context of the caller that started it, and is canceled when the
+// contexts of all its callers have ended. A caller whose own context ends returns at once, except during its first step
+// in Redis, which can take until [Config.RedisTimeout]. If load panics, Get panics in each caller.
 //
-// It returns [ErrKey], an error about a ttl under 1 ms, the error of ctx or that of load, which is never cached; compare
-// with errors.Is. Redis makes no errors here.
+// Get returns [ErrKey] for an unusable key, tag or stamp, an error for a ttl below 1 ms, the error of ctx, or the error of
+// load, which is never cached. Compare them with errors.Is. Get returns no error of Redis.
 func (c *Cache[V]) Get(ctx context.Context, key string, ttl time.Duration,
 	load func(context.Context) (V, error), opts ...Option) (V, error) {
 	var none V
@@ -52,7 +52,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, ttl time.Duration,
 	}
 	for first := true; ; first = false {
 		r := r
-		value, hit := c.look(ctx, &r)
+		value, hit := c.lookup(ctx, &r)
 		if err := ctx.Err(); err != nil {
 			return none, fmt.Errorf("get %q: %w", key, err)
 		}
@@ -62,7 +62,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string, ttl time.Duration,
 		if hit {
 			return value, nil
 		}
-		out, err := c.flights.join(ctx, r.name(), func(ctx context.Context) outcome[V] { return c.work(ctx, r, load) })
+		out, err := c.flights.join(ctx, r.name(), func(ctx context.Context) outcome[V] { return c.loadAndFill(ctx, r, load) })
 		if err != nil {
 			return none, fmt.Errorf("get %q: %w", key, err)
 		}
@@ -72,20 +72,20 @@ func (c *Cache[V]) Get(ctx context.Context, key string, ttl time.Duration,
 		if out.err != nil {
 			return none, fmt.Errorf("load %q: %w", key, out.err)
 		}
-		// A flight that was under way already may have loaded before an invalidation that this caller knows of. The
-		// next one starts after the call, so there are two rounds at most.
+		// A flight that began before this call may have loaded before an invalidation that the caller knows of. The next
+		// flight begins after the call, so there are at most two rounds.
 		if !out.since.Before(called) {
 			return out.value, nil
 		}
 	}
 }
 
-// Wait returns when no load is under way. Call it after the last Get has returned and before the Redis client is closed:
-// a load whose callers have all left may still be ending.
+// Wait blocks until no load is running. Call it after the last Get has returned and before the Redis client is closed: a
+// load outlives its callers when their contexts have ended.
 func (c *Cache[V]) Wait() { c.flights.running.Wait() }
 
-// work is one flight: it takes the token, loads and fills.
-func (c *Cache[V]) work(ctx context.Context, r request, load func(context.Context) (V, error)) (out outcome[V]) {
+// loadAndFill is one flight: it takes the token, loads the value and fills the cache.
+func (c *Cache[V]) loadAndFill(ctx context.Context, r request, load func(context.Context) (V, error)) (out outcome[V]) {
 	var token string
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -122,18 +122,18 @@ func (c *Cache[V]) work(ctx context.Context, r request, load func(context.Contex
 	}
 	filling := time.Now()
 	if c.fill(ctx, r, token, text) {
-		out.since = filling // the token was there, so nothing was invalidated since the load began
+		out.since = filling // the token still existed, so no invalidation came after the load began
 	}
 	token = ""
 	return out
 }
 
-// look reads the value, and before the load the stamps it depends on.
-func (c *Cache[V]) look(ctx context.Context, r *request) (value V, hit bool) {
+// lookup reads the cached value, and the stamps that it depends on before any load.
+func (c *Cache[V]) lookup(ctx context.Context, r *request) (value V, hit bool) {
 	text, found, err := c.read(ctx, r)
 	if err != nil {
 		r.down = true
-		c.report(ctx, fmt.Errorf("look for %q: %w", r.key, err))
+		c.report(ctx, fmt.Errorf("read %q from Redis: %w", r.key, err))
 	}
 	if !found {
 		return value, false
@@ -143,8 +143,8 @@ func (c *Cache[V]) look(ctx context.Context, r *request) (value V, hit bool) {
 	return value, valid
 }
 
-// decode returns the value of a valid text. One that the codec cannot read is deleted: it counts as missing. The error
-// is that of Redis, and reported.
+// decode returns the value of a cached text. It deletes a text that the codec cannot decode, which then counts as missing.
+// The error is that of the deletion; decode has already reported it.
 func (c *Cache[V]) decode(ctx context.Context, r request, text []byte) (value V, valid bool, err error) {
 	value, err = c.cfg.Codec.Decode(text[len(r.header):])
 	if err == nil {
@@ -161,12 +161,12 @@ func (c *Cache[V]) decode(ctx context.Context, r request, text []byte) (value V,
 	return value, false, nil
 }
 
-// bound limits a step in Redis.
+// bound limits one step in Redis to RedisTimeout.
 func (c *Cache[V]) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, c.cfg.RedisTimeout)
 }
 
-// report tells of an error, unless it is there because nobody waits any more.
+// report passes an error to OnError, unless its only cause is that all callers have left.
 func (c *Cache[V]) report(ctx context.Context, err error) {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return
@@ -183,6 +183,7 @@ type panicError struct {
 
 func (p *panicError) Error() string { return fmt.Sprintf("panic in load: %v\n\n%s", p.cause, p.stack) }
 
+// Unwrap returns the cause of the panic if that is an error, otherwise nil.
 func (p *panicError) Unwrap() error {
 	err, _ := p.cause.(error)
 	return err

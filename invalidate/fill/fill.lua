@@ -1,5 +1,5 @@
--- Writes a value if its token is still there, and returns 1; else 0. A token that was deleted, evicted, flushed or has
--- expired refuses, as does that of another reader.
+-- Writes a value and returns 1 if its token still exists; otherwise writes nothing and returns 0. The fill is refused if
+-- the token was deleted, evicted or flushed, has expired, or belongs to another reader.
 -- KEYS: the key, its token. ARGV: the token as the reader got it, the value, its time to live in ms.
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then
   return 0

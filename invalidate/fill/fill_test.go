@@ -19,7 +19,7 @@ type user struct {
 	Name string `json:"name"`
 }
 
-// What is cached is what the codec made, and it is loaded once.
+// The cached text is exactly what the codec made, and the value is loaded once.
 func TestGet(t *testing.T) {
 	t.Parallel()
 	rdb, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"
@@ -59,13 +59,13 @@ func TestRaw(t *testing.T) {
 	}
 }
 
-// The ttl is the upper bound, and the jitter shortens it by as much as was asked.
+// The ttl is the upper bound, and Jitter is the largest part by which it is shortened.
 func TestJitter(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		jitter   float64
-		from, to int64 // all of it
-		low      int64 // some are below
+		from, to int64 // the range of all ttls, in ms
+		low      int64 // at least one ttl must be below it
 	}{{0, 900, 1000, 930}, {0.5, 500, 1000, 600}, {-1, 1000, 1000, 1001}} {
 		rdb, tp := tapped(t)
 		c := newTexts(t, rdb, fill.Config[string]{Jitter: test.jitter})
@@ -126,7 +126,7 @@ func TestConfig(t *testing.T) {
 
 var errLoad = errors.New("no such row")
 
-// An error is not cached, and the next reader need not wait for the end of the lease.
+// An error of load is not cached, and the next reader need not wait for the end of the lease.
 func TestLoadErrorReleasesToken(t *testing.T) {
 	t.Parallel()
 	rdb, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"
@@ -144,15 +144,15 @@ func TestLoadErrorReleasesToken(t *testing.T) {
 func TestPanicReachesCaller(t *testing.T) {
 	t.Parallel()
 	rdb, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"
-	var heard error
-	c := newTexts(t, rdb, fill.Config[string]{OnError: func(err error) { heard = err }})
+	var reported error
+	c := newTexts(t, rdb, fill.Config[string]{OnError: func(err error) { reported = err }})
 	var cause any
 	func() {
 		defer func() { cause = recover() }()
 		_, _ = c.Get(t.Context(), key, ttl, func(context.Context) (string, error) { panic(errLoad) })
 	}()
-	if err, ok := cause.(error); !ok || !errors.Is(err, errLoad) || !errors.Is(heard, errLoad) {
-		t.Errorf("recovered %v, heard %v", cause, heard)
+	if err, ok := cause.(error); !ok || !errors.Is(err, errLoad) || !errors.Is(reported, errLoad) {
+		t.Errorf("recovered %v, reported %v", cause, reported)
 	}
 	got, err := c.Get(t.Context(), key, ttl, new(row).load)
 	want(t, result{got, err}, "v0")
@@ -161,7 +161,7 @@ func TestPanicReachesCaller(t *testing.T) {
 	}
 }
 
-// A text that the codec cannot read is loaded again and overwritten, also when it turns up after the first look.
+// A text that the codec cannot decode is loaded again and overwritten, also if it appears after the first step of the Get.
 func TestUndecodable(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"get", "miss"} {
@@ -184,7 +184,7 @@ func TestUndecodable(t *testing.T) {
 	}
 }
 
-// A value that cannot be encoded reaches its caller, and nobody waits for its fill.
+// A value that cannot be encoded is returned, and its token is released.
 func TestUnencodable(t *testing.T) {
 	t.Parallel()
 	rdb, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"

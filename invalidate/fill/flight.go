@@ -10,22 +10,23 @@ import (
 // errExit is the error of a load that ended its goroutine.
 var errExit = errors.New("load called runtime.Goexit")
 
-// An outcome is what callers that share a flight get.
+// An outcome is what the callers that share a flight get.
 type outcome[V any] struct {
 	value V
 	since time.Time // the value was not stale at this moment, or at a later one
 	err   error
 }
 
-// flights are the lookups and loads under way in this process, one for each name. Other than those of x/sync/singleflight
-// they end their context when the last caller has left, and a caller can tell whether one came too early for it.
+// flights are the lookups and loads running in this process, at most one for each name. They differ from
+// golang.org/x/sync/singleflight in two ways: the context of a flight is canceled when its last caller has left, and a
+// caller can detect that the flight began too early for it.
 type flights[V any] struct {
 	mu      sync.Mutex
 	open    map[string]*flight[V]
 	running sync.WaitGroup
 }
 
-// A flight is one goroutine, which sets out and then closes done.
+// A flight is one goroutine. It sets out before it closes done.
 type flight[V any] struct {
 	done    chan struct{}
 	out     outcome[V]
@@ -33,10 +34,10 @@ type flight[V any] struct {
 	callers int // guarded by flights.mu
 }
 
-// join waits for the flight of that name, and starts it if there is none, with the values of ctx. It returns at once when
-// ctx ends; the flight goes on as long as anyone waits for it.
+// join waits for the flight of that name. If there is none, join starts one, with the values of ctx. It returns at once
+// when ctx ends; the flight continues as long as another caller waits for it.
 func (s *flights[V]) join(ctx context.Context, name string, work func(context.Context) outcome[V]) (outcome[V], error) {
-	f := s.board(ctx, name, work)
+	f := s.enter(ctx, name, work)
 	select {
 	case <-f.done:
 		return f.out, nil
@@ -46,7 +47,8 @@ func (s *flights[V]) join(ctx context.Context, name string, work func(context.Co
 	}
 }
 
-func (s *flights[V]) board(ctx context.Context, name string, work func(context.Context) outcome[V]) *flight[V] {
+// enter counts the caller in and starts the flight if there is none.
+func (s *flights[V]) enter(ctx context.Context, name string, work func(context.Context) outcome[V]) *flight[V] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.open[name]
@@ -58,7 +60,7 @@ func (s *flights[V]) board(ctx context.Context, name string, work func(context.C
 		}
 		s.open[name] = f
 		s.running.Go(func() {
-			defer s.land(name, f)
+			defer s.finish(name, f)
 			f.out = work(ctx)
 		})
 	}
@@ -66,13 +68,14 @@ func (s *flights[V]) board(ctx context.Context, name string, work func(context.C
 	return f
 }
 
-// land comes before done is closed: who calls from now on starts another flight.
-func (s *flights[V]) land(name string, f *flight[V]) {
+// finish removes the flight before it closes done, so that later callers start another one.
+func (s *flights[V]) finish(name string, f *flight[V]) {
 	s.forget(name, f)
 	f.cancel()
 	close(f.done)
 }
 
+// leave counts the caller out. The last one cancels the flight.
 func (s *flights[V]) leave(name string, f *flight[V]) {
 	s.mu.Lock()
 	f.callers--
@@ -86,6 +89,7 @@ func (s *flights[V]) leave(name string, f *flight[V]) {
 	}
 }
 
+// forget removes the flight unless another one has taken its name.
 func (s *flights[V]) forget(name string, f *flight[V]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

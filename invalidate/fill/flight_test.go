@@ -3,6 +3,7 @@ package fill_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -18,13 +19,13 @@ func awaitCallers(t testing.TB, c *texts, key string, n int) {
 	t.Helper()
 	devtest.Eventually(t, 30*time.Second, "callers of one load", func() error {
 		if got := c.Callers(key); got != n {
-			return errors.New("not all are there")
+			return fmt.Errorf("%d callers, want %d", got, n)
 		}
 		return nil
 	})
 }
 
-// The caller that started the load goes away at once; the other one gets the value.
+// The caller that started the load leaves at once when its context ends; the other caller gets the value.
 func TestCancelOneCaller(t *testing.T) {
 	t.Parallel()
 	rdb, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"
@@ -49,7 +50,7 @@ func TestCancelOneCaller(t *testing.T) {
 	}
 }
 
-// A load that nobody waits for any more is told so, and its token is released.
+// A load that no caller waits for any more is canceled, and its token is released.
 func TestCancelAllCallers(t *testing.T) {
 	t.Parallel()
 	rdb, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"
@@ -105,14 +106,14 @@ func TestEndedContext(t *testing.T) {
 	}
 }
 
-// A caller that joins a load begun before an invalidation does not get what it loaded.
+// A caller that joins a load does not get its value if an invalidation came after that load began.
 func TestJoinedTooEarly(t *testing.T) {
 	t.Parallel()
 	rdb, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"
 	c, s, users := newTexts(t, rdb, fill.Config[string]{}), newStall(t), new(row)
 	first := get(t.Context(), c, key, s.of(users.load))
 	<-s.read
-	before := get(t.Context(), c, key, users.load) // joined before the invalidation, but after the load began
+	before := get(t.Context(), c, key, users.load) // joins before the invalidation, but after the load began
 	awaitCallers(t, c, key, 2)
 	users.version.Add(1)
 	fatal(t, c.Drop(t.Context(), key))
@@ -127,15 +128,15 @@ func TestJoinedTooEarly(t *testing.T) {
 	}
 }
 
-// Callers of one load whose fill is taken share it, and look no more.
+// Callers of one load share its value if Redis accepts the fill, and none of them reads the cache again.
 func TestShared(t *testing.T) {
 	t.Parallel()
 	key := devtest.Prefix(t) + "k"
 	rdb, tp := tapped(t)
-	var looks atomic.Int64
+	var reads atomic.Int64
 	tp.on(func(step string, _ []redis.Cmder) {
 		if step == "get" {
-			looks.Add(1)
+			reads.Add(1)
 		}
 	})
 	c, s, users := newTexts(t, rdb, fill.Config[string]{}), newStall(t), new(row)
@@ -146,12 +147,12 @@ func TestShared(t *testing.T) {
 	s.end()
 	want(t, <-first, "v0")
 	want(t, <-second, "v0")
-	if s := c.Stats(); s != (fill.Stats{Misses: 2, Loads: 1, Fills: 1}) || looks.Load() != 2 {
-		t.Errorf("%+v, %d looks", s, looks.Load())
+	if s := c.Stats(); s != (fill.Stats{Misses: 2, Loads: 1, Fills: 1}) || reads.Load() != 2 {
+		t.Errorf("%+v, %d reads", s, reads.Load())
 	}
 }
 
-// A load that ends its goroutine, as t.FailNow does, leaves no caller waiting and no token.
+// A load that ends its goroutine, as t.FailNow does, leaves no waiting caller and no token.
 func TestGoexit(t *testing.T) {
 	t.Parallel()
 	rdb, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"

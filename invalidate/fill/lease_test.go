@@ -12,7 +12,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/fill"
 )
 
-// A reader that stalls with the old row in its hand is refused, however its token went away.
+// The fill of a reader that stalls with the old row is refused, whatever removed its token.
 func TestStalledReaderIsRefused(t *testing.T) {
 	t.Parallel()
 	own := func(t *testing.T) *redis.Client {
@@ -40,7 +40,7 @@ func TestStalledReaderIsRefused(t *testing.T) {
 		"expired": {shared, 20 * time.Millisecond, func(t *testing.T, rdb *redis.Client, key string) {
 			devtest.Eventually(t, 10*time.Second, "end of the lease", func() error {
 				if rdb.Exists(t.Context(), tokenOf(key)).Val() != 0 {
-					return errors.New("the token is there")
+					return errors.New("the token still exists")
 				}
 				return nil
 			})
@@ -63,7 +63,7 @@ func TestStalledReaderIsRefused(t *testing.T) {
 	}
 }
 
-// The fill of a reader that came after the invalidation holds, though the old reader ends later.
+// The fill of a reader that came after the invalidation stays, although the old reader finishes later.
 func TestNewReaderWins(t *testing.T) {
 	t.Parallel()
 	rdb, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"
@@ -87,7 +87,7 @@ func TestNewReaderWins(t *testing.T) {
 	}
 }
 
-// A miss that the network delivers once more, after the token was deleted, does not open the way for the old reader.
+// A miss that the network delivers a second time, after the token was deleted, does not let the old reader fill.
 func TestLateDuplicateOfMiss(t *testing.T) {
 	t.Parallel()
 	plain, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"
@@ -111,7 +111,7 @@ func TestLateDuplicateOfMiss(t *testing.T) {
 	}
 }
 
-// A client that sends the miss again, since the reply was lost, finds its own token.
+// A client that sends the miss again because the reply was lost gets its own token.
 func TestLostReplyOfMiss(t *testing.T) {
 	t.Parallel()
 	rdb, tp := tapped(t)
@@ -124,7 +124,7 @@ func TestLostReplyOfMiss(t *testing.T) {
 	}
 }
 
-// A reader whose load fails late gives back its own token only.
+// A reader whose load fails late releases only its own token.
 func TestReleaseLeavesTokenOfAnother(t *testing.T) {
 	t.Parallel()
 	rdb, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"
@@ -146,7 +146,7 @@ func TestReleaseLeavesTokenOfAnother(t *testing.T) {
 	}
 }
 
-// Who waits too long for another process loads, and does not fill.
+// A reader that has waited WaitMax for another process loads without filling.
 func TestWaitMax(t *testing.T) {
 	t.Parallel()
 	rdb, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"
@@ -166,7 +166,7 @@ func TestWaitMax(t *testing.T) {
 	}
 }
 
-// Who waits takes over when the token comes free without a value.
+// A waiting reader takes the token when the other process releases it without a value.
 func TestWaiterTakesOver(t *testing.T) {
 	t.Parallel()
 	rdb, key := devtest.RedisClient(t), devtest.Prefix(t)+"k"

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,13 +20,35 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(silent{}) // it tells of every dial that fails while a test has Redis stopped
+	redis.SetLogger(silent{}) // the client logs every dial that fails while a test has Redis stopped
 	devtest.Main(m)
 }
 
 type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
+
+// redisURL returns the URL of an empty database of the test server, for an example.
+func redisURL() string {
+	url := strings.TrimSuffix(devtest.Redis(exampleTB{}).URL(), "/0") + "/9" // tests use database 0
+	opts, err := redis.ParseURL(url)
+	if err != nil {
+		panic(err)
+	}
+	rdb := redis.NewClient(opts)
+	defer rdb.Close()
+	if err := rdb.FlushDB(context.Background()).Err(); err != nil {
+		panic(err)
+	}
+	return url
+}
+
+// exampleTB starts a server for an example, which has no testing.TB.
+type exampleTB struct{ testing.TB }
+
+func (exampleTB) Helper() {}
+
+func (exampleTB) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
 
 func fatal(t testing.TB, err error) {
 	t.Helper()
@@ -38,8 +61,8 @@ const ttl = time.Hour
 
 type texts = fill.Cache[string]
 
-// newTexts returns a cache of plain texts with the patience of a test. An error that OnError hears fails the test unless
-// cfg has its own OnError.
+// newTexts returns a cache of plain texts with timeouts long enough for a test. An error passed to OnError fails the test
+// unless cfg has its own OnError.
 func newTexts(t testing.TB, rdb redis.UniversalClient, cfg fill.Config[string]) *texts {
 	t.Helper()
 	if cfg.Codec == nil {
@@ -60,34 +83,34 @@ func newTexts(t testing.TB, rdb redis.UniversalClient, cfg fill.Config[string]) 
 	return c
 }
 
-// A row is what a cached value is made from.
+// A row is the source of a cached value.
 type row struct{ version atomic.Int64 }
 
 func (r *row) text() string { return "v" + strconv.FormatInt(r.version.Load(), 10) }
 
 func (r *row) load(context.Context) (string, error) { return r.text(), nil }
 
-// A stall is a load that has read its row and goes on when the test says so.
+// A stall is a load that has read its row and waits until the test calls end.
 type stall struct {
-	read chan struct{} // closed when the row has been read
-	goOn chan struct{}
-	once sync.Once
+	read    chan struct{} // closed when the row has been read
+	proceed chan struct{} // closed by end
+	once    sync.Once
 }
 
-// newStall makes a stall that ends with the test, before what was made earlier.
+// newStall returns a stall that ends with the test, before whatever the test created earlier.
 func newStall(t testing.TB) *stall {
-	s := &stall{read: make(chan struct{}), goOn: make(chan struct{})}
+	s := &stall{read: make(chan struct{}), proceed: make(chan struct{})}
 	t.Cleanup(s.end)
 	return s
 }
 
-func (s *stall) end() { s.once.Do(func() { close(s.goOn) }) }
+func (s *stall) end() { s.once.Do(func() { close(s.proceed) }) }
 
 func (s *stall) of(load func(context.Context) (string, error)) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
 		text, err := load(ctx)
 		close(s.read)
-		<-s.goOn
+		<-s.proceed
 		return text, err
 	}
 }
@@ -129,7 +152,7 @@ func tokenOf(key string) string {
 	return token
 }
 
-// unlink is what the invalidator does.
+// unlink deletes keys and tokens, as the invalidator does.
 func unlink(t testing.TB, rdb redis.UniversalClient, keys ...string) {
 	t.Helper()
 	for _, key := range keys {
@@ -137,15 +160,15 @@ func unlink(t testing.TB, rdb redis.UniversalClient, keys ...string) {
 	}
 }
 
-// A tap sees each step in Redis of one client before it is taken.
+// A tap calls before ahead of each step that one client takes in Redis.
 type tap struct {
-	scripts map[string]string // name by hash and by text
+	scripts map[string]string // name of a script by its hash and by its text
 	mu      sync.Mutex
 	before  func(step string, cmds []redis.Cmder)
 	twice   string // the step whose first reply is lost
 }
 
-// tapped returns a client of the shared server with a tap.
+// tapped returns a client of the shared server, and the tap on it.
 func tapped(t testing.TB) (*redis.Client, *tap) {
 	t.Helper()
 	tp := &tap{scripts: map[string]string{}, before: func(string, []redis.Cmder) {}}
@@ -156,7 +179,7 @@ func tapped(t testing.TB) (*redis.Client, *tap) {
 		tp.scripts[redis.NewScript(string(text)).Hash()] = name
 	}
 	rdb := devtest.RedisClient(t)
-	for text := range tp.scripts { // so that no step is taken twice
+	for text := range tp.scripts { // otherwise a client takes a step twice: EVALSHA, then EVAL
 		if len(text) != 40 {
 			fatal(t, redis.NewScript(text).Load(t.Context(), rdb).Err())
 		}
@@ -177,7 +200,7 @@ func (tp *tap) step(cmds []redis.Cmder) string {
 		step = tp.scripts[fmt.Sprint(cmds[0].Args()[1])]
 	}
 	if step == "hello" || step == "client" {
-		return "" // a connection opens
+		return "" // the client opens a connection
 	}
 	tp.mu.Lock()
 	before := tp.before

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/fill"
 )
 
-// A world is one row, its cached value and some readers with the row in their hands, moved on by one act at a time. Its
-// law: no cached version is older than the last invalidation.
+// A world is one row, its cached value and some readers that have read the row, advanced by one act at a time. Its
+// invariant: no cached version is older than the last invalidation.
 type world struct {
 	ctx     context.Context
 	rdb     *redis.Client
@@ -37,12 +37,12 @@ const acts = 8
 
 func (w *world) act(act, which int) {
 	switch act {
-	case 0, 1: // a reader comes and reads the row, if it misses
-		w.come()
-	case 2, 3: // a reader goes on
+	case 0, 1: // a reader begins, and reads the row if it misses
+		w.begin()
+	case 2, 3: // a reader finishes
 		if len(w.readers) > 0 {
 			i := which % len(w.readers)
-			w.goOn(w.readers[i])
+			w.finish(w.readers[i])
 			w.readers = append(w.readers[:i], w.readers[i+1:]...)
 		}
 	case 4: // a commit
@@ -63,8 +63,8 @@ func (w *world) do(args ...any) {
 	}
 }
 
-func (w *world) come() {
-	r := &reader{&stall{read: make(chan struct{}), goOn: make(chan struct{})}, make(chan error, 1)}
+func (w *world) begin() {
+	r := &reader{&stall{read: make(chan struct{}), proceed: make(chan struct{})}, make(chan error, 1)}
 	text := strconv.Itoa(w.version)
 	load := r.stall.of(func(context.Context) (string, error) { return text, nil })
 	go func() { r.done <- w.read(load) }()
@@ -78,7 +78,7 @@ func (w *world) come() {
 	}
 }
 
-// read is one reader in a process of its own.
+// read is one reader, in a process of its own.
 func (w *world) read(load func(context.Context) (string, error)) error {
 	if w.plain {
 		if w.rdb.Get(w.ctx, w.key).Err() == nil {
@@ -94,15 +94,15 @@ func (w *world) read(load func(context.Context) (string, error)) error {
 	return err
 }
 
-func (w *world) goOn(r *reader) {
+func (w *world) finish(r *reader) {
 	r.stall.end()
 	if err := <-r.done; err != nil {
 		w.err = err
 	}
 }
 
-// lawful says whether the law holds, and an error of Redis that came before.
-func (w *world) lawful() (bool, error) {
+// holds reports whether the invariant holds, and returns the first error of Redis.
+func (w *world) holds() (bool, error) {
 	text, err := w.rdb.Get(w.ctx, w.key).Result()
 	if err == redis.Nil {
 		return true, w.err
@@ -116,12 +116,12 @@ func (w *world) lawful() (bool, error) {
 
 func (w *world) end() {
 	for _, r := range w.readers {
-		w.goOn(r)
+		w.finish(r)
 	}
 	w.readers = nil
 }
 
-// Whatever readers, writers, invalidations and lost tokens do in whatever order, no old value stays.
+// No old value stays, in any order of readers, writers, invalidations and lost tokens.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	rdb, prefix := devtest.RedisClient(t), devtest.Prefix(t)
@@ -132,14 +132,14 @@ func TestModel(t *testing.T) {
 		defer w.end()
 		for range rapid.IntRange(5, 40).Draw(rt, "length") {
 			w.act(rapid.IntRange(0, acts-1).Draw(rt, "act"), rapid.IntRange(0, 5).Draw(rt, "which"))
-			if ok, err := w.lawful(); err != nil || !ok {
+			if ok, err := w.holds(); err != nil || !ok {
 				rt.Fatalf("an old version is cached, or %v", err)
 			}
 		}
 	})
 }
 
-// The same with plain readers: the law is broken, so the model would notice.
+// Plain readers break the invariant, so the model can detect a violation.
 func TestModelNoticesPlainReaders(t *testing.T) {
 	t.Parallel()
 	rdb, prefix := devtest.RedisClient(t), devtest.Prefix(t)
@@ -149,7 +149,7 @@ func TestModelNoticesPlainReaders(t *testing.T) {
 		w := &world{ctx: t.Context(), rdb: rdb, key: prefix + strconv.Itoa(seed), plain: true}
 		for _, move := range moves.Example(seed) {
 			w.act(move%acts, move/acts)
-			ok, err := w.lawful()
+			ok, err := w.holds()
 			fatal(t, err)
 			if !ok {
 				broken++
@@ -158,14 +158,14 @@ func TestModelNoticesPlainReaders(t *testing.T) {
 		}
 		w.end()
 	}
-	t.Logf("plain readers broke the law in %d of 100 worlds", broken)
+	t.Logf("plain readers broke the invariant in %d of 100 worlds", broken)
 	if broken == 0 {
-		t.Error("plain readers broke nothing: the model sees nothing")
+		t.Error("plain readers broke nothing, so the model detects nothing")
 	}
 }
 
-// Readers of several processes and writers at full speed for a while: no caller gets a version that was invalidated before
-// it called, and none stays. Plain readers, for comparison, do and leave some.
+// With readers of several processes and a writer at full speed, no caller gets a version that was invalidated before its
+// call, and none stays in the cache. Plain readers get such versions, which shows that the test detects them.
 func TestStress(t *testing.T) {
 	t.Parallel()
 	for _, plain := range []bool{false, true} {
@@ -177,10 +177,10 @@ func TestStress(t *testing.T) {
 		t.Logf("plain %v: %d reads, %d invalidations, %d stale reads, %d of %d keys stale at the end",
 			plain, s.reads.Load(), s.writes.Load(), s.stale.Load(), s.stuck(t), len(s.rows))
 		if !plain && (s.stale.Load() > 0 || s.stuck(t) > 0) {
-			t.Error("tokens let old values through")
+			t.Error("readers with tokens got stale values")
 		}
 		if plain && s.stale.Load() == 0 {
-			t.Error("plain readers saw nothing stale: the test sees nothing")
+			t.Error("plain readers got nothing stale, so the test detects nothing")
 		}
 	}
 }

@@ -23,7 +23,7 @@ func counted(errs *atomic.Int64, cfg fill.Config[string]) fill.Config[string] {
 	return cfg
 }
 
-// While Redis is down values come from the source, once for all callers; afterwards they are cached again.
+// While Redis is down, values come from the source, with one load for all callers. Afterwards they are cached again.
 func TestRedisDown(t *testing.T) {
 	t.Parallel()
 	server := devtest.OwnRedis(t)
@@ -38,7 +38,7 @@ func TestRedisDown(t *testing.T) {
 	<-stalled.read
 	fatal(t, server.Kill())
 	stalled.end()
-	want(t, <-before, "v0") // its fill came to nothing
+	want(t, <-before, "v0") // its fill failed
 
 	s := newStall(t)
 	var all []<-chan result
@@ -52,13 +52,13 @@ func TestRedisDown(t *testing.T) {
 		want(t, <-r, "v0")
 	}
 	if err := c.Drop(t.Context(), "k"); err == nil {
-		t.Error("Drop says that it went well")
+		t.Error("Drop returned nil without Redis")
 	}
 	if s := c.Stats(); s.Loads > 3 || s.Fills != 0 || s.Errors < 6 || s.Errors != errs.Load() {
 		t.Errorf("%+v, %d errors", s, errs.Load())
 	}
 	fatal(t, server.Start(t.Context()))
-	devtest.Eventually(t, 20*time.Second, "cached again", func() error { // the pool of the client dials once a second
+	devtest.Eventually(t, 20*time.Second, "cached again", func() error { // the client dials once a second
 		got, err := c.Get(t.Context(), "k", ttl, users.load)
 		want(t, result{got, err}, "v0")
 		if s := c.Stats(); s.Fills != 1 || s.Hits == 0 {
@@ -68,7 +68,7 @@ func TestRedisDown(t *testing.T) {
 	})
 }
 
-// A Redis that takes commands and does not answer holds a caller for RedisTimeout.
+// A Redis that accepts commands and does not answer delays a caller by RedisTimeout.
 func TestRedisSilent(t *testing.T) {
 	t.Parallel()
 	at, err := url.Parse(devtest.Redis(t).URL())
@@ -92,7 +92,7 @@ func TestRedisSilent(t *testing.T) {
 	proxy.Heal()
 }
 
-// On a Redis Cluster no command touches two slots, whatever braces the keys have.
+// On a Redis Cluster no command uses two slots, whatever braces the keys have.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	bus, err := net.Listen("tcp", "127.0.0.1:0")

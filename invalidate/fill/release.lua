@@ -1,4 +1,4 @@
--- Gives a token back, if it is still ours, so that another reader need not wait for the end of the lease.
+-- Deletes a token if it still belongs to the caller, so that the next reader need not wait for the end of the lease.
 -- KEYS: the token. ARGV: the token as the reader got it.
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   return redis.call('DEL', KEYS[1])

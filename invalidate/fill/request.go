@@ -10,23 +10,24 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/slot"
 )
 
-// ErrKey says that a key, tag or stamp cannot be used. A key must not be empty, nor hold a } and no hash tag (as a}b or
-// a{}b do), since no token can lie beside such a key; nor may it look like a token itself, with a { and :f at its end.
-// Tags and stamps must not be empty.
-var ErrKey = errors.New("the key cannot be used")
+// ErrKey is the error for a key, tag or stamp that cannot be used. A key must not be empty, and must not have a } without
+// a hash tag (as in a}b or a{}b), because such a key can have no token in its slot. It must not have the form of a token
+// either: a { together with the suffix :f. Tags and stamps must not be empty.
+var ErrKey = errors.New("unusable key")
 
-// Option changes one Get.
+// Option changes one Get. The options are [Tags] and [Stamps].
 type Option func(*request)
 
-// Tags adds the key to the index of each tag before the load, so that an invalidation of a tag finds it. An index is a
-// ZSET of that name, scored with the unix time in s after which the member may be swept: when the value
-// has expired for 60 s at least. An index that cannot be written, such as one that is a SET, leaves the value uncached.
+// Tags adds the key to the index of each tag before the load, so that an invalidation of a tag finds the key. An index is
+// a ZSET with the name of the tag. The score of a member is the Unix time, in seconds, from which it may be swept: at least
+// 60 s after its value has expired. If an index cannot be written, for example because it is a SET, the value is not cached.
 func Tags(tags ...string) Option {
 	return func(r *request) { r.tags = append(r.tags, tags...) }
 }
 
-// Stamps makes a cached value count only as long as all stamps are what they were before its load. A stamp is the name
-// of a key; UNLINK of it makes every value under it a miss. The order does not matter. Each costs a GET per Get.
+// Stamps makes a cached value valid only while all stamps are what they were before its load. A stamp is the name of a
+// key; UNLINK of that key makes every value under the stamp a miss. The order of the stamps does not matter. Each stamp
+// adds one GET to the first step of a Get.
 func Stamps(stamps ...string) Option {
 	return func(r *request) { r.stamps = append(r.stamps, stamps...) }
 }
@@ -37,10 +38,10 @@ type request struct {
 	token  string // the key of the token
 	ttl    time.Duration
 	tags   []string
-	stamps []string // sorted, each once
+	stamps []string // sorted, without duplicates
 
-	header string // how a valid value begins; set by look
-	down   bool   // Redis did not answer; set by look
+	header string // the prefix of a valid value; set by lookup
+	down   bool   // Redis returned an error; set by lookup
 }
 
 func newRequest(key string, ttl time.Duration, opts []Option) (request, error) {
@@ -50,7 +51,7 @@ func newRequest(key string, ttl time.Duration, opts []Option) (request, error) {
 		return r, err
 	}
 	if ttl < time.Millisecond {
-		return r, fmt.Errorf("the ttl is %s, it has to be at least 1ms", ttl)
+		return r, fmt.Errorf("invalid ttl %s; want at least 1ms", ttl)
 	}
 	for _, opt := range opts {
 		opt(&r)
@@ -58,21 +59,21 @@ func newRequest(key string, ttl time.Duration, opts []Option) (request, error) {
 	slices.Sort(r.stamps)
 	r.stamps = slices.Compact(r.stamps)
 	if slices.Contains(r.tags, "") || slices.Contains(r.stamps, "") {
-		return r, fmt.Errorf("%w: a tag or stamp is empty", ErrKey)
+		return r, fmt.Errorf("%w: want a name for each tag and stamp, got an empty one", ErrKey)
 	}
 	return r, nil
 }
 
-// name is that of the flight: callers that saw other stamps have another one.
+// name identifies the flight. Callers that read different stamps must not share one, so the header is part of it.
 func (r request) name() string { return r.key + "\n" + r.header }
 
 func tokenOf(key string) (string, error) {
 	token, ok := slot.Token(key)
 	if !ok {
-		return "", fmt.Errorf("%w: %q is empty, or its braces leave no place for a token in its slot", ErrKey, key)
+		return "", fmt.Errorf("%w %q: want a key that is not empty and has no } without a hash tag such as {user:42}", ErrKey, key)
 	}
 	if strings.HasSuffix(key, ":f") && strings.Contains(key, "{") {
-		return "", fmt.Errorf("%w: %q may be the token of another key", ErrKey, key)
+		return "", fmt.Errorf("%w %q: want no suffix :f after a hash tag, which is the form of a token", ErrKey, key)
 	}
 	return token, nil
 }

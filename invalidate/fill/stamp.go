@@ -19,11 +19,12 @@ var stampText string
 
 var stampScript = redis.NewScript(stampText)
 
-// HeaderSize is how many bytes come before what the codec made if there are stamps: "fill:", 32 hexadecimal digits and a
-// line feed. Else it is none.
+// HeaderSize is the number of bytes that precede the text of the codec in a value cached with stamps: "fill:", 32
+// hexadecimal digits and a line feed. A value cached without stamps has no header.
 const HeaderSize = 38
 
-// read returns the text of a key if it is valid. It sets the header of the request, and makes the stamps that are missing.
+// read returns the cached text of a key if it is valid. It creates the stamps that are missing and sets the header of the
+// request.
 func (c *Cache[V]) read(ctx context.Context, r *request) (text []byte, found bool, err error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
@@ -34,7 +35,7 @@ func (c *Cache[V]) read(ctx context.Context, r *request) (text []byte, found boo
 		}
 		return text, err == nil, err
 	}
-	// One GET each: an MGET over several slots is refused by a Redis Cluster.
+	// One GET for each key, because a Redis Cluster rejects an MGET over several slots.
 	pipe := c.rdb.Pipeline()
 	value := pipe.Get(ctx, r.key)
 	replies := make([]*redis.StringCmd, len(r.stamps))
@@ -50,7 +51,7 @@ func (c *Cache[V]) read(ctx context.Context, r *request) (text []byte, found boo
 			stamps[i], err = stampScript.Run(ctx, c.rdb, r.stamps[i:i+1], rand.Text()).Text()
 		}
 		if err != nil {
-			return nil, false, fmt.Errorf("stamp %q: %w", r.stamps[i], err)
+			return nil, false, fmt.Errorf("read stamp %q: %w", r.stamps[i], err)
 		}
 	}
 	r.header = header(r.stamps, stamps)
@@ -61,7 +62,7 @@ func (c *Cache[V]) read(ctx context.Context, r *request) (text []byte, found boo
 	return text, err == nil && bytes.HasPrefix(text, []byte(r.header)), err
 }
 
-// header is how a value begins that was filled under these stamps.
+// header returns the prefix of a value that was filled under these stamps.
 func header(names, stamps []string) string {
 	var all strings.Builder
 	for i, name := range names {

@@ -1,5 +1,5 @@
--- Returns a stamp, and makes it if it is missing. The time is there for the reason given in miss.lua: no script that
--- arrives late may bring back a stamp that was deleted.
+-- Returns a stamp, and creates it if it is missing. The time makes each new stamp unique, for the reason given in miss.lua:
+-- a script that arrives late must not restore a stamp that was deleted.
 -- KEYS: the stamp. ARGV: a nonce.
 local stamp = redis.call('GET', KEYS[1])
 if not stamp then

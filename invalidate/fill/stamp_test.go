@@ -10,13 +10,13 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/fill"
 )
 
-// UNLINK of any one stamp makes every value under it a miss, and the old text is overwritten.
+// UNLINK of any stamp makes every value under it a miss, and the old text is overwritten.
 func TestStamps(t *testing.T) {
 	t.Parallel()
 	rdb, prefix := devtest.RedisClient(t), devtest.Prefix(t)
 	keys, stamps, users := []string{prefix + "a", prefix + "b"}, []string{prefix + "s1", prefix + "s2"}, new(row)
 	c := newTexts(t, rdb, fill.Config[string]{})
-	all := func(text string, stamps ...string) {
+	wantAll := func(text string, stamps ...string) {
 		t.Helper()
 		for _, key := range keys {
 			got, err := c.Get(t.Context(), key, ttl, users.load, fill.Stamps(stamps...))
@@ -26,29 +26,29 @@ func TestStamps(t *testing.T) {
 			}
 		}
 	}
-	all("v0", stamps...)
-	all("v0", stamps[1], stamps[0], stamps[1])
+	wantAll("v0", stamps...)
+	wantAll("v0", stamps[1], stamps[0], stamps[1])
 	if s := c.Stats(); s.Hits != 2 || s.Loads != 2 {
 		t.Errorf("%+v", s)
 	}
 	for i, lost := range stamps {
 		users.version.Add(1)
-		all(fmt.Sprintf("v%d", i), stamps...) // nothing says yet that it changed
+		wantAll(fmt.Sprintf("v%d", i), stamps...) // cached until the stamp is deleted
 		fatal(t, rdb.Unlink(t.Context(), lost).Err())
-		all(fmt.Sprintf("v%d", i+1), stamps...)
+		wantAll(fmt.Sprintf("v%d", i+1), stamps...)
 	}
 	users.version.Add(1)
-	all("v3", stamps[0]) // other stamps are another value
+	wantAll("v3", stamps[0]) // a value under other stamps is not valid
 	if s := c.Stats(); s.Errors != 0 || s.Refused != 0 || s.Fills != s.Loads {
 		t.Errorf("%+v", s)
 	}
 }
 
-// Writer and UNLINK of the stamp come in between any steps of a reader: the next reader does not get the old value.
+// A commit and the UNLINK of the stamp come between any steps of a reader: the next reader does not get the old value.
 func TestStampBetweenSteps(t *testing.T) {
 	t.Parallel()
 	plain, prefix := devtest.RedisClient(t), devtest.Prefix(t)
-	for _, old := range []bool{false, true} { // a value under an older stamp is there already
+	for _, old := range []bool{false, true} { // true: a value under an older stamp exists
 		var steps []string
 		for commit := 0; commit == 0 || commit <= len(steps); commit++ {
 			for del := commit; del == commit || del <= len(steps); del++ {
@@ -77,7 +77,7 @@ func TestStampBetweenSteps(t *testing.T) {
 	}
 }
 
-// A stamp that the network delivers once more after it was deleted does not make old values count again.
+// A stamp script that the network delivers a second time, after the stamp was deleted, does not make old values valid.
 func TestLateDuplicateOfStamp(t *testing.T) {
 	t.Parallel()
 	plain, prefix := devtest.RedisClient(t), devtest.Prefix(t)
@@ -98,8 +98,8 @@ func TestLateDuplicateOfStamp(t *testing.T) {
 	}
 }
 
-// A caller that sees another stamp does not join the load under way.
-func TestStampParts(t *testing.T) {
+// A caller that reads another stamp does not join the running load.
+func TestStampSeparatesLoads(t *testing.T) {
 	t.Parallel()
 	rdb, prefix := devtest.RedisClient(t), devtest.Prefix(t)
 	c, s, users := newTexts(t, rdb, fill.Config[string]{WaitMax: 1}), newStall(t), new(row)
@@ -116,8 +116,8 @@ func TestStampParts(t *testing.T) {
 	want(t, result{got, err}, "v1")
 }
 
-// A stamp that is no text leaves the value uncached.
-func TestStampThatIsNoText(t *testing.T) {
+// If a stamp is not a string, the value is not cached.
+func TestStampOfWrongType(t *testing.T) {
 	t.Parallel()
 	rdb, prefix := devtest.RedisClient(t), devtest.Prefix(t)
 	fatal(t, rdb.SAdd(t.Context(), prefix+"s", "x").Err())

@@ -2,22 +2,22 @@ package fill
 
 import "sync/atomic"
 
-// Stats is what a Cache did since New.
+// Stats counts what a Cache has done since New.
 type Stats struct {
-	Hits    int64 // calls of Get that found the value at the first look
-	Misses  int64 // calls that did not, also because Redis did not answer
-	Loads   int64 // calls of load, which several misses may share
-	Fills   int64 // values that Redis took
-	Refused int64 // values that it did not, since their token was gone
-	Waits   int64 // misses that found the token with another process, shared ones counted once
-	Errors  int64 // errors that OnError heard
+	Hits    int64 // calls of Get that found the value in their first step
+	Misses  int64 // calls of Get that did not, including those that got no answer from Redis
+	Loads   int64 // calls of load, which several misses can share
+	Fills   int64 // values that Redis accepted
+	Refused int64 // values that Redis refused because their token was gone
+	Waits   int64 // misses that found the token taken by another process; shared misses count once
+	Errors  int64 // errors passed to OnError
 }
 
 type stats struct {
 	hits, misses, loads, fills, refused, waits, errors atomic.Int64
 }
 
-// count counts a first look.
+// count counts the first step of a Get.
 func (s *stats) count(hit bool) {
 	if hit {
 		s.hits.Add(1)
@@ -26,7 +26,8 @@ func (s *stats) count(hit bool) {
 	}
 }
 
-// Stats returns what was done so far. It is safe for concurrent use; the counts may be of slightly different moments.
+// Stats returns the counts. It is safe for concurrent use, and takes no snapshot: the counts may be of slightly different
+// moments.
 func (c *Cache[V]) Stats() Stats {
 	s := &c.stats
 	return Stats{

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/fill"
 )
 
-// A script runs what an invalidator does in between the steps of one Get: its acts, each before the step of that number.
+// A script runs the acts of an invalidator between the steps of one Get, each act before the step of its number.
 type script struct {
 	steps []string // the steps seen so far
 	acts  map[int][]func()
@@ -25,7 +25,7 @@ func (s *script) step(name string) {
 	s.steps = append(s.steps, name)
 }
 
-// play lets a reader Get while the acts happen, in this order and at these steps or after the last one, and returns the steps.
+// play runs one Get. It runs acts[i] before the step at[i], or after the last step, and returns the steps.
 func play(t *testing.T, key string, opts []fill.Option, users *row, at []int, acts ...func()) []string {
 	t.Helper()
 	rdb, tp := tapped(t)
@@ -43,23 +43,23 @@ func play(t *testing.T, key string, opts []fill.Option, users *row, at []int, ac
 	}, opts...)
 	fatal(t, err)
 	seen := s.steps
-	for n := len(seen); n <= 10; n++ { // what was to happen later
+	for n := len(seen); n <= 10; n++ { // runs the acts after the last step
 		s.step("later")
 	}
 	return seen
 }
 
-// Writer and scan of a tag come in between any steps of a reader, even in pieces: no old value stays.
+// A commit, the scan of a tag and the UNLINK of its members come between any steps of a reader: no old value stays.
 func TestTagScanBetweenSteps(t *testing.T) {
 	t.Parallel()
 	plain, prefix := devtest.RedisClient(t), devtest.Prefix(t)
 	var steps []string
-	games := 0
+	orders := 0
 	for commit := 0; commit == 0 || commit <= len(steps); commit++ {
 		for scan := commit; scan == commit || scan <= len(steps); scan++ {
 			for del := scan; del == scan || del <= len(steps); del++ {
-				games++
-				key, tag, users := fmt.Sprintf("%sk%d", prefix, games), fmt.Sprintf("%stag%d", prefix, games), new(row)
+				orders++
+				key, tag, users := fmt.Sprintf("%sk%d", prefix, orders), fmt.Sprintf("%stag%d", prefix, orders), new(row)
 				var members []string
 				steps = play(t, key, []fill.Option{fill.Tags(tag)}, users, []int{commit, scan, del},
 					func() { users.version.Add(1) },
@@ -71,12 +71,12 @@ func TestTagScanBetweenSteps(t *testing.T) {
 			}
 		}
 	}
-	if got := fmt.Sprint(steps); got != "[get miss zadd select selected fill]" || games != 84 {
-		t.Errorf("%d games, steps %s", games, got)
+	if got := fmt.Sprint(steps); got != "[get miss zadd select selected fill]" || orders != 84 {
+		t.Errorf("%d orders, steps %s", orders, got)
 	}
 }
 
-// Each tag has the key as its member until a minute after the value has expired at the latest possible moment.
+// The key stays a member of each tag until a minute after the latest moment at which its value can expire.
 func TestTagIndex(t *testing.T) {
 	t.Parallel()
 	rdb, prefix := devtest.RedisClient(t), devtest.Prefix(t)
@@ -89,7 +89,7 @@ func TestTagIndex(t *testing.T) {
 		for _, tag := range tags {
 			score, err := rdb.ZScore(t.Context(), tag, key).Result()
 			if err != nil || int64(score) < least || int64(score) > least+15 {
-				t.Errorf("%s: score %.0f, %v, want %d and a little", tag, score, err, least)
+				t.Errorf("%s: score %.0f, %v, want %d to 15 s more", tag, score, err, least)
 			}
 			if left := rdb.TTL(t.Context(), tag).Val(); left != -1 {
 				t.Errorf("%s expires in %s", tag, left)
@@ -99,8 +99,8 @@ func TestTagIndex(t *testing.T) {
 	}
 }
 
-// A value whose index cannot be written is not cached, and nobody waits for it.
-func TestTagThatIsNoIndex(t *testing.T) {
+// If an index cannot be written, the value is not cached and its token is released.
+func TestTagOfWrongType(t *testing.T) {
 	t.Parallel()
 	rdb, prefix := devtest.RedisClient(t), devtest.Prefix(t)
 	fatal(t, rdb.SAdd(t.Context(), prefix+"set", "x").Err())
