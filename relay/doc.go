@@ -1,33 +1,41 @@
 // Package relay moves the events of an outbox to a JetStream stream, in order and once.
 //
-// # The loop
+// # The way of an event
 //
-// One relay of any number leads: it holds a session lock in PostgreSQL. A term of the leader alternates two steps.
-// Resume reads where the stream ends. A window publishes from there on until there is a doubt, and then the stream is
-// read again. Nothing is remembered from one to the next but what PostgreSQL and the stream themselves say.
+// Any number of relays may run; the one that holds a session lock in PostgreSQL leads (Relay.lead). Its term alternates two
+// steps. Relay.resume finds out where the stream ends. Relay.window publishes from there until something is in doubt. Nothing
+// is carried from one window to the next that PostgreSQL and the stream cannot show again.
 //
-// In a window two goroutines work. The source hands out batches: first what is planned and not published, then what it
-// plans itself (outbox.Session.Plan), a batch ahead of the publisher; when nothing is left it sleeps. The publisher
-// sends each event with the sequence that the stream must end with before it, and takes the answers in.
+// Three goroutines run beside the publisher while a window lives, and end with it:
+//   - The source passes on batches, first what is planned and not published, then what it plans itself
+//     (Session.Plan), one batch ahead of the publisher. When there is nothing to plan, it sleeps until a writer wakes it.
+//   - The recorder writes receipts: which position the stream has acknowledged, once a second.
+//   - The reconciler checks every few seconds that the stream still has what it acknowledged.
+//
+// While it leads, a fifth goroutine, the maintainer, creates partitions ahead and drops old ones.
 //
 // # Order and duplicates
 //
-// An event has a position for ever, decided by the plan and durable before it is published. Position p goes to
-// sequence p + base, and the server refuses it anywhere else. So whoever publishes position p, a leader, a relay that
-// thinks it leads, one that wakes up minutes later, publishes the same event to the same place, or is refused. The
-// message id is there as well, for consumers and for the server's own deduplication; nothing rests on it.
+// The plan gives each event a position, which never changes and is durable before the event is published. Position p belongs at
+// sequence p + base, and the server rejects it anywhere else (Nats-Expected-Last-Sequence). Whoever publishes position p, the leader, a
+// relay that still believes it leads, or one that wakes up minutes later, therefore publishes the same event to the same sequence, or is
+// rejected. The message id serves consumers and the server's own deduplication; the relay does not depend on it.
 //
 // # Doubts
 //
-// A timeout, a lost connection, a wrong last sequence: the fate of a message is unknown, and reading the stream tells.
-// A server that is away, a stream that is full: wait, for ever, at no cost to the event. A message that is too large,
-// a subject that the stream does not cover, a message id used twice: the event can never be published, it is parked
-// with the reason and a marker takes its place, so that positions and sequences stay together.
+// A window ends with a doubt. After a timeout, a lost connection or a wrong last sequence, the outcome of a message is unknown, and
+// resume reads it from the stream. If the server is not available or the stream is full, the relay waits, indefinitely and at no cost to the
+// event. If the server will never accept an event (too large, no stream for its subject, a message id used twice), the relay parks it
+// with the reason and publishes a marker at its position, so that positions and sequences stay together.
 //
-// A stream should have one outbox as its only writer. Messages of others do not lose events, see Relay.resume, but
-// those whose places they take come later than their order says. On a stream that is shared by design Config.Shared
-// leaves the chain out.
+// Resume reads the evidence once (gather), decides (decide, a pure function), and carries the decision out (apply). It repairs a stream that
+// lost its end, was created again, or lost messages in the middle.
 //
-// Sources: the optimistic concurrency of JetStream (Nats-Expected-Last-Sequence, as nats-server checks it); the cursor of
-// head and snapshot is described in sql/queries/plan.sql.
+// # Other writers
+//
+// A stream should have one outbox as its only writer. Messages of others lose no event, but events whose sequences they took
+// are published later than their order. On a stream that is shared by design, Config.Shared leaves the chain out.
+//
+// The protocol rests on the optimistic concurrency of JetStream, as nats-server checks Nats-Expected-Last-Sequence. sql/queries/plan.sql
+// describes the cursor of head and snapshot.
 package relay

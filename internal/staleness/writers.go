@@ -36,8 +36,8 @@ func (w *writers) run(ctx context.Context) error {
 	var group errgroup.Group
 	for i := range w.env.cfg.Writers {
 		group.Go(func() error {
-			rng := rand.New(rand.NewPCG(w.env.cfg.Seed, uint64(i)))                   // #nosec G404 G115 -- must be repeatable
-			rows := rand.NewZipf(rng, skew, flat, uint64(w.env.cfg.Rows-1))           // #nosec G115 -- positive
+			rng := rand.New(rand.NewPCG(w.env.cfg.Seed, uint64(i)))                     // #nosec G404 G115 -- must be repeatable
+			rows := rand.NewZipf(rng, skew, flat, uint64(w.env.cfg.Rows-1))             // #nosec G115 -- positive
 			pace := newPace(float64(w.env.cfg.Updates)/float64(w.env.cfg.Writers), rng) // rows a second
 			for n := 0; pace.wait(ctx, n); {
 				chosen := choose(rng, rows)
