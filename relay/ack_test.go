@@ -12,7 +12,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// ackRig is a publisher with n messages in flight, from position 101 on at sequence 108.
+// ackRig returns a publisher with n messages in flight: position 101 is at sequence 108, and so on.
 func ackRig(n int, shared bool) *publisher {
 	r := &Relay{}
 	r.cfg.Stream, r.cfg.Shared = "S", shared
@@ -43,7 +43,7 @@ const (
 func TestAcks(t *testing.T) {
 	for name, c := range map[string]struct {
 		flying   int
-		position int64 // whose subject is answered to
+		position int64 // whose reply subject gets the answer
 		answer   string
 		class    class
 		doubts   int64 // position of the doubt; 0 for none
@@ -72,38 +72,38 @@ func TestAcks(t *testing.T) {
 			var d *doubt
 			switch errors.As(err, &d); {
 			case c.doubts == 0 && err != nil:
-				t.Errorf("doubt %v", err)
+				t.Errorf("got doubt %v, want none", err)
 			case c.doubts != 0 && d == nil:
-				t.Errorf("no doubt")
+				t.Errorf("got no doubt, want one")
 			case d != nil && (d.class != c.class || d.position != c.doubts || d.sequence != c.sequence):
-				t.Errorf("doubt %+v", d)
+				t.Errorf("got doubt %+v", d)
 			}
 			if p.win.first != c.first {
-				t.Errorf("first in flight is %d, want %d", p.win.first, c.first)
+				t.Errorf("first position in flight is %d, want %d", p.win.first, c.first)
 			}
 		})
 	}
 }
 
-// TestMessageAsksForItsStream: the first after a doubt does, and every one of a stream that is shared.
-func TestMessageAsksForItsStream(t *testing.T) {
+// The first message after a doubt names the stream that it expects, and so does every message on a shared stream.
+func TestMessageNamesItsStream(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		p := ackRig(0, shared)
 		p.stream, p.last = []string{"S"}, make([]string, 1)
 		e := &outbox.Planned{Event: outbox.Event{ID: uuid.New(), Position: 101, Subject: "a.b"}}
 		p.message(e)
 		if got := p.msg.Header.Get("Nats-Expected-Stream"); got != "S" {
-			t.Errorf("shared %v: the first message asks for stream %q", shared, got)
+			t.Errorf("shared %v: the first message expects stream %q", shared, got)
 		}
 		p.win.probe = false
 		p.message(e)
 		if got := p.msg.Header.Get("Nats-Expected-Stream"); (got == "S") != shared {
-			t.Errorf("shared %v: the next message asks for stream %q", shared, got)
+			t.Errorf("shared %v: the next message expects stream %q", shared, got)
 		}
 	}
 }
 
-// TestAckOnceOnly: an answer that comes for what is acknowledged already says nothing about another position.
+// A second ack of one position has no effect on another position.
 func TestAckOnceOnly(t *testing.T) {
 	p := ackRig(3, false)
 	for range 2 {
@@ -112,15 +112,15 @@ func TestAckOnceOnly(t *testing.T) {
 		}
 	}
 	if p.win.first != 101 || p.win.at(101).acked {
-		t.Errorf("first %d", p.win.first)
+		t.Errorf("first position in flight is %d", p.win.first)
 	}
 }
 
-// TestAcksOfASharedStream: the subject alone tells the position.
+// On a shared stream only the reply subject identifies the position.
 func TestAcksOfASharedStream(t *testing.T) {
 	p := ackRig(200, true)
 	if err := p.answer(101, fmt.Sprintf(storedAs, 5000)); err != nil || p.win.first != 102 {
-		t.Errorf("first %d: %v", p.win.first, err)
+		t.Errorf("first position in flight is %d, error %v", p.win.first, err)
 	}
 	var d *doubt
 	if err := p.answer(150, tooLarge); !errors.As(err, &d) || d.class != refused || d.position != 150 {

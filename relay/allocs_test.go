@@ -10,8 +10,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
 )
 
-// A backlog drains with a handful of allocations for each event, of which the client of NATS makes five: two for the headers, and an ack's
-// message, subject and body. Counted over everything in this process but the server. Not parallel: it profiles the whole process.
+// Draining a backlog costs a handful of allocations per event. The NATS client makes five of them: two for the headers, and the message,
+// subject and body of an ack. The test counts everything in this process except the server, so it must not run in parallel.
 func TestAllocationsPerEvent(t *testing.T) {
 	const events, most = 20_000, 5.5
 	g := relaytest.New(t)
@@ -36,7 +36,7 @@ func TestAllocationsPerEvent(t *testing.T) {
 		total += float64(after[where])
 	}
 	if perEvent := total / events; perEvent > most {
-		t.Errorf("%.2f allocations per event, want at most %v; most of them in:", perEvent, most)
+		t.Errorf("%.2f allocations per event, want at most %v; the most frequent ones:", perEvent, most)
 		places := slices.SortedFunc(maps.Keys(after), func(a, b string) int { return int(after[b] - after[a]) })
 		for _, where := range places[:min(8, len(places))] {
 			t.Logf("%6.2f %s", float64(after[where])/events, where)
@@ -46,16 +46,16 @@ func TestAllocationsPerEvent(t *testing.T) {
 	}
 }
 
-// allocations counts all that were made so far, by the function that made them, but for those of the server.
+// allocations counts all allocations so far by function, except those of the server.
 func allocations(t *testing.T) map[string]int64 {
 	t.Helper()
-	runtime.GC() // the profile is as of the last cycle but one
+	runtime.GC() // the profile lags by one cycle
 	runtime.GC()
 	n, _ := runtime.MemProfile(nil, true)
 	records := make([]runtime.MemProfileRecord, n+1000)
 	n, ok := runtime.MemProfile(records, true)
 	if !ok {
-		t.Fatal("the profile grew by more than 1000 places")
+		t.Fatal("the profile grew by more than 1000 entries")
 	}
 	out := make(map[string]int64)
 	for _, r := range records[:n] {

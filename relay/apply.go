@@ -60,7 +60,7 @@ func (r *Relay) report(e *evidence, d *decision) {
 	}
 }
 
-// appendBase appends to the log of bases, if the decision says so.
+// appendBase appends to the log of bases, if the decision has one.
 func (r *Relay) appendBase(ctx context.Context, d *decision) error {
 	if d.append == nil {
 		return nil

@@ -12,7 +12,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// What the relay does for each event, piece by piece. All of it together, beside the raw floor: outbox bench --scenario drain.
+// These benchmarks measure the parts of what the relay does for each event. outbox bench --scenario drain measures all of it together, beside the
+// raw floor.
 
 func benchEvent() *outbox.Planned {
 	return &outbox.Planned{Event: outbox.Event{
@@ -33,7 +34,7 @@ func BenchmarkMessage(b *testing.B) {
 func BenchmarkFits(b *testing.B) {
 	p := &publisher{r: &Relay{nc: &nats.Conn{}}, at: &origin{State: &stream.State{Subjects: []string{"orders.>", "users.>"}, MaxMsgSize: 1 << 20}}}
 	e := benchEvent()
-	e.Payload = nil // a connection without a server takes nothing
+	e.Payload = nil // a connection without a server has a maximum payload of 0
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := p.fits(e); err != nil {
@@ -47,7 +48,7 @@ func BenchmarkPlainAck(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, ok := plainAck(ack, prefix); !ok {
-			b.Fatal("no ack")
+			b.Fatal("the ack was not recognized")
 		}
 	}
 }

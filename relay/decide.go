@@ -19,7 +19,7 @@ type decision struct {
 
 	next   int64        // position to publish next …
 	base   int64        // … at sequence next + base
-	append *outbox.Base // to the log of bases; nil if the log says so already
+	append *outbox.Base // to the log of bases; nil if the log has it already
 	reason string       // for the log of bases
 }
 

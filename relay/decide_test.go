@@ -205,7 +205,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// What the scan begins with follows from the receipt, the log of bases and the end of the stream.
+// The scan begins after the known position, which follows from the receipt, the log of bases and the end of the stream.
 func TestKnownPosition(t *testing.T) {
 	for name, c := range map[string]struct {
 		e     *evidence

@@ -11,8 +11,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// A relay died in a full window that a foreign message had got into: the server refused the one event whose place was
-// taken and stored those behind it. The next relay finds that out by reading, not by the last message alone.
+// A foreign message got into the full window of a relay that then died: the server rejected the event whose sequence was
+// taken, and stored the events after it. The last message alone does not show that; the next relay reads them all.
 func TestEventsDisplacedByForeignMessages(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
@@ -58,9 +58,9 @@ func TestEventsDisplacedByForeignMessages(t *testing.T) {
 	err = g.Pool.QueryRow(t.Context(), g.Table.SQL(`SELECT string_agg(DISTINCT state, ',') || ' ' || count(*) || ' ' ||
 		(SELECT count(*) FROM outbox.parked WHERE reason = 'displaced') FROM outbox.trail`)).Scan(&states)
 	if err != nil || states != "published 35 2" {
-		t.Fatalf("trail says %q, %v; want 35 published and 2 positions displaced", states, err)
+		t.Fatalf("outbox.trail has %q, %v; want 35 published and 2 positions displaced", states, err)
 	}
-	// And once more: what is displaced is known, and nothing is published again.
+	// A second resume knows the displaced events and publishes nothing again.
 	if err := second.Stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -17,30 +17,29 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// looks counts the statements that look for what a stream has lost.
-type looks struct{ n atomic.Int64 }
+// unparkedQueries counts the statements that read which events a stream has lost.
+type unparkedQueries struct{ n atomic.Int64 }
 
-func (l *looks) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+func (l *unparkedQueries) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
 	return ctx
 }
 
-func (l *looks) TraceBatchQuery(_ context.Context, _ *pgx.Conn, d pgx.TraceBatchQueryData) {
+func (l *unparkedQueries) TraceBatchQuery(_ context.Context, _ *pgx.Conn, d pgx.TraceBatchQueryData) {
 	if strings.HasPrefix(d.SQL, "-- unparked:") {
 		l.n.Add(1)
 	}
 }
 
-func (l *looks) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
+func (l *unparkedQueries) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
-func (l *looks) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+func (l *unparkedQueries) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
 	return ctx
 }
 
-func (l *looks) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+func (l *unparkedQueries) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// A table that keeps events for longer than its stream is not read for what has expired there, page by page, whenever a
-// relay starts.
-func TestExpiredMessagesAreNotLookedAt(t *testing.T) {
+// A table may keep events for longer than its stream. A relay that starts does not read, page by page, everything that expired there.
+func TestExpiredMessagesAreNotRead(t *testing.T) {
 	g := relaytest.New(t)
 	js, err := jetstream.New(g.NC)
 	relaytest.Must(t, err)
@@ -51,7 +50,7 @@ func TestExpiredMessagesAreNotLookedAt(t *testing.T) {
 	g.InsertN(20_000) // pages are of 4096
 	g.Drained()
 	relaytest.Must(t, run.Stop())
-	devtest.Eventually(t, 10*time.Second, "all of it may have expired", func() error {
+	devtest.Eventually(t, 10*time.Second, "everything may have expired", func() error {
 		var old bool
 		err := g.Pool.QueryRow(t.Context(), g.Table.SQL("SELECT max(planned_at) < clock_timestamp() - interval '1200 ms' FROM outbox.batch")).Scan(&old)
 		if err == nil && !old {
@@ -61,7 +60,7 @@ func TestExpiredMessagesAreNotLookedAt(t *testing.T) {
 	})
 	relaytest.Must(t, g.JetStream().Purge(t.Context()))
 	traced := g.Pool.Config()
-	l := &looks{}
+	l := &unparkedQueries{}
 	traced.ConnConfig.Tracer = l
 	pool, err := pgxpool.NewWithConfig(t.Context(), traced)
 	relaytest.Must(t, err)
@@ -70,7 +69,7 @@ func TestExpiredMessagesAreNotLookedAt(t *testing.T) {
 	g.InsertN(1)
 	g.Drained()
 	if s := run.Stats(); s.Removed != 0 || l.n.Load() > 1 {
-		t.Errorf("%d removed, %d looks; want none, and one at most", s.Removed, l.n.Load())
+		t.Errorf("%d removed, %d queries; want none removed and one query at most", s.Removed, l.n.Load())
 	}
 	relaytest.Must(t, run.Stop())
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
-// copyStore keeps a copy of the broker's store; the function it returns puts it back. The broker is stopped for both.
+// copyStore copies the broker's store and returns a function that restores the copy. It restarts the broker for both.
 func copyStore(t *testing.T, broker *devstack.NATS) (goBack func()) {
 	t.Helper()
 	copied := t.TempDir()
@@ -31,7 +31,7 @@ func copyStore(t *testing.T, broker *devstack.NATS) (goBack func()) {
 	}
 }
 
-// The broker is away when the relay starts, and goes away again: nothing is lost, nobody is needed.
+// The broker is not available when the relay starts, and is stopped again later: nothing is lost, and no person has to act.
 func TestBrokerAway(t *testing.T) {
 	t.Parallel()
 	g, broker := relaytest.NewOwn(t)
@@ -48,7 +48,7 @@ func TestBrokerAway(t *testing.T) {
 	g.Verify()
 }
 
-// A broker whose store is put back to an older copy has lost acknowledged messages: they are published again, in place.
+// A broker whose store is restored from an older copy lost acknowledged messages. The relay publishes them again at their sequences.
 func TestStreamWentBack(t *testing.T) {
 	t.Parallel()
 	g, broker := relaytest.NewOwn(t)
@@ -89,7 +89,7 @@ func TestRecreatedStream(t *testing.T) {
 	}
 }
 
-// PostgreSQL crashes and comes back: the session is opened again, and the plan goes on.
+// PostgreSQL crashes and restarts: the relay opens another session and continues the plan.
 func TestDatabaseRestarts(t *testing.T) {
 	t.Parallel()
 	server := devtest.OwnPostgres(t, devstack.PostgresConfig{})
@@ -101,7 +101,7 @@ func TestDatabaseRestarts(t *testing.T) {
 	for range 2 {
 		relaytest.Must(t, server.Kill())
 		relaytest.Must(t, server.Start(t.Context()))
-		devtest.Eventually(t, 20*time.Second, "insert after the restart", func() error {
+		devtest.Eventually(t, 20*time.Second, "a writer inserts after the restart", func() error {
 			_, err := g.Table.InsertOutsideTx(t.Context(), g.Pool, outbox.Event{Subject: g.Subject("x")})
 			return err
 		})
@@ -111,13 +111,13 @@ func TestDatabaseRestarts(t *testing.T) {
 	relaytest.Must(t, run.Stop())
 }
 
-// What is in flight when the relay is told to stop is finished, and said in a receipt.
+// A relay that is stopped finishes what is in flight and writes a receipt for it.
 func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
 	g.InsertN(20_000)
 	run := g.Start(g.Config())
-	devtest.Eventually(t, 20*time.Second, "in the middle of it", func() error { return relaytest.Holds(run.Stats().Published > 2000) })
+	devtest.Eventually(t, 20*time.Second, "the relay is in the middle of the backlog", func() error { return relaytest.Holds(run.Stats().Published > 2000) })
 	relaytest.Must(t, run.Stop())
 	s, err := g.Table.Status(context.Background(), g.Pool, g.Stream)
 	relaytest.Must(t, err)
@@ -126,9 +126,9 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	}
 }
 
-// A foreign message moved the base, and then the broker went back to before it: the old base holds again, also for the
+// A foreign message moved the base, and then the broker went back to before it: the old base holds again, also for a
 // relay that starts later.
-func TestStreamWentBackBehindAForeignMessage(t *testing.T) {
+func TestStreamWentBackBeforeAForeignMessage(t *testing.T) {
 	t.Parallel()
 	g, broker := relaytest.NewOwn(t)
 	run := g.Start(g.Config())
@@ -150,6 +150,6 @@ func TestStreamWentBackBehindAForeignMessage(t *testing.T) {
 	g.Drained()
 	g.Verify()
 	if s := later.Stats(); s.Lost+s.Foreign+s.Rebases > 0 {
-		t.Fatalf("the relay that starts later finds fault: %+v", s)
+		t.Fatalf("the relay that starts later repairs something: %+v", s)
 	}
 }

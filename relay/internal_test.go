@@ -15,7 +15,7 @@ func TestWindow(t *testing.T) {
 	ack := func(p int64) { w.ack(p, uint64(p), func(p int64, _ *slot) { done = append(done, p) }) }
 	w.add(slot{bytes: 10})
 	if !w.full() {
-		t.Error("the first message goes alone")
+		t.Error("want the window full after its first message")
 	}
 	ack(11)
 	w.add(slot{bytes: 10})
@@ -25,9 +25,9 @@ func TestWindow(t *testing.T) {
 		t.Errorf("full by bytes: %v, %d in flight", w.full(), w.len())
 	}
 	ack(13)
-	ack(99) // nobody's
+	ack(99) // not in flight
 	if len(done) != 1 {
-		t.Errorf("an ack in the middle must not move the beginning: %v", done)
+		t.Errorf("an ack in the middle moved the beginning: %v", done)
 	}
 	ack(12)
 	if len(done) != 3 || w.first != 14 || w.bytes != 80 {
@@ -37,25 +37,25 @@ func TestWindow(t *testing.T) {
 		w.add(slot{})
 	}
 	if !w.full() {
-		t.Error("full by events")
+		t.Error("want the window full by its number of events")
 	}
 }
 
 func TestReadAck(t *testing.T) {
 	if n, ok := plainAck([]byte(`{"stream":"S","seq":42}`), []byte(`{"stream":"S","seq":`)); n != 42 || !ok {
-		t.Error("plain ack")
+		t.Error("plain ack not recognized")
 	}
 	for _, text := range []string{`{"stream":"S","seq":42,"duplicate":true}`, `{"stream":"T","seq":42}`, `{"stream":"S","seq":}`, `{"stream":"S","seq":99999999999999999999999}`, ``} {
 		if _, ok := plainAck([]byte(text), []byte(`{"stream":"S","seq":`)); ok {
-			t.Errorf("%s is not plain", text)
+			t.Errorf("%s was taken for a plain ack", text)
 		}
 	}
 	for text, want := range map[string]class{
-		`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 5"}}`:          unknown,
-		`{"error":{"code":409,"err_code":10158,"description":"duplicate in process"}}`:            unknown,
-		`{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum"}}`:    refused,
-		`{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"}}`:       unavailable,
-		`{"error":{"code":400,"err_code":99999,"description":"what nobody knows loses nothing"}}`: unavailable,
+		`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 5"}}`:       unknown,
+		`{"error":{"code":409,"err_code":10158,"description":"duplicate in process"}}`:         unknown,
+		`{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum"}}`: refused,
+		`{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"}}`:    unavailable,
+		`{"error":{"code":400,"err_code":99999,"description":"an unknown error"}}`:             unavailable,
 		`nonsense`: unknown,
 	} {
 		if _, got, err := readAck(&nats.Msg{Data: []byte(text)}); err == nil || got != want {
@@ -72,7 +72,7 @@ func TestReadAck(t *testing.T) {
 func TestConfigIsChecked(t *testing.T) {
 	for _, c := range []Config{{}, {Stream: "a.b"}, {Stream: "S", OnRecreate: "x"}, {Stream: "S", WindowEvents: 20000}, {Stream: "S", Replicas: 9}, {Stream: "S", PollMin: time.Second, PollMax: 1}, {Stream: "S", Grace: -1}} {
 		if _, err := New(outbox.Default, nil, nil, c); err == nil {
-			t.Errorf("%+v: want an error", c)
+			t.Errorf("%+v: got no error, want one", c)
 		}
 	}
 }

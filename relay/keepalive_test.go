@@ -11,8 +11,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// A page of what was planned before may take longer than PostgreSQL lets the session rest.
-func TestReplayWaitsLongerThanTheSession(t *testing.T) {
+// Loading a page of planned events may take longer than PostgreSQL allows the session to be idle.
+func TestLoadingOutlastsTheIdleTimeout(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
 	g.InsertN(10)
@@ -24,12 +24,12 @@ func TestReplayWaitsLongerThanTheSession(t *testing.T) {
 	s.Close()
 	tx, err := g.Pool.Begin(t.Context())
 	relaytest.Must(t, err)
-	defer tx.Rollback(context.Background()) //nolint:errcheck // after the commit it has nothing to do
+	defer tx.Rollback(context.Background()) //nolint:errcheck // no effect after the commit
 	_, err = tx.Exec(t.Context(), g.Table.SQL("LOCK TABLE outbox.parked"))
 	relaytest.Must(t, err)
 	began := time.Now()
 	run := g.Start(g.Config())
-	devtest.Eventually(t, 30*time.Second, "a page is longer under way than a session may rest", func() error {
+	devtest.Eventually(t, 30*time.Second, "loading a page takes longer than a session may be idle", func() error {
 		var waits bool
 		err := g.Pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '-- load:%' AND $1 = ANY (pg_blocking_pids(pid))
 			AND clock_timestamp() - query_start > interval '9 s')`, int32(tx.Conn().PgConn().PID())).Scan(&waits)

@@ -36,13 +36,13 @@ func TestMain(m *testing.M) {
 	devtest.Main(m)
 }
 
-// childSpec is what a relay in a process of its own is told.
+// childSpec configures a relay in a process of its own.
 type childSpec struct {
 	Database, NATS, Schema string
 	Config                 relay.Config
 }
 
-// child is a relay process: it ends with SIGTERM, or is killed.
+// child is the main function of a relay process. SIGTERM ends it.
 func child(text string) int {
 	var spec childSpec
 	if err := json.Unmarshal([]byte(text), &spec); err != nil {
@@ -99,8 +99,8 @@ func spawn(g *relaytest.Rig, name string) *exec.Cmd {
 	return cmd
 }
 
-// The relay is killed 30 times in full flight and the broker restarted five times among it, while eight writers stall,
-// roll back and change the same keys. The stream then equals the table: each event once, at its position, and the
+// The test kills the relay 30 times in full flight and restarts the broker five times, while eight writers stall,
+// roll back and change the same keys. At the end the stream equals the table: each event once, at its position, and the
 // versions of every key in order.
 func TestKilledRelays(t *testing.T) {
 	t.Parallel()
@@ -120,7 +120,7 @@ func TestKilledRelays(t *testing.T) {
 	for i := range kills {
 		cmd := spawn(g, fmt.Sprintf("killed-%d", i))
 		before := g.LastSequence()
-		// It has published something of its own, so it is in the middle of its work.
+		// It has published something, so it is in the middle of its work.
 		devtest.Eventually(t, 20*time.Second, "the relay publishes", func() error {
 			if last := g.LastSequence(); last <= before+uint64(rng.IntN(400)) {
 				return fmt.Errorf("stream ends at %d", last)
@@ -148,7 +148,7 @@ func TestKilledRelays(t *testing.T) {
 	t.Logf("%d kills, 5 broker restarts, %d events, each once and in order", kills, committed)
 }
 
-// load starts writers; the function it returns stops them and says how many events they committed.
+// load starts writers and returns a function that stops them and returns how many events they committed.
 func load(g *relaytest.Rig, writers, keys int) (stop func() int64) {
 	ctx, cancel := context.WithCancel(g.T.Context())
 	var group errgroup.Group
@@ -160,7 +160,7 @@ func load(g *relaytest.Rig, writers, keys int) (stop func() int64) {
 			g.T.Fatal(err)
 		}
 		group.Go(func() error {
-			defer conn.Close(context.Background()) //nolint:errcheck // only a connection
+			defer conn.Close(context.Background()) //nolint:errcheck // nothing depends on it
 			for ctx.Err() == nil {
 				n, err := change(g, conn, rng, keys)
 				if err != nil {
@@ -181,14 +181,14 @@ func load(g *relaytest.Rig, writers, keys int) (stop func() int64) {
 	}
 }
 
-// change is one business transaction on one key; a sixth of them roll back, some stall before they end.
+// change is one business transaction on one key. A sixth of them roll back, and some stall before they end.
 func change(g *relaytest.Rig, conn *pgx.Conn, rng *rand.Rand, keys int) (events int64, err error) {
 	ctx := context.Background()
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer tx.Rollback(ctx) //nolint:errcheck // after a commit it has nothing to do
+	defer tx.Rollback(ctx) //nolint:errcheck // no effect after a commit
 	key := rng.IntN(keys)
 	for range 1 + rng.IntN(3) {
 		var version int
@@ -211,7 +211,7 @@ func change(g *relaytest.Rig, conn *pgx.Conn, rng *rand.Rand, keys int) (events 
 	return events, tx.Commit(ctx)
 }
 
-// verifyVersions reads the stream: the versions of a key are 1, 2, 3 … without a gap.
+// verifyVersions expects the versions of each key in the stream to be 1, 2, 3 … without a gap.
 func verifyVersions(g *relaytest.Rig) {
 	g.T.Helper()
 	version := make(map[string]int)
@@ -219,7 +219,7 @@ func verifyVersions(g *relaytest.Rig) {
 		key := m.Headers().Get(outbox.HeaderKey)
 		version[key]++
 		if got := m.Headers().Get("Version"); got != strconv.Itoa(version[key]) {
-			return fmt.Errorf("key %s: version %s where %d belongs", key, got, version[key])
+			return fmt.Errorf("key %s: want version %d, got %s", key, version[key], got)
 		}
 		return nil
 	})

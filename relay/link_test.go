@@ -13,7 +13,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
 )
 
-// proxy puts a faultnet in front of the server of a URL, and returns the URL through it.
+// proxy starts a faultnet proxy for the server of a URL and returns the URL of the proxy.
 func proxy(t *testing.T, server string) (*faultnet.Proxy, string) {
 	t.Helper()
 	u, err := url.Parse(server)
@@ -25,8 +25,7 @@ func proxy(t *testing.T, server string) (*faultnet.Proxy, string) {
 	return p, u.String()
 }
 
-// The broker stores everything and not one ack comes back: what is in the stream is read there, and nothing is
-// published twice.
+// The broker stores everything and no ack arrives. The relay reads from the stream what it has, and publishes nothing twice.
 func TestLostAcks(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
@@ -46,8 +45,8 @@ func TestLostAcks(t *testing.T) {
 	g.Verify()
 }
 
-// Without a cut the connection lives on and only the acks of a while are missing: AckWait finds that out.
-func TestAcksMissingOnALivingConnection(t *testing.T) {
+// The connection stays up and only the acks of a while are missing. AckWait detects it.
+func TestAcksMissingOnAnOpenConnection(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
 	link, through := proxy(t, g.NATSURL)
@@ -58,13 +57,13 @@ func TestAcksMissingOnALivingConnection(t *testing.T) {
 	g.Drained()
 	link.Stall(faultnet.ToClient)
 	g.InsertN(100)
-	devtest.Eventually(t, 20*time.Second, "the relay doubts", func() error { return relaytest.Holds(run.Stats().LastErrors > 0) })
+	devtest.Eventually(t, 20*time.Second, "the relay is in doubt", func() error { return relaytest.Holds(run.Stats().LastErrors > 0) })
 	link.Heal()
 	g.Drained()
 	g.Verify()
 }
 
-// The broker's link is slow and comes in crumbs.
+// The link to the broker is slow and delivers a few bytes at a time.
 func TestSlowLink(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
@@ -78,7 +77,7 @@ func TestSlowLink(t *testing.T) {
 	g.Verify()
 }
 
-// PostgreSQL's link is cut again and again under load: session, leader lock and plan end together and begin together.
+// The link to PostgreSQL is cut repeatedly under load. The session ends each time, and its leader lock with it.
 func TestSessionCut(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)

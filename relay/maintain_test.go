@@ -17,11 +17,11 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// holds waits until the stream ends with every event that the table still has, each once and in order, and has nothing else but
-// markers for what is gone.
+// holds waits until the stream ends with every event that the table still has, each once and in order, and otherwise has only
+// markers for dropped events.
 func holds(g *relaytest.Rig, markers bool) {
 	g.T.Helper()
-	devtest.Eventually(g.T, 30*time.Second, "the stream has what the table has", func() error {
+	devtest.Eventually(g.T, 30*time.Second, "the stream has every event of the table", func() error {
 		rows, err := g.Pool.Query(g.T.Context(), g.Table.SQL("SELECT event_id::text FROM outbox.event ORDER BY id"))
 		if err != nil {
 			return err
@@ -55,13 +55,13 @@ func holds(g *relaytest.Rig, markers bool) {
 			return err
 		}
 		if len(want) > 0 || markers != (gone > 0) {
-			return fmt.Errorf("%d events are not there, %d markers", len(want), gone)
+			return fmt.Errorf("%d events are missing, %d markers", len(want), gone)
 		}
 		return nil
 	})
 }
 
-// Partitions go while writers and the relay are at work, and a stream that is made again afterwards gets what is left.
+// The relay drops partitions while writers and it are working. A stream that is created again afterwards gets what is left.
 func TestRetentionAndARecreatedStream(t *testing.T) {
 	g := relaytest.New(t)
 	cfg := g.Retaining()
@@ -73,14 +73,14 @@ func TestRetentionAndARecreatedStream(t *testing.T) {
 	}
 	devtest.Eventually(t, 10*time.Second, "the relay has counted what it dropped", func() error {
 		if s := run.Stats(); s.Dropped < 3 || s.InDefault != 0 || s.LastErrors != 0 {
-			return fmt.Errorf("%d partitions dropped, %d events in the net, %d errors, the last: %s", s.Dropped, s.InDefault, s.LastErrors, s.LastError)
+			return fmt.Errorf("%d partitions dropped, %d events in the default partition, %d errors, the last: %s", s.Dropped, s.InDefault, s.LastErrors, s.LastError)
 		}
 		return nil
 	})
 	js, err := jetstream.New(g.NC)
 	relaytest.Must(t, err)
 	relaytest.Must(t, js.DeleteStream(t.Context(), g.Stream))
-	holds(g, true) // the first batch that is left has lost its beginning
+	holds(g, true) // the table has lost the beginning of the first batch that is left
 	g.InsertN(1)
 	g.Drained()
 	relaytest.Must(t, run.Stop())
@@ -94,7 +94,7 @@ func TestRetentionAndARecreatedStream(t *testing.T) {
 	}
 }
 
-// A broker that went back to before the retention has lost events for good: the relay says so and goes on.
+// A broker that lost messages from before the retention lost events for good. The relay logs that and continues.
 func TestRetentionAndAStreamThatWentFarBack(t *testing.T) {
 	g, broker := relaytest.NewOwn(t)
 	cfg := g.Retaining()
@@ -119,19 +119,19 @@ func TestRetentionAndAStreamThatWentFarBack(t *testing.T) {
 	holds(g, true)
 }
 
-// With no retention partitions are made, and none is dropped.
-func TestRetentionForEver(t *testing.T) {
+// Without a retention the relay creates partitions and drops none.
+func TestRetentionOff(t *testing.T) {
 	g := relaytest.New(t)
 	cfg := g.Retaining()
 	cfg.Retention = -1
 	run := g.Start(cfg)
 	g.InsertN(2500)
 	g.Drained()
-	devtest.Eventually(t, 30*time.Second, "partitions are made ahead", func() error {
+	devtest.Eventually(t, 30*time.Second, "partitions are created ahead", func() error {
 		var ahead int
 		err := g.Pool.QueryRow(context.Background(), g.Table.SQL("SELECT count(*) FROM outbox.partition WHERE family = 'event' AND from_key > 2500")).Scan(&ahead)
 		if err == nil && ahead < 3 {
-			err = fmt.Errorf("%d are ahead", ahead)
+			err = fmt.Errorf("%d partitions are ahead", ahead)
 		}
 		return err
 	})
@@ -140,12 +140,12 @@ func TestRetentionForEver(t *testing.T) {
 	}
 }
 
-// Events in the default partition are dropped when they are due, and it stays.
-func TestRetentionOfTheNet(t *testing.T) {
+// The relay drops the events of the default partition when they are due. The partition stays.
+func TestRetentionOfTheDefaultPartition(t *testing.T) {
 	g := relaytest.New(t)
 	cfg := g.Retaining()
-	var said bytes.Buffer // a handler writes one line at a time
-	cfg.Logger = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var logged bytes.Buffer // a handler writes one line at a time
+	cfg.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	run := func(query string) {
 		t.Helper()
 		_, err := g.Pool.Exec(t.Context(), g.Table.SQL(query))
@@ -161,21 +161,21 @@ func TestRetentionOfTheNet(t *testing.T) {
 		t.Helper()
 		devtest.Eventually(t, 30*time.Second, "old events are dropped", func() error {
 			if n := g.Count(); n != 1 {
-				return fmt.Errorf("%d events are there, want 1", n)
+				return fmt.Errorf("the table has %d events, want 1", n)
 			}
 			return nil
 		})
 	}
 	run("SELECT setval('outbox.event_id_seq', 50000)") // beyond every partition
 	g.InsertN(20)
-	run("SELECT outbox.extend(100000, 2, of_family => 'event')") // behind the rows that are there
+	run("SELECT outbox.extend(100000, 2, of_family => 'event')") // after the rows in the default partition
 	next()
 	r := g.Start(cfg)
 	left()
-	next() // what comes after the net goes with a later look
+	next() // events after the default partition are dropped in a later round
 	left()
 	relaytest.Must(t, r.Stop())
-	if text := said.String(); strings.Contains(text, "old partitions not dropped") {
+	if text := logged.String(); strings.Contains(text, "old partitions not dropped") {
 		t.Error(text)
 	}
 }

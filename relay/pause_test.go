@@ -25,11 +25,11 @@ func resume(g *relaytest.Rig) {
 	}
 }
 
-// looked waits until the relay that leads has asked n times more whether it is paused, and done nothing else in between.
-func looked(g *relaytest.Rig, name string, n int) {
+// polled waits until the leading relay has read its pause n more times and executed no other statement in between.
+func polled(g *relaytest.Rig, name string, n int) {
 	g.T.Helper()
 	var last time.Time
-	devtest.Eventually(g.T, 30*time.Second, fmt.Sprintf("%s looks %d times", name, n), func() error {
+	devtest.Eventually(g.T, 30*time.Second, fmt.Sprintf("%s reads its pause %d times", name, n), func() error {
 		var query string
 		var at time.Time
 		err := g.Pool.QueryRow(g.T.Context(), `SELECT left(query, 10), query_start FROM pg_stat_activity
@@ -38,7 +38,7 @@ func looked(g *relaytest.Rig, name string, n int) {
 		case err != nil:
 			return err
 		case query != "-- paused:":
-			return fmt.Errorf("it does %q", query)
+			return fmt.Errorf("it executes %q", query)
 		case at.After(last):
 			last = at
 			n--
@@ -47,7 +47,7 @@ func looked(g *relaytest.Rig, name string, n int) {
 	})
 }
 
-// A paused relay publishes nothing while writers go on, leads on, and publishes all of it in order when it is resumed.
+// A paused relay keeps the lead and publishes nothing while writers continue. When it is resumed it publishes everything in order.
 func TestPausedRelay(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
@@ -58,7 +58,7 @@ func TestPausedRelay(t *testing.T) {
 	devtest.Eventually(t, 10*time.Second, "paused", func() error { return relaytest.Holds(run.Stats().Paused) })
 	before := g.LastSequence()
 	g.InsertN(5000)
-	looked(g, t.Name(), 3)
+	polled(g, t.Name(), 3)
 	if last := g.LastSequence(); last != before {
 		t.Fatalf("the stream went from %d to %d during a pause", before, last)
 	}
@@ -69,25 +69,25 @@ func TestPausedRelay(t *testing.T) {
 	resume(g)
 	g.Drained()
 	if run.Stats().Paused {
-		t.Fatal("it still says that it is paused")
+		t.Fatal("Stats still reports the pause")
 	}
 	g.Verify()
 }
 
-// A relay with a backlog is paused within a second and the batches in hand.
+// A relay with a backlog is paused within a second and what it has in flight.
 func TestPauseOfABusyRelay(t *testing.T) {
 	t.Parallel()
 	const backlog = 60_000
 	g := relaytest.New(t)
 	cfg := g.Config()
-	cfg.BatchEvents, cfg.WindowEvents = 10, 10 // so that it takes long
+	cfg.BatchEvents, cfg.WindowEvents = 10, 10 // so that the backlog takes long
 	g.InsertN(backlog)
 	run := g.Start(cfg)
-	devtest.Eventually(t, 20*time.Second, "it publishes", func() error { return relaytest.Holds(g.LastSequence() > 100) })
+	devtest.Eventually(t, 20*time.Second, "the relay publishes", func() error { return relaytest.Holds(g.LastSequence() > 100) })
 	pause(g, 0)
 	devtest.Eventually(t, 20*time.Second, "paused", func() error { return relaytest.Holds(run.Stats().Paused) })
 	if n := g.LastSequence(); n >= backlog {
-		t.Fatal("everything was published before the pause: the test shows nothing")
+		t.Fatal("everything was published before the pause, so the test shows nothing")
 	}
 	if err := run.Stop(); err != nil {
 		t.Fatal(err)
@@ -98,13 +98,13 @@ func TestPauseOfABusyRelay(t *testing.T) {
 	g.Verify()
 }
 
-// A pause holds for the relays to come, whether the last one was stopped or killed in full flight.
+// A pause applies to later relays, whether the last one was stopped or killed in full flight.
 func TestPauseOutlivesRelays(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
 	g.InsertN(30_000)
 	first := spawn(g, "first")
-	devtest.Eventually(t, 20*time.Second, "it publishes", func() error { return relaytest.Holds(g.LastSequence() > 100) })
+	devtest.Eventually(t, 20*time.Second, "the relay publishes", func() error { return relaytest.Holds(g.LastSequence() > 100) })
 	pause(g, 0)
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -112,13 +112,13 @@ func TestPauseOutlivesRelays(t *testing.T) {
 	_ = first.Wait() // killed
 
 	second := spawn(g, "second")
-	looked(g, "second", 2)
+	polled(g, "second", 2)
 	before := g.LastSequence()
 	if before >= 30_000 {
-		t.Fatal("everything was published before the pause: the test shows nothing")
+		t.Fatal("everything was published before the pause, so the test shows nothing")
 	}
 	g.InsertN(100)
-	looked(g, "second", 2)
+	polled(g, "second", 2)
 	if err := second.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestPauseOutlivesRelays(t *testing.T) {
 	g.Verify()
 }
 
-// A pause with an end is over by itself.
+// A pause with an end ends by itself.
 func TestPauseEnds(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)

@@ -64,15 +64,15 @@ func TestStandbyTakesOver(t *testing.T) {
 	g.Verify()
 }
 
-// Foreign messages that come after some quiet, or where there were some before, and while nothing is in flight, move the
-// base: order stays.
+// Foreign messages that arrive while nothing is in flight, after a pause or after earlier foreign messages, move the
+// base. The order stays.
 func TestForeignMessagesMoveTheBase(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
 	run := g.Start(g.Config())
 	g.InsertN(100)
 	g.Drained()
-	devtest.Eventually(t, 20*time.Second, "some quiet", func() error { return relaytest.Holds(time.Since(run.Stats().LastAck) > 200*time.Millisecond) })
+	devtest.Eventually(t, 20*time.Second, "the relay has been quiet", func() error { return relaytest.Holds(time.Since(run.Stats().LastAck) > 200*time.Millisecond) })
 	for range 2 {
 		g.Foreign(3)
 		g.InsertN(100)
@@ -86,8 +86,8 @@ func TestForeignMessagesMoveTheBase(t *testing.T) {
 	}
 }
 
-// Foreign messages that come into a window in flight stand where events belong. Those are published at the end: nothing
-// is lost and nothing twice.
+// Foreign messages that arrive within a window take the sequences of events. The relay publishes those events at the end: nothing
+// is lost and nothing is published twice.
 func TestForeignMessagesInAWindow(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
@@ -103,7 +103,7 @@ func TestForeignMessagesInAWindow(t *testing.T) {
 		}
 		break
 	}
-	devtest.Eventually(t, 20*time.Second, "a foreign message came in between", func() error {
+	devtest.Eventually(t, 20*time.Second, "a foreign message got into the window", func() error {
 		g.Foreign(2)
 		g.InsertN(500)
 		return relaytest.Holds(run.Stats().Foreign > 5)
@@ -130,7 +130,7 @@ func TestUnpublishableEventsAreParked(t *testing.T) {
 	twice := outbox.Event{Subject: g.Subject("twice"), ID: [16]byte{1, 2, 3}}
 	g.Insert(outbox.Event{Subject: g.Subject("good")}, outbox.Event{Subject: "elsewhere.1"}, outbox.Event{Subject: g.Subject("good")})
 	g.Insert(outbox.Event{Subject: g.Subject("large"), Payload: make([]byte, 3000)})
-	g.Insert(outbox.Event{Subject: g.Subject("header"), Payload: make([]byte, 1990)}) // with headers too large: only the server knows
+	g.Insert(outbox.Event{Subject: g.Subject("header"), Payload: make([]byte, 1990)}) // too large with its headers, which only the server can know
 	g.Insert(twice, outbox.Event{Subject: g.Subject("good")}, twice, outbox.Event{Subject: g.Subject("good")})
 	run := g.Start(g.Config())
 	g.Drained()
@@ -180,7 +180,7 @@ func TestStreamThatDoesNotCover(t *testing.T) {
 	}
 	err = r.Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "nats stream edit "+g.Stream) {
-		t.Fatalf("got %v, want the command that mends it", err)
+		t.Fatalf("got %v, want the command that repairs it", err)
 	}
 }
 
@@ -201,7 +201,7 @@ func TestSharedStream(t *testing.T) {
 	}
 }
 
-// No message is in the stream before its place in the plan is durable: whoever receives one finds its position
+// No message is in the stream before its position is durable: whoever receives a message finds its position
 // committed.
 func TestPlanIsCommittedBeforeAnythingIsPublished(t *testing.T) {
 	g := relaytest.New(t)
@@ -222,7 +222,7 @@ func TestPlanIsCommittedBeforeAnythingIsPublished(t *testing.T) {
 		}
 		e, err := outbox.Parse(m.Subject, m.Header, m.Data)
 		if err != nil || e.Position > cursor.LastPosition {
-			t.Fatalf("position %d is published, the plan ends at %d (%v)", e.Position, cursor.LastPosition, err)
+			t.Fatalf("position %d is published, but the plan ends at %d (%v)", e.Position, cursor.LastPosition, err)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func (r *Relay) holes(ctx context.Context, s *stream.State, suspects stream.Span
 	return out, nil
 }
 
-// repairRemoved does what Config.OnRemoved says about messages that were removed from the stream. A message cannot be put back at its
+// repairRemoved applies Config.OnRemoved to messages that were removed from the stream. A message cannot be put back at its
 // sequence.
 func (r *Relay) repairRemoved(ctx context.Context, e *evidence, d *decision) error {
 	if !d.repaired {
@@ -70,7 +70,7 @@ func (r *Relay) repairRemoved(ctx context.Context, e *evidence, d *decision) err
 	return nil
 }
 
-// repairHole does that for one hole. It returns how many events the hole affects.
+// repairHole repairs one hole and returns how many events the hole affects.
 func (r *Relay) repairHole(ctx context.Context, e *evidence, hole removal) (n int, err error) {
 	since := ever
 	if hole.expires { // with a minute for the difference between our clock and the server's

@@ -22,8 +22,8 @@ func reconciling(g *relaytest.Rig) relay.Config {
 	return cfg
 }
 
-// A purge, and deletes in the middle, under a relay that is connected and has nothing to do: what is gone is published
-// again at the end, past the memory of message ids, once; also for the relay that starts later.
+// A purge, and deletes in the middle of the stream, while the relay is idle. It publishes what is gone again at the end, once, although
+// the server remembers the message ids. A relay that starts later publishes nothing more.
 func TestRemovedMessages(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
@@ -64,7 +64,7 @@ func TestRemovedMessagesByPolicy(t *testing.T) {
 	g.InsertN(10)
 	g.Drained()
 	relaytest.Must(t, g.JetStream().DeleteMsg(t.Context(), 5))
-	devtest.Eventually(t, 10*time.Second, "the hole is seen", func() error { return relaytest.Holds(run.Stats().Removed == 1) })
+	devtest.Eventually(t, 10*time.Second, "the relay finds the hole", func() error { return relaytest.Holds(run.Stats().Removed == 1) })
 	g.InsertN(10)
 	g.Drained()
 	if v := g.Verdict(); v.Lost != 1 || v.Published != 19 {
@@ -79,7 +79,7 @@ func TestRemovedMessagesByPolicy(t *testing.T) {
 	}
 }
 
-// A stream that drops its oldest messages by a limit of its own has lost nothing.
+// A stream that drops its oldest messages by a limit of its own lost nothing.
 func TestLimitsRemoveNothing(t *testing.T) {
 	g := relaytest.New(t)
 	js, err := jetstream.New(g.NC)
@@ -100,7 +100,7 @@ func TestLimitsRemoveNothing(t *testing.T) {
 	}
 }
 
-// damage stops the broker, changes a block of the stream's store, and starts it again.
+// damage stops the broker, changes a block of the stream's store, and restarts the broker.
 func damage(g *relaytest.Rig, broker *devstack.NATS, change func(blocks []string)) {
 	g.T.Helper()
 	relaytest.Must(g.T, broker.Stop())
@@ -113,7 +113,7 @@ func damage(g *relaytest.Rig, broker *devstack.NATS, change func(blocks []string
 	relaytest.Must(g.T, broker.Start())
 }
 
-// The last block of the stream's file is cut off: the server comes back with the same last sequence, and holes before it.
+// The last block of the stream's file is truncated: the server restarts with the same last sequence, and holes before it.
 func TestTruncatedBlock(t *testing.T) {
 	t.Parallel()
 	g, broker := relaytest.NewOwn(t)
@@ -132,8 +132,8 @@ func TestTruncatedBlock(t *testing.T) {
 	}
 }
 
-// The length of a message in the last block is damaged: the server comes back with an end of the stream before it, and
-// expects the old one before the next message.
+// The length of a message in the last block is damaged: the server restarts with an earlier end of the stream, and
+// expects the old last sequence before the next message.
 func TestDamagedLength(t *testing.T) {
 	t.Parallel()
 	g, broker := relaytest.NewOwn(t)
@@ -146,7 +146,7 @@ func TestDamagedLength(t *testing.T) {
 		relaytest.Must(t, err)
 		at := 0
 		for range 1000 {
-			at += int(binary.LittleEndian.Uint32(data[at:]) &^ (1 << 31)) // the bit says that it has headers
+			at += int(binary.LittleEndian.Uint32(data[at:]) &^ (1 << 31)) // the bit marks a message with headers
 		}
 		data[at+2] ^= 0x10
 		relaytest.Must(t, os.WriteFile(last, data, 0o600))
@@ -160,12 +160,12 @@ func TestDamagedLength(t *testing.T) {
 	}
 }
 
-// A bit flips in a block: the server counts the message and cannot read it. Reading the stream after the restart tells.
+// A bit flips in a block: the server counts the message and cannot read it. Only reading the stream after the restart shows that.
 func TestFlippedBit(t *testing.T) {
 	t.Parallel()
 	g, broker := relaytest.NewOwn(t)
 	run := g.Start(g.Config())
-	for range 5 { // more than a block of 8 MiB: the server checks the last one by itself
+	for range 5 { // more than one block of 8 MiB: the server checks only the last one
 		_, err := g.Pool.Exec(t.Context(), g.Table.SQL(`INSERT INTO outbox.event (subject, payload)
 			SELECT $1, convert_to(repeat('x', 2000), 'UTF8') FROM generate_series(1, 2000)`), g.Subject("x"))
 		relaytest.Must(t, err)
@@ -182,7 +182,7 @@ func TestFlippedBit(t *testing.T) {
 	if s := run.Stats(); s.Removed == 0 {
 		t.Fatalf("stats %+v", s)
 	}
-	t.Logf("healed %v after the restart", time.Since(began))
+	t.Logf("repaired %v after the restart", time.Since(began))
 	g.InsertN(10)
 	g.Drained()
 	g.Verify()

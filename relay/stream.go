@@ -96,5 +96,5 @@ func (r *Relay) checkStream(c *jetstream.StreamConfig) error {
 	return fmt.Errorf("%w: stream %s %s", ErrStream, c.Name, problem)
 }
 
-// streamGone reports whether an error says that the stream does not exist.
+// streamGone reports whether the stream does not exist.
 func streamGone(err error) bool { return errors.Is(err, jetstream.ErrStreamNotFound) }

@@ -1,3 +1,0 @@
-package relay_test
-
-import ()
