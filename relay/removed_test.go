@@ -24,10 +24,17 @@ func (g *rig) jetStream() jetstream.Stream {
 	return s
 }
 
-// healed waits until the stream has every event again.
+// healed waits until the stream has every event again. An error of the verification is one more reason to wait: the test's own
+// connection may still be reconnecting to a broker that has just restarted.
 func (g *rig) healed() {
 	g.t.Helper()
-	devtest.Eventually(g.t, 20*time.Second, "the stream is healed", func() error { return g.verdict().Err() })
+	devtest.Eventually(g.t, 20*time.Second, "the stream is healed", func() error {
+		v, err := g.stored().Verify(g.t.Context())
+		if err != nil {
+			return err
+		}
+		return v.Err()
+	})
 }
 
 func (g *rig) reconciling() relay.Config {
