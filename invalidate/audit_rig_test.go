@@ -67,11 +67,17 @@ func (r *rig) auditing(v *invalidate.Invalidator) (stop func() error) {
 	return stop
 }
 
-// changed publishes one event about a key, named kind.n.
+// changed publishes one event about a key, named kind.n, that was created now.
 func (r *rig) changed(name string, version int) {
 	r.t.Helper()
+	r.changedAt(time.Now(), name, version)
+}
+
+// changedAt publishes one event about a key, named kind.n, that was created at a time.
+func (r *rig) changedAt(created time.Time, name string, version int) {
+	r.t.Helper()
 	r.publishEvent(&outbox.Event{
-		Subject: r.stream + "." + name, Payload: fmt.Appendf(nil, `{"version": %d}`, version), Position: 1, CreatedAt: time.Now(),
+		Subject: r.stream + "." + name, Payload: fmt.Appendf(nil, `{"version": %d}`, version), Position: 1, CreatedAt: created,
 	})
 	r.published()
 }

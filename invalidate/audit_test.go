@@ -67,7 +67,8 @@ func TestAuditJudges(t *testing.T) {
 	t.Parallel()
 	r := newAuditRig(t)
 	r.deafen()
-	r.put("aged.1", "x", 0)          // just before the event, or just after it
+	created := time.Now()            // of the events, before any value is filled: values filled now cannot be violations by age, however slow the test is
+	r.put("aged.1", "x", 0)          // after the event was created, before it was published
 	r.put("aged.2", "x", -time.Hour) // lives longer than the rule says
 	r.put("versioned.1", "x", 0)     // shows no version
 	r.put("versioned.2", `{"data": {"version": "seven"}}`, 0)
@@ -88,7 +89,7 @@ func TestAuditJudges(t *testing.T) {
 		"versioned.3", "versioned.4", "hash.3", "both.2", "both.3", "aged.9", "hash.9", "plain.1",
 	}
 	for _, name := range names {
-		r.changed(name, 7)
+		r.changedAt(created, name, 7)
 	}
 	r.tally(v, "absent=2 clean=5 suspect=8 no_ttl=1 violations=0")
 	a := v.Stats().Audits[0]
@@ -101,6 +102,7 @@ func TestAuditOfADeletedRow(t *testing.T) {
 	t.Parallel()
 	r := newAuditRig(t)
 	r.deafen()
+	created := time.Now() // of the events, before both.2 is filled: see TestAuditJudges
 	r.put("both.1", `{"version": 7}`, 10*time.Minute)
 	r.put("both.2", `{"version": 7}`, 0)
 	r.put("both.3", `{"version": 8}`, 0) // there again since
@@ -108,7 +110,7 @@ func TestAuditOfADeletedRow(t *testing.T) {
 	r.auditing(v)
 	for n := 1; n <= 3; n++ {
 		r.publishEvent(&outbox.Event{
-			Subject: fmt.Sprintf("%s.both.%d", r.stream, n), Payload: []byte(`{"version": 7}`), CreatedAt: time.Now(),
+			Subject: fmt.Sprintf("%s.both.%d", r.stream, n), Payload: []byte(`{"version": 7}`), CreatedAt: created,
 			Headers: map[string]string{outbox.HeaderOp: "delete"},
 		})
 	}
