@@ -114,7 +114,7 @@ func TestClusterFailsOver(t *testing.T) {
 	comeBack(t, rdb,
 		func() {
 			for i := range 3 {
-				fatal(t, cluster.Replica(i).Deafen(t.Context()))
+				fatal(t, cluster.Replica(i).FreezeDetached(t.Context()))
 			}
 		},
 		func() {
@@ -134,7 +134,7 @@ func TestSentinelFailsOver(t *testing.T) {
 	t.Cleanup(func() { _ = rdb.Close() })
 	everyKind(t, newRig(t), rdb)
 	comeBack(t, rdb,
-		func() { fatal(t, group.Replica().Deafen(t.Context())) },
+		func() { fatal(t, group.Replica().FreezeDetached(t.Context())) },
 		func() {
 			replica := group.Replica()
 			fatal(t, group.Master().Kill())

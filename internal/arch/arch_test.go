@@ -33,7 +33,7 @@ var rooms = map[string]struct{ may, not []string }{
 	"internal/staleness/run":     {may: []string{"internal/staleness", "internal/staleness/figures"}},
 	"invalidate":                 {may: []string{"outbox", "invalidate/rules", "internal/crash", "internal/slot"}, not: []string{"github.com/jackc/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
 	"internal/devstack":          {may: []string{"internal/child"}, not: []string{"github.com/urfave/"}},
-	"internal/devstack/devtest":  {may: []string{"internal/devstack"}},
+	"internal/devstack/devtest":  {may: []string{"internal/devstack", "internal/faultnet"}},
 	"internal/devstack/servers":  {may: []string{"internal/devstack"}},
 	"internal/demo":              {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/child", "internal/devstack", "internal/report", "internal/verify"}, not: []string{"github.com/urfave/", "os/signal"}},
 	"cmd/outbox":                 {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/audit", "internal/bench", "internal/demo", "internal/health", "internal/stream"}},

@@ -1,8 +1,8 @@
 //go:build crashpoints
 
-// Package crash names the points of the protocols at which a process may die. In a build with the tag crashpoints, which
-// only the fault tests make, the process kills itself at the one that OUTBOX_CRASH names, and takes what OUTBOX_FORCE names
-// for granted; otherwise nothing happens.
+// Package crash marks points of the protocols at which fault tests let the process die. In a build with the tag
+// crashpoints, which only the fault tests use, the process kills itself at the point in OUTBOX_CRASH, and skips the check
+// in OUTBOX_FORCE. In every other build the functions do nothing.
 package crash
 
 import (
@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// OUTBOX_CRASH=point:n kills the process with SIGKILL when it comes to the point for the nth time.
+// OUTBOX_CRASH=point:n kills the process with SIGKILL when it reaches the point for the nth time.
 var (
 	name, count, _ = strings.Cut(os.Getenv("OUTBOX_CRASH"), ":")
 	left           atomic.Int64
@@ -22,20 +22,20 @@ var (
 func init() {
 	n, err := strconv.Atoi(count)
 	if name != "" && (err != nil || n < 1) {
-		panic("OUTBOX_CRASH: want point:n")
+		panic("OUTBOX_CRASH: invalid value; want point:n, with n at least 1")
 	}
 	left.Store(int64(n))
 }
 
-// Point ends the process if it is the one named.
+// Point kills the process if point is the one in OUTBOX_CRASH and has been reached as often as that requires.
 func Point(point string) {
 	if point == name && left.Add(-1) == 0 {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {} // the signal is on its way
+		select {} // until the signal arrives
 	}
 }
 
 var forced = os.Getenv("OUTBOX_FORCE")
 
-// Forced says that a check is left out: lead, the lock of the leader.
+// Forced reports whether the caller must skip a check. The only check is "lead", the lock of the leader.
 func Forced(check string) bool { return check == forced }

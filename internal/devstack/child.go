@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// A child is one run of a program: it has been started and will end.
+// A child is one run of a program, from its start to its exit.
 type child struct {
 	cmd  *exec.Cmd
-	done chan struct{} // closed when the program has ended
-	err  error         // how it ended, nil for exit status 0; read only after done
+	done chan struct{} // closed when the program has exited
+	err  error         // nil for exit status 0; read only after done is closed
 }
 
-// A childSpec says what to run and as whom.
+// A childSpec describes how to run a program.
 type childSpec struct {
 	argv  []string
 	dir   string              // working folder
-	log   string              // file for stdout and stderr, begun anew
-	user  *syscall.Credential // nil: as we are
-	abort syscall.Signal      // ends the program at once; sent by the kernel if we die (Linux)
+	log   string              // file for stdout and stderr; truncated at the start
+	user  *syscall.Credential // nil: the user of this process
+	abort syscall.Signal      // ends the program immediately; on Linux the kernel sends it if this process dies
 }
 
 func startChild(spec childSpec) (*child, error) {
@@ -36,7 +36,7 @@ func startChild(spec childSpec) (*child, error) {
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setpgid:    true, // Ctrl-C in a terminal reaches us alone, and we stop the server in order
+		Setpgid:    true, // Ctrl-C in a terminal then signals this process only, which stops the server cleanly
 		Credential: spec.user,
 	}
 	dieWithUs(cmd.SysProcAttr, spec.abort)
@@ -44,8 +44,8 @@ func startChild(spec childSpec) (*child, error) {
 	c := &child{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// The kernel's death signal fires when the starting thread ends, so this
-		// thread belongs to the child until the child has ended.
+		// The kernel sends the death signal when the thread that started the child ends, so this goroutine keeps its
+		// thread until the child has exited.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
@@ -72,26 +72,25 @@ func (c *child) ended() bool {
 	}
 }
 
-// end makes the program end and returns when it has. It sends the signals in
-// turn, each after the one before went unheeded for stopGrace, then SIGKILL. It
-// returns an error if the first signal was not enough.
+// end stops the program and returns when it has exited. It sends the signals in order and then SIGKILL, and waits
+// stopGrace after each one. It returns an error if the program did not exit after the first signal.
 func (c *child) end(signals ...syscall.Signal) error {
 	for i, signal := range append(signals, syscall.SIGKILL) {
 		if c.ended() {
 			return nil
 		}
-		_ = c.cmd.Process.Signal(signal)          // it may just have ended: done tells
-		_ = c.cmd.Process.Signal(syscall.SIGCONT) // a frozen one heeds nothing but SIGKILL
+		_ = c.cmd.Process.Signal(signal)          // fails if the program has just exited; done reports that
+		_ = c.cmd.Process.Signal(syscall.SIGCONT) // a frozen program handles no signal but SIGKILL
 		grace := time.NewTimer(stopGrace)
 		select {
 		case <-c.done:
 			grace.Stop()
 			if i > 0 {
-				return fmt.Errorf("process %d did not heed %q for %s and was ended by %q", c.pid(), signals[0], stopGrace, signal)
+				return fmt.Errorf("process %d did not exit within %s after signal %q; ended by signal %q", c.pid(), stopGrace, signals[0], signal)
 			}
 			return nil
 		case <-grace.C:
 		}
 	}
-	return fmt.Errorf("process %d survives SIGKILL", c.pid())
+	return fmt.Errorf("process %d still runs %s after SIGKILL", c.pid(), stopGrace)
 }

@@ -7,12 +7,10 @@ import (
 	"syscall"
 )
 
-// dieWithUs makes the kernel send signal to the child when the thread that
-// started it ends.
+// dieWithUs makes the kernel send signal to the child when the thread that started the child ends.
 func dieWithUs(attr *syscall.SysProcAttr, signal syscall.Signal) { attr.Pdeathsig = signal }
 
-// halted returns nil if a process is stopped by SIGSTOP, which takes effect some
-// time after kill(2) has returned.
+// halted returns nil if SIGSTOP has stopped the process. The signal takes effect some time after kill(2) returns.
 func halted(pid int) error {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // pid (name) state …
 	if err != nil {

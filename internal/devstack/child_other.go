@@ -4,8 +4,8 @@ package devstack
 
 import "syscall"
 
-// dieWithUs does nothing here: the guardian alone ends the child.
+// dieWithUs does nothing on this system: only the guardian stops the child.
 func dieWithUs(*syscall.SysProcAttr, syscall.Signal) {}
 
-// halted trusts that SIGSTOP takes effect at once.
+// halted assumes that SIGSTOP takes effect immediately.
 func halted(int) error { return nil }

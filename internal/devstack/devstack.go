@@ -1,20 +1,17 @@
-// Package devstack starts the real servers that the demo and every test run
-// against: Postgres, PgBouncer and Redis as child processes, NATS inside this
-// process. For the failures of larger installations there are standbys of Postgres,
-// replicas of Redis, Redis Cluster and Sentinel, a NATS cluster and disks that fill up.
+// Package devstack starts real servers for the demo and the tests: Postgres, PgBouncer and Redis as child processes,
+// NATS inside this process. To reproduce the failures of larger installations it also starts Postgres standbys, Redis
+// replicas, Redis Cluster, Redis Sentinel, a NATS cluster, and tablespaces that fill up.
 //
-// Each server gets a folder of its own and a free port on 127.0.0.1, and can be
-// stopped and started again on the same port and data. Given a URL instead, it
-// uses that server, starts nothing and refuses to stop it ([ErrNotOurs]).
+// Each server has its own folder and a free port on 127.0.0.1. It can be stopped and started again with the same port
+// and data. If the configuration names a URL, devstack connects to that external server instead: it starts nothing, and
+// it refuses to stop or start the external server ([ErrExternal]).
 //
-// Nothing stays behind, however this process ends. Close removes everything.
-// After Ctrl-C, a panic, os.Exit or kill -9 two independent things do it: on
-// Linux the kernel signals each server when we die, and everywhere a guardian (a
-// shell in a session of its own, one per server, reading a pipe of which we hold
-// the only other end) stops the server and removes its folder. Only killing the
-// guardian too leaves a folder behind.
+// Close stops a server and removes its folder. If this process ends without Close (Ctrl-C, a panic, os.Exit, kill -9),
+// two independent mechanisms clean up. On Linux the kernel signals each server when this process dies. On every system
+// a guardian process, one per server, stops the server and removes its folder: it is a shell in its own session that
+// reads a pipe, and only this process holds the other end. A folder remains only if the guardian is killed as well.
 //
-// The production relay never imports this package. It works on Linux and macOS.
+// The production programs never import this package. It works on Linux and macOS.
 package devstack
 
 import (
@@ -25,34 +22,33 @@ import (
 	"time"
 )
 
-// ErrMissing says that a server program is not installed. The error that wraps
-// it lists where we looked and the command that installs the program.
+// ErrMissing reports that a server program is not installed. The error that wraps it lists the searched locations and
+// the command that installs the program.
 var ErrMissing = errors.New("program not found")
 
-// ErrNotOurs is returned by Stop, Kill and Start of a server that was given by
-// URL: devstack never touches a server that it did not start.
-var ErrNotOurs = errors.New("the server was given by URL, it is not ours to stop or start")
+// ErrExternal is returned by methods that stop, start or reconfigure a server if the server was configured by URL:
+// devstack controls only the servers that it started.
+var ErrExternal = errors.New("cannot control an external server: it was configured by URL and not started by devstack")
 
 // errClosed is returned when a server is started again after Close.
 var errClosed = errors.New("already closed")
 
 const (
-	// startTimeout bounds one start, crash recovery included.
+	// startTimeout bounds one start, including crash recovery.
 	startTimeout = 60 * time.Second
-	// stopGrace is how long a server may take to obey a signal before it gets a
-	// harder one.
+	// stopGrace is how long a server may take to exit after a signal before it receives the next one.
 	stopGrace = 30 * time.Second
-	// readyPoll is the pause between two looks at a starting server.
+	// readyPoll is the pause between two checks of a starting server.
 	readyPoll = 10 * time.Millisecond
 	// portTries is how many ports a first start tries.
 	portTries = 5
 )
 
-// errNotYet is what a condition returns that simply does not hold yet.
+// errNotYet is returned by a condition that does not hold yet and has no details to report.
 var errNotYet = errors.New("not yet")
 
-// await looks until cond returns nil, or returns its last error when ctx ends. The
-// text says what is awaited.
+// await calls cond every readyPoll until it returns nil. When ctx ends, await returns an error that names what was
+// awaited and wraps the last error of cond.
 func await(ctx context.Context, what string, cond func(context.Context) error) error {
 	pause := time.NewTicker(readyPoll)
 	defer pause.Stop()
@@ -63,14 +59,37 @@ func await(ctx context.Context, what string, cond func(context.Context) error) e
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("await %s: %w, last look: %w", what, context.Cause(ctx), err)
+			return fmt.Errorf("await %s: %w; last check: %w", what, context.Cause(ctx), err)
 		case <-pause.C:
 		}
 	}
 }
 
-// say writes one line about a decision to log, which may be nil.
-func say(log io.Writer, format string, args ...any) {
+// bounded calls act with a context that lasts at most startTimeout, and prefixes its error with what was done.
+func bounded(ctx context.Context, what string, act func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := act(ctx); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// control calls act with the process of a server and prefixes its error with what was done. A nil process belongs to
+// an external server: control then returns [ErrExternal].
+func control(p *process, what string, act func(*process) error) error {
+	err := ErrExternal
+	if p != nil {
+		err = act(p)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// logf writes one line to log, which may be nil.
+func logf(log io.Writer, format string, args ...any) {
 	if log != nil {
 		fmt.Fprintf(log, format+"\n", args...)
 	}

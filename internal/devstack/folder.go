@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// serverUser says as whom Postgres runs, because it refuses to run as root: nil
-// means as we are, otherwise user postgres or else nobody.
+// serverUser returns the user that Postgres must run as, because Postgres refuses to run as root. It returns nil if
+// this process is not root, and otherwise user postgres or, if that does not exist, nobody.
 func serverUser() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -21,7 +21,7 @@ func serverUser() (*syscall.Credential, error) {
 		account, err = user.Lookup("nobody")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("postgres does not run as root, and there is no user postgres or nobody: %w", err)
+		return nil, fmt.Errorf("Postgres refuses to run as root, and this system has neither user postgres nor user nobody: %w", err)
 	}
 	uid, err := strconv.ParseUint(account.Uid, 10, 32)
 	if err != nil {
@@ -34,8 +34,8 @@ func serverUser() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// newFolder makes a folder in parent that belongs to owner (nil: to us). An empty
-// parent means the first temporary folder that owner can enter.
+// newFolder creates a folder in parent that belongs to owner (nil: the user of this process). An empty parent means the
+// first temporary folder that owner can enter.
 func newFolder(parent, name string, owner *syscall.Credential) (string, error) {
 	parent, err := chooseParent(parent, owner)
 	if err != nil {
@@ -72,8 +72,8 @@ func chooseParent(given string, who *syscall.Credential) (string, error) {
 	return "", errors.Join(errs...)
 }
 
-// enterable reports, as an error, the first folder on the way to dir that who
-// may not pass. It judges by permission bits alone.
+// enterable returns an error that names the first folder on the path to dir that who may not enter. It checks the
+// permission bits only.
 func enterable(dir string, who *syscall.Credential) error {
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil || who == nil {
@@ -85,7 +85,7 @@ func enterable(dir string, who *syscall.Credential) error {
 			return err
 		}
 		if !mayEnter(info, who) {
-			return fmt.Errorf("uid %d may not enter %s: choose another folder or chmod o+x it", who.Uid, real)
+			return fmt.Errorf("uid %d may not enter %s; choose another folder, or run chmod o+x on it", who.Uid, real)
 		}
 		if real == filepath.Dir(real) {
 			return nil

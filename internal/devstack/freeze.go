@@ -11,58 +11,30 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Freeze halts the server by SIGSTOP and returns when it stands still. It keeps its
-// port and its connections, and answers nothing until [Redis.Thaw]. What it is sent
-// meanwhile waits in the kernel: it does all of it afterwards. See [Redis.Deafen] for
-// a replica that is to miss something. Stop, Kill and Close work on a frozen server.
-// Freezing a frozen server is no error.
-func (r *Redis) Freeze() error {
-	err := ErrNotOurs
-	if r.proc != nil {
-		err = r.proc.freeze()
-	}
-	if err != nil {
-		return fmt.Errorf("freeze redis: %w", err)
-	}
-	return nil
+// Freeze suspends the server with SIGSTOP and returns when it is suspended. The server keeps its port and its
+// connections, and does not reply until [Redis.Thaw]. Data that it receives meanwhile stays in the kernel, and it processes
+// all of it after Thaw; to make a replica miss data, use [Redis.FreezeDetached]. Stop, Kill and Close work on a frozen
+// server. Freezing a frozen server is not an error.
+func (r *Redis) Freeze() error { return control(r.proc, "freeze redis", (*process).freeze) }
+
+// Thaw resumes a frozen server. Thawing a running server is not an error; thawing a stopped one is.
+func (r *Redis) Thaw() error { return control(r.proc, "thaw redis", (*process).thaw) }
+
+// FreezeDetached freezes a replica and closes its connection at the master, so that it does not receive later writes.
+// If the master is stopped when the replica thaws, the replica has missed these writes: once it is promoted, keys that were
+// deleted meanwhile exist again. If the master is running, the replica reconnects and catches up. Other replicas of the
+// master are disconnected too, for a second at most. FreezeDetached works in a cluster and under sentinels. It returns an
+// error if r is not running or not connected to a master; r is then not frozen.
+func (r *Redis) FreezeDetached(ctx context.Context) error {
+	return control(r.proc, "freeze redis replica", func(*process) error { return r.freezeDetached(ctx) })
 }
 
-// Thaw ends a Freeze. It is no error if the server runs, and one if it is stopped.
-func (r *Redis) Thaw() error {
-	err := ErrNotOurs
-	if r.proc != nil {
-		err = r.proc.thaw()
-	}
-	if err != nil {
-		return fmt.Errorf("thaw redis: %w", err)
-	}
-	return nil
-}
-
-// Deafen freezes a replica and closes its connection at the master, so that nothing
-// that the master does from now on waits for it. If the master is gone when it thaws,
-// it has missed all of that: keys deleted meanwhile are back once it is promoted. If
-// not, it connects again and catches up. Other replicas of the master are cut off
-// too, for a second at most. It works in a cluster and under sentinels. After an
-// error the replica is not frozen. It is an error if it does not run or has no link to a
-// master.
-func (r *Redis) Deafen(ctx context.Context) error {
-	err := ErrNotOurs
-	if r.proc != nil {
-		err = r.deafen(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("deafen redis: %w", err)
-	}
-	return nil
-}
-
-func (r *Redis) deafen(ctx context.Context) error {
+func (r *Redis) freezeDetached(ctx context.Context) error {
 	if !r.proc.running() {
 		return errors.New("not running")
 	}
 	var info map[string]string
-	err := r.ask(ctx, func(ctx context.Context, client *redis.Client) error {
+	err := r.withClient(ctx, func(ctx context.Context, client *redis.Client) error {
 		var err error
 		info, err = replication(ctx, client)
 		return err
@@ -71,22 +43,22 @@ func (r *Redis) deafen(ctx context.Context) error {
 		return err
 	}
 	if info["master_link_status"] != "up" {
-		return fmt.Errorf("it has no link to a master: role %s", info["role"])
+		return fmt.Errorf("not connected to a master; its role is %s", info["role"])
 	}
 	if err := r.proc.freeze(); err != nil {
 		return err
 	}
 	master := net.JoinHostPort(info["master_host"], info["master_port"])
-	err = r.cfg.ask(ctx, master, func(ctx context.Context, client *redis.Client) error {
+	err = r.cfg.withClient(ctx, master, func(ctx context.Context, client *redis.Client) error {
 		return client.ClientKillByFilter(ctx, "TYPE", "replica").Err()
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("cut the replicas of %s: %w", master, err), r.proc.thaw())
+		return errors.Join(fmt.Errorf("disconnect the replicas of %s: %w", master, err), r.proc.thaw())
 	}
 	return nil
 }
 
-// replication asks a server about its part in replication.
+// replication returns the fields of INFO replication.
 func replication(ctx context.Context, client *redis.Client) (map[string]string, error) {
 	text, err := client.Info(ctx, "replication").Result()
 	if err != nil {
@@ -101,7 +73,7 @@ func replication(ctx context.Context, client *redis.Client) (map[string]string, 
 	return info, nil
 }
 
-// freeze halts the server and returns when it stands still.
+// freeze suspends the server and returns when it is suspended.
 func (p *process) freeze() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,10 +83,10 @@ func (p *process) freeze() error {
 	p.frozen = true
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
-	return await(ctx, "standstill", func(context.Context) error { return halted(p.child.pid()) })
+	return await(ctx, "the process to be suspended", func(context.Context) error { return halted(p.child.pid()) })
 }
 
-// thaw lets the server go on.
+// thaw resumes the server.
 func (p *process) thaw() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -132,7 +104,7 @@ func (p *process) signalLocked(signal syscall.Signal) error {
 	return p.child.cmd.Process.Signal(signal)
 }
 
-// running reports whether the server can answer.
+// running reports whether the server is neither stopped nor frozen.
 func (p *process) running() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

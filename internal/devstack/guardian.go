@@ -11,8 +11,8 @@ import (
 //go:embed guardian.sh
 var guardianScript string
 
-// A guardian is a shell that outlives us: when the pipe between us closes, it
-// stops the server it was told of and removes the folder.
+// A guardian is a shell that outlives this process. When the pipe from this process closes, the guardian stops the
+// server that it watches and removes the server's folder.
 type guardian struct {
 	cmd  *exec.Cmd
 	pipe io.WriteCloser
@@ -21,7 +21,7 @@ type guardian struct {
 func startGuardian(dir string) (*guardian, error) {
 	cmd := exec.Command("/bin/sh", "-c", guardianScript, "outbox-guardian", dir)
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // out of reach of Ctrl-C
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C in the terminal does not reach it
 	pipe, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start guardian: %w", err)
@@ -32,27 +32,28 @@ func startGuardian(dir string) (*guardian, error) {
 	return &guardian{cmd: cmd, pipe: pipe}, nil
 }
 
-// watch tells the guardian which process to stop.
+// watch makes the guardian responsible for a process.
 func (g *guardian) watch(pid int) error {
 	if _, err := fmt.Fprintf(g.pipe, "%d\n", pid); err != nil {
-		return fmt.Errorf("tell guardian about process %d: %w", pid, err)
+		return fmt.Errorf("register process %d with its guardian: %w", pid, err)
 	}
 	return nil
 }
 
-// forget tells the guardian that the process has ended; its pid may be reused.
+// forget ends the guardian's responsibility for a process that has exited: the system may reuse its pid.
 func (g *guardian) forget() error {
 	if _, err := fmt.Fprintln(g.pipe); err != nil {
-		return fmt.Errorf("tell guardian that the server stopped: %w", err)
+		return fmt.Errorf("unregister a stopped server from its guardian: %w", err)
 	}
 	return nil
 }
 
-// release lets the guardian do its work, as our own end would, and waits for it.
+// release closes the pipe, which makes the guardian clean up as it would after the death of this process, and waits
+// until the guardian has exited.
 func (g *guardian) release() error {
-	g.pipe.Close() // an error leaves nothing to do: Wait closes it too
+	g.pipe.Close() // the error can be ignored: Wait closes the pipe too
 	if err := g.cmd.Wait(); err != nil {
-		return fmt.Errorf("end guardian: %w", err)
+		return fmt.Errorf("wait for guardian: %w", err)
 	}
 	return nil
 }

@@ -1,12 +1,12 @@
 # The guardian of one server and its folder: sh -c "$(cat guardian.sh)" guardian DIR
-# Each line on stdin is the pid of the server now running; an empty line means none.
-# When stdin ends, however our parent ended, stop the server and remove the folder.
+# Each line on stdin is the pid of the running server; an empty line means that no server runs.
+# Stdin ends when the parent process ends, for any reason. The guardian then stops the server and removes the folder.
 trap '' HUP INT TERM
 dir=$1
 pid=
 while read -r line; do pid=$line; done
 
-# A zombie that nobody reaps (a container without an init) counts as gone.
+# A zombie that no process reaps (in a container without an init) does not count as alive.
 alive() {
     kill -0 "$pid" 2>/dev/null && ! grep -q '^State:[[:space:]]*Z' "/proc/$pid/status" 2>/dev/null
 }
@@ -14,7 +14,7 @@ alive() {
 for signal in INT QUIT KILL; do
     if [ -z "$pid" ] || ! alive; then break; fi
     kill -s "$signal" "$pid" 2>/dev/null
-    kill -s CONT "$pid" 2>/dev/null # a frozen one heeds nothing but KILL
+    kill -s CONT "$pid" 2>/dev/null # a stopped process (SIGSTOP) handles no signal but KILL
     tries=0
     while alive && [ "$tries" -lt 50 ]; do
         sleep 0.1
@@ -22,12 +22,12 @@ for signal in INT QUIT KILL; do
     done
 done
 
-# See SmallTablespace. Only root has any.
+# See SmallTablespace. Only root can have created these mounts.
 for mount in "$dir"/mount-*; do
     if [ -d "$mount" ]; then umount -l -- "$mount" 2>/dev/null; fi
 done
 
-# Grandchildren may still be writing for a moment.
+# Child processes of the server may still write for a moment, so removing the folder may need several attempts.
 tries=0
 until rm -rf -- "$dir" 2>/dev/null && [ ! -e "$dir" ]; do
     tries=$((tries + 1))

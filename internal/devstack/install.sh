@@ -1,13 +1,13 @@
 #!/bin/sh
-# Installs what the tests and the demo need and this machine lacks: a Postgres
-# server with its tools, redis-server and pgbouncer. Does nothing if all are found.
+# Installs the programs that the tests and the demo need: a Postgres server with its tools, redis-server and pgbouncer.
+# Does nothing if all of them are already installed.
 #
-# On Debian and Ubuntu it uses apt, as root or through sudo without a password, and
-# makes no service of them: no cluster is created, nothing is started, now or at
-# boot. Elsewhere it prints the command to run and exits with 69.
+# On Debian and Ubuntu it uses apt, as root or through sudo without a password. It sets up no services: it creates no
+# Postgres cluster, and starts nothing, neither now nor at boot. On other systems it prints the command to run and exits
+# with 69.
 set -eu
 
-# These look where devstack looks (programs.go).
+# The functions has_… search the same locations as devstack (programs.go).
 has_postgres() {
     if [ -n "${OUTBOX_PG_BIN:-}" ]; then
         set -- "$OUTBOX_PG_BIN"
@@ -24,30 +24,30 @@ has_postgres() {
     return 1
 }
 
-has_redis() {
-    if [ -n "${OUTBOX_REDIS_BIN:-}" ]; then
-        set -- "$OUTBOX_REDIS_BIN" "$OUTBOX_REDIS_BIN/redis-server"
-    else
-        set -- "$(command -v redis-server || echo /nowhere)" /opt/homebrew/bin/redis-server \
-            /opt/homebrew/opt/redis/bin/redis-server /usr/local/opt/redis/bin/redis-server
+# has_program NAME SETTING DIR…: SETTING, if not empty, must be the program or its folder; otherwise PATH, then each DIR.
+has_program() {
+    name=$1 setting=$2
+    shift 2
+    if [ -n "$setting" ]; then
+        is_program "$setting" || is_program "$setting/$name"
+        return
     fi
-    for program in "$@"; do
-        if [ -f "$program" ] && [ -x "$program" ]; then return 0; fi
+    if command -v "$name" >/dev/null; then return 0; fi
+    for dir in "$@"; do
+        if is_program "$dir/$name"; then return 0; fi
     done
     return 1
 }
 
+is_program() { [ -f "$1" ] && [ -x "$1" ]; }
+
+has_redis() {
+    has_program redis-server "${OUTBOX_REDIS_BIN:-}" /opt/homebrew/bin /opt/homebrew/opt/redis/bin /usr/local/opt/redis/bin
+}
+
 has_pgbouncer() {
-    if [ -n "${OUTBOX_PGBOUNCER_BIN:-}" ]; then
-        set -- "$OUTBOX_PGBOUNCER_BIN" "$OUTBOX_PGBOUNCER_BIN/pgbouncer"
-    else
-        set -- "$(command -v pgbouncer || echo /nowhere)" /usr/sbin/pgbouncer /opt/homebrew/bin/pgbouncer \
-            /opt/homebrew/opt/pgbouncer/bin/pgbouncer /usr/local/opt/pgbouncer/bin/pgbouncer
-    fi
-    for program in "$@"; do
-        if [ -f "$program" ] && [ -x "$program" ]; then return 0; fi
-    done
-    return 1
+    has_program pgbouncer "${OUTBOX_PGBOUNCER_BIN:-}" /usr/sbin /opt/homebrew/bin /opt/homebrew/opt/pgbouncer/bin \
+        /usr/local/opt/pgbouncer/bin
 }
 
 give_up() {
@@ -68,7 +68,7 @@ apt() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@"
 }
 
-# The package lists may be absent or older than the archive.
+# The package lists may be missing or out of date: update them if a package is unknown or its download fails.
 install() {
     apt-cache show "$@" >/dev/null 2>&1 || apt update
     apt install -y --no-install-recommends "$@" || { apt update && apt install -y --no-install-recommends "$@"; }
@@ -103,26 +103,26 @@ forbid_cluster() {
 
 missing=
 if ! has_postgres; then
-    if [ -n "${OUTBOX_PG_BIN:-}" ]; then give_up "OUTBOX_PG_BIN=$OUTBOX_PG_BIN has no postgres and initdb: correct or unset it, or install:"; fi
+    if [ -n "${OUTBOX_PG_BIN:-}" ]; then give_up "OUTBOX_PG_BIN=$OUTBOX_PG_BIN must contain postgres and initdb. Correct or unset it, or install:"; fi
     missing="postgresql"
 fi
 if ! has_redis; then
-    if [ -n "${OUTBOX_REDIS_BIN:-}" ]; then give_up "OUTBOX_REDIS_BIN=$OUTBOX_REDIS_BIN is no redis-server: correct or unset it, or install:"; fi
+    if [ -n "${OUTBOX_REDIS_BIN:-}" ]; then give_up "OUTBOX_REDIS_BIN=$OUTBOX_REDIS_BIN must be redis-server or its folder. Correct or unset it, or install:"; fi
     missing="${missing:+$missing }redis-server"
 fi
 if ! has_pgbouncer; then
-    if [ -n "${OUTBOX_PGBOUNCER_BIN:-}" ]; then give_up "OUTBOX_PGBOUNCER_BIN=$OUTBOX_PGBOUNCER_BIN is no pgbouncer: correct or unset it, or install:"; fi
+    if [ -n "${OUTBOX_PGBOUNCER_BIN:-}" ]; then give_up "OUTBOX_PGBOUNCER_BIN=$OUTBOX_PGBOUNCER_BIN must be pgbouncer or its folder. Correct or unset it, or install:"; fi
     missing="${missing:+$missing }pgbouncer"
 fi
 if [ -z "$missing" ]; then exit 0; fi
 
 if ! command -v apt-get >/dev/null; then give_up "Not found: $missing. Install:"; fi
-if ! as_root true 2>/dev/null; then give_up "Not found: $missing, and neither root nor sudo without a password. Install:"; fi
+if ! as_root true 2>/dev/null; then give_up "Not found: $missing. Installing needs root, or sudo without a password. Install:"; fi
 
 echo "installing: $missing"
 forbid_services
 case $missing in *postgresql*) forbid_cluster ;; esac
-# shellcheck disable=SC2086 # several words
+# shellcheck disable=SC2086 # $missing is a list of words
 install $missing
 for service in redis-server pgbouncer; do
     case " $missing " in

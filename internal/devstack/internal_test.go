@@ -35,11 +35,11 @@ func TestMissingPrograms(t *testing.T) {
 		for program, start := range starts {
 			err := start()
 			if !errors.Is(err, ErrMissing) {
-				t.Fatalf("%s: want ErrMissing, got %v", program, err)
+				t.Fatalf("start %s: got error %v, want ErrMissing", program, err)
 			}
 			for _, text := range []string{program, set, "make deps", "apt-get install -y", "dnf install -y", "brew install"} {
 				if !strings.Contains(err.Error(), text) {
-					t.Errorf("no %q in: %v", text, err)
+					t.Errorf("error %q does not contain %q", err, text)
 				}
 			}
 		}
@@ -60,7 +60,7 @@ func TestFindPrograms(t *testing.T) {
 	}
 	for _, version := range []string{"9.6", "17", "15"} {
 		program(version, "bin", "postgres")
-		if version != "17" { // half installed: passed over
+		if version != "17" { // an incomplete installation, which findPostgres must ignore
 			program(version, "bin", "initdb")
 		}
 	}
@@ -70,22 +70,22 @@ func TestFindPrograms(t *testing.T) {
 	postgresDebian = []string{filepath.Join(root, "*/bin")}
 	t.Setenv(postgresEnv, "")
 	if dir, err := findPostgres(); err != nil || dir != filepath.Join(root, "15/bin") {
-		t.Errorf("newest postgres: %s, %v", dir, err)
+		t.Errorf("findPostgres() = %s, %v; want the newest complete version, 15", dir, err)
 	}
 	t.Setenv(postgresEnv, filepath.Join(root, "9.6/bin"))
 	if dir, err := findPostgres(); err != nil || dir != filepath.Join(root, "9.6/bin") {
-		t.Errorf("postgres from the environment: %s, %v", dir, err)
+		t.Errorf("findPostgres() = %s, %v; want the folder in %s", dir, err, postgresEnv)
 	}
 	for _, set := range []string{root, filepath.Join(root, "redis-server")} {
 		t.Setenv(redisEnv, set)
 		if path, err := findRedis(); err != nil || path != filepath.Join(root, "redis-server") {
-			t.Errorf("redis from %s: %s, %v", set, path, err)
+			t.Errorf("findRedis() with %s=%s: %s, %v", redisEnv, set, path, err)
 		}
 	}
 	program("pgbouncer")
 	t.Setenv(bouncerEnv, root)
 	if path, err := findBouncer(); err != nil || path != filepath.Join(root, "pgbouncer") {
-		t.Errorf("pgbouncer from the environment: %s, %v", path, err)
+		t.Errorf("findBouncer() = %s, %v; want the program in %s", path, err, bouncerEnv)
 	}
 	for dir, want := range map[string]int{
 		"/usr/lib/postgresql/9.6/bin":               9,
@@ -94,7 +94,7 @@ func TestFindPrograms(t *testing.T) {
 		"/Applications/Postgres.app/Versions/x/bin": 0,
 	} {
 		if got := majorVersion(dir); got != want {
-			t.Errorf("version of %s: %d, want %d", dir, got, want)
+			t.Errorf("majorVersion(%q) = %d, want %d", dir, got, want)
 		}
 	}
 }
@@ -107,20 +107,19 @@ func TestFolderIsEnterable(t *testing.T) {
 	stranger := &syscall.Credential{Uid: 54321, Gid: 54321}
 	_, err := newFolder(parent, "x", stranger)
 	if err == nil || !strings.Contains(err.Error(), parent) {
-		t.Errorf("a folder that uid 54321 cannot enter: %v", err)
+		t.Errorf("newFolder for uid 54321 in a folder with mode 0700: got error %v, want one that contains %s", err, parent)
 	}
 	if dir, err := newFolder(parent, "x", nil); err != nil || filepath.Dir(dir) != parent {
-		t.Errorf("our own folder: %s, %v", dir, err)
+		t.Errorf("newFolder for the current user = %s, %v; want a folder in %s", dir, err, parent)
 	}
-	t.Setenv("TMPDIR", parent) // as a TMPDIR of root's would be
+	t.Setenv("TMPDIR", parent) // like a private TMPDIR of root
 	dir, err := chooseParent("", stranger)
 	if err != nil || !slices.Contains([]string{"/tmp", "/var/tmp"}, dir) {
-		t.Errorf("default parent: %s, %v", dir, err)
+		t.Errorf("chooseParent() = %s, %v; want /tmp or /var/tmp", dir, err)
 	}
 }
 
-// The guardian alone, without the kernel's help, ends a process that ignores polite
-// signals, and removes the folder.
+// The guardian, without the kernel's death signal, ends a process that ignores SIGINT, and removes the folder.
 func TestGuardian(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "guarded")
@@ -144,14 +143,14 @@ func TestGuardian(t *testing.T) {
 		t.Error(err)
 	}
 	if err := <-ended; err == nil {
-		t.Error("the process ended by itself")
+		t.Error("the process exited with 0, want an exit by signal")
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("folder: %v", err)
+		t.Errorf("stat of the folder: %v, want that it does not exist", err)
 	}
 }
 
-// A frozen process heeds the guardian's first signal all the same.
+// The guardian's first signal, SIGINT, ends a frozen process too.
 func TestGuardianEndsFrozen(t *testing.T) {
 	t.Parallel()
 	guard, err := startGuardian(filepath.Join(t.TempDir(), "guarded"))
@@ -165,14 +164,14 @@ func TestGuardianEndsFrozen(t *testing.T) {
 	ended := make(chan error)
 	go func() { ended <- frozen.Wait() }()
 	if err := errors.Join(frozen.Process.Signal(syscall.SIGSTOP), guard.watch(frozen.Process.Pid), guard.release(), <-ended); err == nil {
-		t.Error("the process ended by itself")
+		t.Error("the process exited with 0, want an exit by signal")
 	}
 	if status, ok := frozen.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGINT {
-		t.Errorf("ended by %s", frozen.ProcessState)
+		t.Errorf("the process ended with %s, want SIGINT", frozen.ProcessState)
 	}
 }
 
-// A port that another program takes at the last moment is given up for the next.
+// A start tries another port if another program has just taken the first one.
 func TestStartTriesAnotherPort(t *testing.T) {
 	t.Parallel()
 	r, err := StartRedis(t.Context(), RedisConfig{})
@@ -200,6 +199,6 @@ func TestStartTriesAnotherPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	if taken == 0 || r.proc.port == taken {
-		t.Errorf("runs on port %d, and %d was taken", r.proc.port, taken)
+		t.Errorf("the server runs on port %d, but port %d was taken", r.proc.port, taken)
 	}
 }

@@ -6,8 +6,7 @@ import (
 	"sync"
 )
 
-// A link passes the connections that one node of a cluster opens to another, and can
-// be cut. Safe for concurrent use.
+// A link forwards the connections that one cluster node opens to another, and can be cut. It is safe for concurrent use.
 type link struct {
 	listener net.Listener
 	to       string // host:port
@@ -15,10 +14,10 @@ type link struct {
 
 	mu    sync.Mutex
 	cut   bool
-	conns map[net.Conn]struct{} // both ends of all that is passed
+	conns map[net.Conn]struct{} // both ends of every forwarded connection
 }
 
-// openLink opens a link to an address. The caller must close it.
+// openLink listens on a free port and forwards to an address. The caller must close the link.
 func openLink(to string) (*link, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -29,7 +28,7 @@ func openLink(to string) (*link, error) {
 	return l, nil
 }
 
-// accept runs until the link is closed.
+// accept accepts connections until the link is closed.
 func (l *link) accept() {
 	for {
 		conn, err := l.listener.Accept()
@@ -40,10 +39,10 @@ func (l *link) accept() {
 	}
 }
 
-// pass carries bytes both ways until one end closes or the link is cut.
+// pass copies bytes in both directions until one end closes or the link is cut.
 func (l *link) pass(near net.Conn) {
 	defer near.Close()
-	far, err := net.Dial("tcp", l.to) // on this machine: it answers or refuses at once
+	far, err := net.Dial("tcp", l.to) // a local address: the kernel accepts or refuses at once
 	if err != nil {
 		return
 	}
@@ -54,15 +53,15 @@ func (l *link) pass(near net.Conn) {
 	defer l.drop(near, far)
 	var back sync.WaitGroup
 	back.Go(func() {
-		io.Copy(near, far) //nolint:errcheck // either way it is over
+		io.Copy(near, far) //nolint:errcheck // the connection ends in either case
 		near.Close()
 	})
-	io.Copy(far, near) //nolint:errcheck // either way it is over
+	io.Copy(far, near) //nolint:errcheck // the connection ends in either case
 	far.Close()
 	back.Wait()
 }
 
-// hold remembers two ends, unless the link is cut.
+// hold registers both ends of a connection so that setCut can close them. It returns false if the link is cut.
 func (l *link) hold(near, far net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,7 +79,7 @@ func (l *link) drop(near, far net.Conn) {
 	delete(l.conns, far)
 }
 
-// setCut closes what is passed now and whatever comes, or lets connections pass again.
+// setCut closes all current connections and refuses new ones, or, if cut is false, accepts new ones again.
 func (l *link) setCut(cut bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -92,7 +91,7 @@ func (l *link) setCut(cut bool) {
 	}
 }
 
-// close ends the link and returns when all its goroutines have.
+// close closes the link and waits until all its goroutines have ended.
 func (l *link) close() error {
 	err := l.listener.Close()
 	l.setCut(true)

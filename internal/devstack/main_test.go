@@ -7,29 +7,29 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// childEnv makes this test binary a program that starts a server of each kind, and a
-// small tablespace if it may, in a folder and then meets one of the ends below: "END FOLDER".
+// childEnv makes this test binary run as a program that starts servers in a folder and then ends in a given way. Its value
+// is "END FOLDER". For END "panic", "exit" and others it starts one server of each kind, and a small tablespace if
+// possible.
 const childEnv = "DEVSTACK_TEST_CHILD"
 
-// redisGroups as the end: groups of Redis servers are started instead, and it is the
-// test that kills the child.
+// redisGroups is the END that starts groups of Redis servers instead. The test then kills the program.
 const redisGroups = "redis-groups"
 
 func TestMain(m *testing.M) {
 	if order := os.Getenv(childEnv); order != "" {
 		end, dir, _ := strings.Cut(order, " ")
-		child(end, dir)
+		runChild(end, dir)
 	}
 	devtest.Main(m)
 }
 
-func child(end, dir string) {
+// runChild prints "ready" when the servers run, and does not return.
+func runChild(end, dir string) {
 	start := startAll
 	if end == redisGroups {
 		start = startGroups
@@ -40,17 +40,17 @@ func child(end, dir string) {
 		os.Exit(1)
 	}
 	fmt.Println("ready")
-	fmt.Scanln() // until the test has seen the servers run
+	fmt.Scanln() // returns when the test has checked that the servers run
 	switch end {
 	case "panic":
-		panic("as the test ordered")
+		panic("requested by the test")
 	case "exit":
 		os.Exit(3)
 	}
-	select {} // until the test kills us
+	select {} // until the test kills this process
 }
 
-// startAll starts a server of each kind.
+// startAll starts one server of each kind.
 func startAll(dir string) error {
 	ctx := context.Background()
 	p, err := devstack.StartPostgres(ctx, devstack.PostgresConfig{Dir: dir})
@@ -72,8 +72,7 @@ func startAll(dir string) error {
 	return err
 }
 
-// startGroups starts a Redis Cluster, and Redis under sentinels, with a frozen member
-// in each.
+// startGroups starts a Redis Cluster and a Redis Sentinel group, each with a frozen member.
 func startGroups(dir string) error {
 	ctx := context.Background()
 	c, err := devstack.StartRedisCluster(ctx, devstack.RedisClusterConfig{Dir: dir})
@@ -86,30 +85,3 @@ func startGroups(dir string) error {
 	}
 	return errors.Join(c.Master(0).Freeze(), s.Replica().Freeze())
 }
-
-// serverParent returns a folder that a Postgres of another uid can enter, unlike
-// t.TempDir.
-func serverParent(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "devstack-test-")
-	if err == nil {
-		err = os.Chmod(dir, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
-// empty reports, as an error, what is left in a folder.
-func empty(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err == nil && len(entries) > 0 {
-		err = fmt.Errorf("%s still holds %v", dir, entries)
-	}
-	return err
-}
-
-// within bounds what a test awaits from servers on a busy machine.
-const within = 30 * time.Second

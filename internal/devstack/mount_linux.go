@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// mountMemory mounts a tmpfs of size bytes that belongs to owner (nil: to us).
+// mountMemory mounts a tmpfs of size bytes that belongs to owner (nil: the user of this process).
 func mountMemory(dir string, size int64, owner *syscall.Credential) error {
 	options := fmt.Sprintf("size=%d,mode=0700,uid=%d,gid=%d", size, os.Geteuid(), os.Getegid())
 	if owner != nil {
@@ -24,12 +24,12 @@ func mountMemory(dir string, size int64, owner *syscall.Credential) error {
 	return nil
 }
 
-// unmountAll unmounts what mountMemory mounted below a server's folder.
+// unmountAll unmounts every tmpfs that mountMemory mounted in a server's folder.
 func unmountAll(dir string) error {
 	mounts, err := filepath.Glob(filepath.Join(dir, mountPattern))
 	errs := []error{err}
 	for _, mount := range mounts {
-		// EINVAL: it is not mounted, or no longer.
+		// EINVAL: nothing is mounted there.
 		if err := syscall.Unmount(mount, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
 			errs = append(errs, fmt.Errorf("unmount %s: %w", mount, err))
 		}

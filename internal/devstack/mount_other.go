@@ -4,8 +4,8 @@ package devstack
 
 import "syscall"
 
-// mountMemory knows no way here.
+// mountMemory is not supported on this system.
 func mountMemory(string, int64, *syscall.Credential) error { return ErrNoMount }
 
-// unmountAll has nothing to unmount.
+// unmountAll does nothing: mountMemory never mounts anything on this system.
 func unmountAll(string) error { return nil }

@@ -11,46 +11,45 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// NATSConfig says which NATS to start. The zero value will do.
+// NATSConfig configures a NATS server. The zero value is usable.
 type NATSConfig struct {
-	// URL of a running server (nats://…) to use instead of starting one. The other
-	// fields but Log are then ignored.
+	// URL of a running external server (nats://…), used instead of starting one. All other fields except Log are then
+	// ignored.
 	URL string
 	// Dir is the parent of the server's own folder. Defaults to the temporary folder.
 	Dir string
-	// Log receives one line that says what was started and where. The server's own
-	// log goes nowhere. Defaults to nowhere.
+	// Log receives one line that describes the server and its address. The server's own log is discarded. Defaults to
+	// no log.
 	Log io.Writer
-	// SyncAlways makes the server sync each message to disk before it acks, as
-	// sync_interval: always does. Defaults to false.
+	// SyncAlways makes the server sync each message to disk before it acknowledges the message, as sync_interval: always
+	// does. Defaults to false.
 	SyncAlways bool
 	// MaxPayload is the largest message in bytes. Defaults to the server's 1 MiB.
 	MaxPayload int32
-	// ConfigFile is a configuration file of nats-server, for what has no field here:
-	// accounts, users and their permissions, TLS, limits. It is read at each Start.
-	// Address, port and store are ours whatever it says, JetStream is on, and the
-	// server's log goes nowhere; SyncAlways and MaxPayload win if they are set. URL
-	// names no user, and stays nats:// with TLS. Defaults to none.
+	// ConfigFile is the path of a nats-server configuration file, for settings that have no field here: accounts, users
+	// and their permissions, TLS, limits. Each Start reads it again. The file cannot change the address, the port and the
+	// store, cannot disable JetStream, and cannot enable the server's log. SyncAlways and MaxPayload take precedence if
+	// they are set. The URL of the server contains no user, and begins with nats:// even if the file enables TLS.
+	// Defaults to none.
 	ConfigFile string
 }
 
-// NATS is a NATS server with JetStream and a file store, in this process. Its
-// methods are safe for concurrent use.
+// NATS is a NATS server in this process, with JetStream and a file store. Its methods are safe for concurrent use.
 type NATS struct {
 	url   string
 	cfg   NATSConfig
-	dir   string // own folder, the store; "" if the server was given
+	dir   string // the server's own folder, which is also the store; "" for an external server
 	guard *guardian
-	join  func(*server.Options) // nil if it runs alone; see NATSCluster
+	join  func(*server.Options) // adds the cluster options; nil for a single server
 
 	mu      sync.Mutex
-	port    int            // fixed by the first start that works
+	port    int            // set by the first successful start
 	running *server.Server // nil when stopped
 	closed  bool
 }
 
-// StartNATS starts a server and returns when it accepts connections, or checks
-// that the one given by URL does. The caller must Close it.
+// StartNATS starts a server and returns when it accepts connections. If cfg names a URL, it checks that the external
+// server accepts connections. The caller must Close the server.
 func StartNATS(cfg NATSConfig) (*NATS, error) {
 	start := startNATS
 	if cfg.URL != "" {
@@ -69,7 +68,7 @@ func useNATS(cfg NATSConfig) (*NATS, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	say(cfg.Log, "nats: using the given server %s", conn.ConnectedUrlRedacted())
+	logf(cfg.Log, "nats: using the external server %s", conn.ConnectedUrlRedacted())
 	return &NATS{url: cfg.URL}, nil
 }
 
@@ -82,11 +81,11 @@ func startNATS(cfg NATSConfig) (*NATS, error) {
 		return nil, errors.Join(err, n.Close())
 	}
 	n.url = "nats://" + address(n.port)
-	say(cfg.Log, "nats: using nats-server %s in this process, %s, store %s", server.VERSION, address(n.port), n.dir)
+	logf(cfg.Log, "nats: using nats-server %s in this process, %s, store %s", server.VERSION, address(n.port), n.dir)
 	return n, nil
 }
 
-// newNATS makes the folder of a server, and its guardian.
+// newNATS creates the folder of a server and starts its guardian.
 func newNATS(cfg NATSConfig) (*NATS, error) {
 	dir, err := newFolder(cfg.Dir, "nats", nil)
 	if err != nil {
@@ -102,7 +101,7 @@ func newNATS(cfg NATSConfig) (*NATS, error) {
 // startAnywhere starts the server on a free port; see process.startAnywhere.
 func (n *NATS) startAnywhere() error {
 	for try := 1; ; try++ {
-		port, err := freePort()
+		port, err := FreePort()
 		if err != nil {
 			return err
 		}
@@ -114,7 +113,7 @@ func (n *NATS) startAnywhere() error {
 	}
 }
 
-// run starts a server on the port and store of n.
+// run starts a server with the port and the store of n.
 func (n *NATS) run() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -144,16 +143,16 @@ func (n *NATS) run() error {
 	if err := log.fatal(); err != nil {
 		return err
 	}
-	return fmt.Errorf("not ready after %s", startTimeout)
+	return fmt.Errorf("the server accepts no connections %s after its start", startTimeout)
 }
 
-// options reads what the next server shall be.
+// options returns the options of the next server.
 func (n *NATS) options() (*server.Options, error) {
 	opts := &server.Options{}
 	if n.cfg.ConfigFile != "" {
 		var err error
 		if opts, err = server.ProcessConfigFile(n.cfg.ConfigFile); err != nil {
-			return nil, err // names the file and the line
+			return nil, err // contains the file and the line
 		}
 	}
 	opts.Host, opts.Port, opts.StoreDir = "127.0.0.1", n.port, n.dir
@@ -168,26 +167,25 @@ func (n *NATS) options() (*server.Options, error) {
 	return opts, nil
 }
 
-// server returns the server that runs now, or nil.
+// server returns the running server, or nil if n is stopped.
 func (n *NATS) server() *server.Server {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.running
 }
 
-// URL returns nats://127.0.0.1:port, or the URL given.
+// URL returns nats://127.0.0.1:port, or the configured URL of an external server.
 func (n *NATS) URL() string { return n.url }
 
-// StoreDir returns the folder that holds the server's jetstream folder, or "" if
-// the server was given.
+// StoreDir returns the folder that contains the server's jetstream folder, or "" for an external server.
 func (n *NATS) StoreDir() string { return n.dir }
 
-// Stop shuts the server down and returns when it is gone: clients are cut off
-// without notice, streams are written to disk and stay there. A server in this
-// process cannot crash. It is no error if it is already stopped.
+// Stop shuts the server down and returns when that is complete. Clients are disconnected without notice; streams are
+// written to disk and remain there. A crash cannot be reproduced, because the server runs in this process. Stopping a
+// stopped server is not an error.
 func (n *NATS) Stop() error {
 	if n.dir == "" {
-		return fmt.Errorf("stop nats: %w", ErrNotOurs)
+		return fmt.Errorf("stop nats: %w", ErrExternal)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -203,9 +201,9 @@ func (n *NATS) stopLocked() {
 	}
 }
 
-// Start starts the server again after Stop, on the same port and store.
+// Start starts the server again after Stop, with the same port and store.
 func (n *NATS) Start() error {
-	err := ErrNotOurs
+	err := ErrExternal
 	if n.dir != "" {
 		err = n.run()
 	}
@@ -215,8 +213,7 @@ func (n *NATS) Start() error {
 	return nil
 }
 
-// Close stops the server and removes its folder. It is idempotent, and leaves
-// alone a server that was given.
+// Close stops the server and removes its folder. It is idempotent, and does nothing to an external server.
 func (n *NATS) Close() error {
 	if n.dir == "" {
 		return nil

@@ -15,41 +15,41 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// clusterNodes is the number of nodes of a cluster: two are a majority.
+// clusterNodes is the number of nodes of a cluster. Two of them are a majority.
 const clusterNodes = 3
 
-// NATSClusterConfig says which cluster to start. The zero value will do. Its fields
-// are those of [NATSConfig], for each node.
+// NATSClusterConfig configures a cluster. The zero value is usable. The fields apply to each node and mean the same as
+// those of [NATSConfig].
 type NATSClusterConfig struct {
-	Dir        string    // parent of the folders; defaults to the temporary folder
-	Log        io.Writer // receives one line; defaults to nowhere
-	SyncAlways bool      // sync each message to disk before it is acked; defaults to false
+	Dir        string    // parent of the nodes' folders; defaults to the temporary folder
+	Log        io.Writer // receives one line; defaults to no log
+	SyncAlways bool      // sync each message to disk before it is acknowledged; defaults to false
 	MaxPayload int32     // bytes; defaults to the server's 1 MiB
 }
 
-// NATSCluster is three NATS servers in this process, with JetStream and a file store
-// each, joined by routes. Streams may have one or three replicas. Its methods are
-// safe for concurrent use. Elections are the server's own: the meta group and streams
-// find a leader within a second where the old one gave up in order, and after 4 to 9
-// seconds where it fell silent.
+// NATSCluster is three NATS servers in this process, each with JetStream and a file store, connected by routes. Streams
+// may have one or three replicas. Its methods are safe for concurrent use.
+//
+// The servers elect leaders with their own timeouts. The meta group and each stream have a new leader within one second
+// after the old leader stepped down, and 4 to 9 seconds after the old leader became unreachable.
 type NATSCluster struct {
 	nodes [clusterNodes]*NATS
-	links [clusterNodes][clusterNodes]*link // from, to; nil from a node to itself
+	links [clusterNodes][clusterNodes]*link // [from][to]; nil if from equals to
 
 	mu       sync.Mutex
 	isolated [clusterNodes]bool
 }
 
-// StartNATSCluster starts a cluster and returns when it has a meta leader and has
-// created a stream with three replicas, which is gone again: after about two seconds,
-// and 60 at most. The caller must Close it.
+// StartNATSCluster starts a cluster and returns when the cluster has a meta leader and was able to create a stream with
+// three replicas (which StartNATSCluster deletes again). That takes about two seconds, and 60 s at most. The caller must
+// Close the cluster.
 func StartNATSCluster(cfg NATSClusterConfig) (*NATSCluster, error) {
 	c := &NATSCluster{}
 	err := c.start(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("start nats cluster: %w", errors.Join(err, c.Close()))
 	}
-	say(cfg.Log, "nats: using %d nodes of nats-server %s in this process, %s", clusterNodes, server.VERSION, c.URL())
+	logf(cfg.Log, "nats: using %d nodes of nats-server %s in this process, %s", clusterNodes, server.VERSION, c.URL())
 	return c, nil
 }
 
@@ -94,7 +94,7 @@ func (c *NATSCluster) startAnywhere() error {
 	}
 }
 
-// assign gives each node its ports for clients and for routes, and links to the others.
+// assign gives each node its ports for clients and for routes, and its links to the other nodes.
 func (c *NATSCluster) assign(clients, routes []int) error {
 	for i, node := range c.nodes {
 		var peers []*url.URL
@@ -112,8 +112,8 @@ func (c *NATSCluster) assign(clients, routes []int) error {
 		node.port, node.url = clients[i], "nats://"+address(clients[i])
 		node.join = func(opts *server.Options) {
 			opts.ServerName = "node-" + strconv.Itoa(i)
-			// Nodes tell each other where a third one is. There nobody answers, so that
-			// our links stay the only way.
+			// Nodes advertise their addresses to each other. The advertised address accepts no connections, so that
+			// all traffic between nodes uses the links.
 			opts.Cluster = server.ClusterOpts{Name: "devstack", Host: "127.0.0.1", Port: routes[i], Advertise: "127.0.0.1:1"}
 			opts.Routes = peers
 		}
@@ -121,7 +121,7 @@ func (c *NATSCluster) assign(clients, routes []int) error {
 	return nil
 }
 
-// run starts all nodes, or leaves none running.
+// run starts all nodes. After an error no node is running.
 func (c *NATSCluster) run() error {
 	for _, node := range c.nodes {
 		if err := node.run(); err != nil {
@@ -134,8 +134,7 @@ func (c *NATSCluster) run() error {
 	return nil
 }
 
-// awaitCurrent waits until node i has a route, there is one meta leader, and node i
-// has all that it decided.
+// awaitCurrent waits until node i has a route, the cluster has exactly one meta leader, and node i is up to date with it.
 func (c *NATSCluster) awaitCurrent(ctx context.Context, i int) error {
 	return await(ctx, "meta leader for node "+strconv.Itoa(i), func(context.Context) error {
 		leaders := 0
@@ -151,8 +150,8 @@ func (c *NATSCluster) awaitCurrent(ctx context.Context, i int) error {
 	})
 }
 
-// probe creates a stream with three replicas and deletes it. Until the nodes know of
-// each other's storage, the meta leader finds no place for one.
+// probe creates a stream with three replicas and deletes it. The meta leader cannot place such a stream until it knows
+// the storage of every node.
 func (c *NATSCluster) probe(ctx context.Context) error {
 	conn, err := nats.Connect(c.URL())
 	if err != nil {
@@ -174,7 +173,7 @@ func (c *NATSCluster) probe(ctx context.Context) error {
 	return js.DeleteStream(ctx, name)
 }
 
-// URL returns the URLs of all nodes, running or not, joined by commas.
+// URL returns the URLs of all nodes, including stopped ones, joined by commas.
 func (c *NATSCluster) URL() string {
 	var urls []string
 	for _, node := range c.nodes {
@@ -183,14 +182,13 @@ func (c *NATSCluster) URL() string {
 	return strings.Join(urls, ",")
 }
 
-// Node returns node i, 0 to 2, whose URL and StoreDir are its own. Stop and start it
-// through the cluster, which waits for more. It panics if there is no such node.
+// Node returns node i, 0 to 2, with its own URL and StoreDir. Use the Stop and Start methods of the cluster, not those of
+// the node: the cluster's Start also waits for a leader. Node panics if i is out of range.
 func (c *NATSCluster) Node(i int) *NATS { return c.nodes[i] }
 
-// Stop shuts node i down and returns when it is gone. Clients are cut off without
-// notice, but it is no crash: the node makes others the leaders of what it led, as
-// far as they are up to date, and writes its streams to disk. For a crash, see
-// [NATSCluster.Isolate]. It is no error if it is already stopped.
+// Stop shuts node i down and returns when that is complete. Clients are disconnected without notice, but the shutdown is
+// clean: the node transfers leadership to other nodes that are up to date, and writes its streams to disk. To reproduce a
+// crash, use [NATSCluster.Isolate]. Stopping a stopped node is not an error.
 func (c *NATSCluster) Stop(i int) error {
 	if err := c.nodes[i].Stop(); err != nil {
 		return fmt.Errorf("node %d: %w", i, err)
@@ -198,9 +196,9 @@ func (c *NATSCluster) Stop(i int) error {
 	return nil
 }
 
-// Start starts node i again after Stop, on the same ports and store. If that makes a
-// majority, it returns when the node follows a meta leader (60 s at most), otherwise
-// when it accepts connections. Its streams may still be catching up.
+// Start starts node i again after Stop, with the same ports and store. If a majority is then running, Start returns when
+// the node follows a meta leader (60 s at most), otherwise when the node accepts connections. The node's streams may
+// still be catching up.
 func (c *NATSCluster) Start(i int) error {
 	if err := c.nodes[i].Start(); err != nil {
 		return fmt.Errorf("node %d: %w", i, err)

@@ -15,14 +15,12 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// A replicated stream survives a change of leader, a stopped leader, and its return.
+// A replicated stream survives a change of its leader, the stop of its leader, and the restart of that node.
 func TestNATSClusterKeepsStream(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)
 	c, err := devstack.StartNATSCluster(devstack.NATSClusterConfig{Dir: parent, SyncAlways: true, MaxPayload: 4096})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer c.Close()
 	js := replicated(t, c.URL(), "S")
 	publish := func(msg string) {
@@ -36,50 +34,37 @@ func TestNATSClusterKeepsStream(t *testing.T) {
 	}
 	publish("first")
 	before, err := c.Leader("S")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.StepDown(t.Context(), "S"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, c.StepDown(t.Context(), "S"))
 	leader, err := c.Leader("S")
 	if err != nil || leader == before {
-		t.Fatalf("leader %d after %d: %v", leader, before, err)
+		t.Fatalf("leader after StepDown: %d, %v; want another node than %d", leader, err, before)
 	}
 	publish("second")
 
-	for range 2 { // a stopped node may be stopped again
-		if err := c.Stop(leader); err != nil {
-			t.Fatal(err)
-		}
+	for range 2 { // stopping a stopped node is not an error
+		must(t, c.Stop(leader))
 	}
 	if _, err := nats.Connect(c.Node(leader).URL()); err == nil {
-		t.Error("stopped, and still answers")
+		t.Error("connecting to a stopped node succeeded")
 	}
 	devtest.Eventually(t, within, "another leader", func() error {
 		now, err := c.Leader("S")
 		if err == nil && now == leader {
-			err = fmt.Errorf("%d is stopped", now)
+			err = fmt.Errorf("the leader is node %d, which is stopped", now)
 		}
 		return err
 	})
 	publish("third")
-	if err := c.Start(leader); err != nil {
-		t.Fatal(err)
-	}
+	must(t, c.Start(leader))
 	if err := c.Start(leader); err == nil {
-		t.Error("started a running node again")
+		t.Error("Start of a running node succeeded")
 	}
 	devtest.Eventually(t, within, "three replicas up to date", func() error { return upToDate(t, js, "S", 3) })
-	if err := c.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := empty(parent); err != nil {
-		t.Error(err)
-	}
+	wantClosed(t, parent, c)
 }
 
-// Without a majority nothing is acked, and with one again everything is there.
+// Without a majority no message is acknowledged. Acknowledged messages are available again once there is a majority.
 func TestNATSClusterWithoutMajority(t *testing.T) {
 	t.Parallel()
 	c := devtest.OwnNATSCluster(t)
@@ -89,36 +74,32 @@ func TestNATSClusterWithoutMajority(t *testing.T) {
 	}
 	stop := func(i int) {
 		t.Helper()
-		if err := c.Stop(i); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.Stop(i))
 	}
 	stop(0)
 	stop(1)
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	if ack, err := js.Publish(ctx, "s", []byte("unheard")); err == nil {
-		t.Errorf("one node of three acked: %v", ack)
+	if ack, err := js.Publish(ctx, "s", []byte("lost")); err == nil {
+		t.Errorf("one node of three acknowledged a message: %v", ack)
 	}
 	stop(2)
 	if _, err := c.Leader("S"); err == nil {
-		t.Error("a stopped cluster has a leader")
+		t.Error("Leader of a stopped cluster succeeded")
 	}
 	if err := c.StepDown(t.Context(), "S"); err == nil {
-		t.Error("a stopped cluster elected a leader")
+		t.Error("StepDown in a stopped cluster succeeded")
 	}
 	for i := range 3 {
-		if err := c.Start(i); err != nil {
-			t.Fatal(err)
-		}
+		must(t, c.Start(i))
 	}
 	devtest.Eventually(t, within, "three replicas up to date", func() error { return upToDate(t, js, "S", 1) })
 	if err := c.StepDown(t.Context(), "no such stream"); err == nil {
-		t.Error("nobody stepped down")
+		t.Error("StepDown of a missing stream succeeded")
 	}
 }
 
-// A leader that is cut off acks nothing, and forgets what it took in alone.
+// An isolated leader acknowledges no message, and discards what it stored in isolation.
 func TestNATSClusterIsolatedLeader(t *testing.T) {
 	t.Parallel()
 	c := devtest.OwnNATSCluster(t)
@@ -129,61 +110,44 @@ func TestNATSClusterIsolatedLeader(t *testing.T) {
 		_, err := js.Publish(ctx, "s", []byte(msg), jetstream.WithMsgID(msg))
 		return err
 	}
-	if err := publish(js, "kept", within); err != nil {
-		t.Fatal(err)
-	}
+	must(t, publish(js, "kept", within))
 	old, err := c.Leader("S")
-	if err != nil {
-		t.Fatal(err)
-	}
-	alone, err := jetstream.New(connectNATS(t, c.Node(old)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	isolated, err := jetstream.New(connectNATS(t, c.Node(old)))
+	must(t, err)
 	majority, err := jetstream.New(connectNATS(t, c.Node((old+1)%3)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	c.Isolate(old)
-	if err := publish(alone, "unheard", 500*time.Millisecond); err == nil {
-		t.Error("a leader without followers acked")
+	if err := publish(isolated, "lost", 500*time.Millisecond); err == nil {
+		t.Error("an isolated leader acknowledged a message")
 	}
 	devtest.Eventually(t, within, "another leader", func() error { _, err := c.Leader("S"); return err })
-	devtest.Eventually(t, within, "ack of the majority", func() error { return publish(majority, "heard", time.Second) })
-	if err := c.Rejoin(old); err != nil {
-		t.Fatal(err)
-	}
+	devtest.Eventually(t, within, "ack of the majority", func() error { return publish(majority, "acked", time.Second) })
+	must(t, c.Rejoin(old))
 	devtest.Eventually(t, within, "three replicas up to date", func() error { return upToDate(t, majority, "S", 2) })
-	// Until it knows the stream's leader, the node answers 503.
-	devtest.Eventually(t, within, "the stream, through the node that was alone", func() error {
-		return holds(t, alone, "S", "kept", "heard")
+	// The node replies 503 until it knows the leader of the stream.
+	devtest.Eventually(t, within, "messages readable through the node that was isolated", func() error {
+		return holds(t, isolated, "S", "kept", "acked")
 	})
 }
 
-// replicated connects to all nodes of a cluster and creates a stream with subject s
-// and three replicas.
+// replicated connects to all nodes of a cluster and creates a stream with subject s and three replicas.
 func replicated(t *testing.T, url, stream string) jetstream.JetStream {
 	t.Helper()
 	if strings.Count(url, ",") != 2 {
-		t.Fatalf("not three URLs: %s", url)
+		t.Fatalf("got %s, want three URLs", url)
 	}
 	conn, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(conn.Close)
 	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: stream, Subjects: []string{"s"}, Replicas: 3})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return js
 }
 
-// upToDate reports, as an error, what keeps three replicas from holding msgs messages.
+// upToDate returns an error unless all three replicas of a stream are online and have msgs messages.
 func upToDate(t *testing.T, js jetstream.JetStream, name string, msgs uint64) error {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
@@ -193,20 +157,20 @@ func upToDate(t *testing.T, js jetstream.JetStream, name string, msgs uint64) er
 	}
 	info := stream.CachedInfo()
 	if info.State.Msgs != msgs {
-		return fmt.Errorf("%d messages, want %d", info.State.Msgs, msgs)
+		return fmt.Errorf("got %d messages, want %d", info.State.Msgs, msgs)
 	}
 	if info.Cluster.Leader == "" || len(info.Cluster.Replicas) != 2 {
 		return fmt.Errorf("leader %q, followers %v", info.Cluster.Leader, info.Cluster.Replicas)
 	}
 	for _, replica := range info.Cluster.Replicas {
 		if !replica.Current || replica.Offline {
-			return errors.New(replica.Name + " is behind")
+			return errors.New(replica.Name + " is not up to date")
 		}
 	}
 	return nil
 }
 
-// holds reports, as an error, where a stream does not hold msgs from sequence 1 on.
+// holds returns an error unless a stream contains msgs from sequence 1 on.
 func holds(t *testing.T, js jetstream.JetStream, name string, msgs ...string) error {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()

@@ -7,10 +7,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// Leader returns the index of the running node that leads a stream (of the account
-// that clients without a user have). Isolated nodes do not count, though they may
-// believe in themselves for a while. It is an error if none leads: there is no such
-// stream, or an election is on.
+// Leader returns the index of the running node that leads a stream of the default account. It ignores isolated nodes,
+// which may consider themselves leaders for a while. It returns an error if no node leads, because the stream does not
+// exist or an election is in progress.
 func (c *NATSCluster) Leader(stream string) (int, error) {
 	c.mu.Lock()
 	isolated := c.isolated
@@ -23,8 +22,8 @@ func (c *NATSCluster) Leader(stream string) (int, error) {
 	return 0, fmt.Errorf("no node leads stream %s", stream)
 }
 
-// StepDown makes the leader of a stream give up and returns when another node leads.
-// It is an error if none leads, or none else has led before ctx ends.
+// StepDown makes the leader of a stream step down and returns when another node leads. It returns an error if the stream
+// has no leader, or if no other node becomes leader before ctx ends.
 func (c *NATSCluster) StepDown(ctx context.Context, stream string) error {
 	before, err := c.Leader(stream)
 	if err == nil {
@@ -34,7 +33,7 @@ func (c *NATSCluster) StepDown(ctx context.Context, stream string) error {
 		err = await(ctx, "another leader", func(context.Context) error {
 			now, err := c.Leader(stream)
 			if err == nil && now == before {
-				err = fmt.Errorf("node %d still leads, or again", now)
+				err = fmt.Errorf("node %d is still or again the leader", now)
 			}
 			return err
 		})
@@ -53,17 +52,15 @@ func (c *NATSCluster) stepDown(i int, stream string) error {
 	return s.JetStreamStepdownStream(server.DEFAULT_GLOBAL_ACCOUNT, stream)
 }
 
-// Isolate cuts node i off from the others, both ways, by closing their connections
-// and whatever they try anew. The node runs on and its clients stay connected, but it
-// has no majority: it acks nothing in a stream of three replicas. It does not resign,
-// so the others find a leader for what it led after 4 to 9 seconds only: to them this
-// is a crash. Isolating an isolated node is no error.
+// Isolate cuts all connections between node i and the other nodes, and prevents new ones, until Rejoin. The node
+// continues to run and its clients stay connected, but it has no majority: it acknowledges nothing in a stream of three
+// replicas. To the other nodes this looks like a crash. The isolated node does not step down, so the others elect a
+// leader in its place only after 4 to 9 seconds. Isolating an isolated node is not an error.
 func (c *NATSCluster) Isolate(i int) { c.setIsolated(i, true) }
 
-// Rejoin ends the isolation of node i and returns when it follows a meta leader again
-// (60 s at most). What it took in alone is dropped. Its streams may still be electing a
-// leader, and answer 503 meanwhile, or be catching up. It must be running, and so must
-// another node.
+// Rejoin ends the isolation of node i and returns when the node follows a meta leader again (60 s at most). The node
+// discards what it stored while it was isolated. Its streams may still be electing a leader, and reply 503 until they have
+// one, or be catching up. Node i and at least one other node must be running.
 func (c *NATSCluster) Rejoin(i int) error {
 	c.setIsolated(i, false)
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// natsLog keeps why the server could not start and drops the rest. The server's
-// own loggers would exit this process instead.
+// natsLog keeps the fatal errors of a starting server and discards all other messages. The loggers of nats-server would
+// exit this process after a fatal error.
 type natsLog struct {
 	mu     sync.Mutex
 	fatals []string

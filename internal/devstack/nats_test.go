@@ -19,9 +19,7 @@ import (
 func connectNATS(t *testing.T, n *devstack.NATS) *nats.Conn {
 	t.Helper()
 	conn, err := nats.Connect(n.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(conn.Close)
 	return conn
 }
@@ -30,88 +28,58 @@ func TestNATSStopsAndStartsAgain(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)
 	n, err := devstack.StartNATS(devstack.NATSConfig{Dir: parent, SyncAlways: true, MaxPayload: 4096})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer n.Close()
 	conn := connectNATS(t, n)
 	if conn.MaxPayload() != 4096 {
-		t.Errorf("max payload %d", conn.MaxPayload())
+		t.Errorf("got max payload %d, want 4096", conn.MaxPayload())
 	}
 	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := js.Publish(t.Context(), "s", []byte("kept")); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // a stopped server may be stopped again
-		if err := n.Stop(); err != nil {
-			t.Fatal(err)
-		}
+	for range 2 { // stopping a stopped server is not an error
+		must(t, n.Stop())
 	}
 	if _, err := nats.Connect(n.URL()); err == nil {
-		t.Fatal("stopped, and still answers")
+		t.Fatal("connecting to a stopped server succeeded")
 	}
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, n.Start())
 	js, err = jetstream.New(connectNATS(t, n))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	stream, err := js.Stream(t.Context(), "S")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if msg, err := stream.GetMsg(t.Context(), 1); err != nil || string(msg.Data) != "kept" {
-		t.Errorf("message after restart: %v, %v", msg, err)
+		t.Errorf("message 1 after a restart: %v, %v; want \"kept\"", msg, err)
 	}
 	if err := n.Start(); err == nil {
-		t.Error("started a running server again")
+		t.Error("Start of a running server succeeded")
 	}
-	for range 2 {
-		if err := n.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := empty(parent); err != nil {
-		t.Error(err)
-	}
+	wantClosed(t, parent, n)
 	if err := n.Start(); err == nil {
-		t.Error("started a closed server")
+		t.Error("Start of a closed server succeeded")
 	}
 }
 
-func TestNATSGiven(t *testing.T) {
+func TestNATSExternal(t *testing.T) {
 	t.Parallel()
 	ours := devtest.OwnNATS(t)
-	given, err := devstack.StartNATS(devstack.NATSConfig{URL: ours.URL()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, err := range []error{given.Stop(), given.Start()} {
-		if !errors.Is(err, devstack.ErrNotOurs) {
-			t.Errorf("want ErrNotOurs, got %v", err)
-		}
-	}
-	if err := given.Close(); err != nil {
-		t.Error(err)
-	}
+	external, err := devstack.StartNATS(devstack.NATSConfig{URL: ours.URL()})
+	must(t, err)
+	wantExternal(t, external.Stop(), external.Start())
+	must(t, external.Close())
 	connectNATS(t, ours)
-	if err := ours.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, ours.Close())
 	if _, err := devstack.StartNATS(devstack.NATSConfig{URL: ours.URL()}); err == nil {
-		t.Error("took a server that does not answer")
+		t.Error("StartNATS with the URL of a closed server succeeded")
 	}
 }
 
-// The configuration file decides who may do what, and how one connects; it is read
-// again at the next start.
+// The configuration file determines users, permissions and TLS. Each start reads it again.
 func TestNATSConfigFile(t *testing.T) {
 	t.Parallel()
 	files := devtest.TLS(t)
@@ -122,20 +90,16 @@ func TestNATSConfigFile(t *testing.T) {
 		return nats.Connect(n.URL(), nats.UserInfo("app", password), nats.RootCAs(files.CA))
 	}
 	conn, err := connect("old")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer conn.Close()
 	if conn.MaxPayload() != 4096 {
-		t.Errorf("max payload %d", conn.MaxPayload())
+		t.Errorf("got max payload %d, want 4096", conn.MaxPayload())
 	}
 	if _, err := conn.TLSConnectionState(); err != nil {
-		t.Errorf("not encrypted: %v", err)
+		t.Errorf("the connection is not encrypted: %v", err)
 	}
 	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -149,39 +113,31 @@ func TestNATSConfigFile(t *testing.T) {
 	conn.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		select {
 		case refused <- err:
-		default: // the first one counts
+		default: // only the first error matters
 		}
 	})
-	if err := conn.Publish("other", nil); err != nil {
-		t.Fatal(err)
-	}
+	must(t, conn.Publish("other", nil))
 	select {
 	case err := <-refused:
 		if !errors.Is(err, nats.ErrPermissionViolation) {
-			t.Errorf("other: %v", err)
+			t.Errorf("publish to a forbidden subject: got error %v, want a permission violation", err)
 		}
 	case <-time.After(within):
-		t.Error("other: not refused")
+		t.Errorf("publish to a forbidden subject was not rejected within %s", within)
 	}
 
-	if err := n.Stop(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, n.Stop())
 	writeNATSConfig(t, path, files, "new")
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, n.Start())
 	if _, err := connect("old"); !errors.Is(err, nats.ErrAuthorization) {
-		t.Errorf("old password: %v", err)
+		t.Errorf("connect with the old password: got error %v, want ErrAuthorization", err)
 	}
 	again, err := connect("new")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	again.Close()
 }
 
-// writeNATSConfig lets user app, over TLS, write to stream S and no more.
+// writeNATSConfig writes a configuration that requires TLS and permits user app only to create stream S and publish to it.
 func writeNATSConfig(t *testing.T, path string, files devstack.TLSFiles, password string) {
 	t.Helper()
 	text := fmt.Sprintf(`
@@ -190,22 +146,18 @@ func writeNATSConfig(t *testing.T, path string, files devstack.TLSFiles, passwor
 		authorization { users: [
 			{ user: app, password: %q, permissions { publish: ["s", "$JS.API.STREAM.CREATE.S"], subscribe: "_INBOX.>" } }
 		] }`, files.Cert, files.Key, password)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(path, []byte(text), 0o600))
 }
 
 func TestNATSConfigFileErrors(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)
 	path := filepath.Join(t.TempDir(), "nats.conf")
-	if err := os.WriteFile(path, []byte("no_such_field: 1"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(path, []byte("no_such_field: 1"), 0o600))
 	for _, path := range []string{path, path + ".absent"} {
 		_, err := devstack.StartNATS(devstack.NATSConfig{Dir: parent, ConfigFile: path})
 		if err == nil || !strings.Contains(err.Error(), path) {
-			t.Errorf("%s: %v", path, err)
+			t.Errorf("StartNATS with ConfigFile %s: got error %v, want one that contains the path", path, err)
 		}
 	}
 	if err := empty(parent); err != nil {

@@ -15,39 +15,35 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PgBouncerConfig says which PgBouncer to start. Postgres is required.
+// PgBouncerConfig configures a PgBouncer. Postgres is required.
 type PgBouncerConfig struct {
-	// Postgres is the server to stand in front of, with all its databases. It need
-	// not run. One given by URL is reached with the user and password of that URL.
+	// Postgres is the server that PgBouncer forwards to, for all databases. It need not be running. For an external
+	// server PgBouncer uses the user and password of its URL.
 	Postgres *Postgres
 	// PoolMode is "session", "transaction" or "statement". Defaults to "transaction".
 	PoolMode string
-	// Users are the roles that may connect beside that of Postgres' URL, with the
-	// password that PgBouncer logs in with at Postgres, "" for none. PgBouncer itself
-	// asks nobody for a password. Defaults to none.
+	// Users lists the roles that may connect, in addition to the role in Postgres' URL. The value is the password that
+	// PgBouncer uses to log in to Postgres, "" for none. PgBouncer itself requires no password from its clients. Defaults
+	// to none.
 	Users map[string]string
-	// Settings are further settings of section [pgbouncer], such as
-	// default_pool_size (20 connections for each user and database); they win over
-	// our own. Defaults to none.
+	// Settings are additional settings of section [pgbouncer], such as default_pool_size (20 connections for each pair of
+	// user and database). They override the settings that devstack makes. Defaults to none.
 	Settings map[string]string
-	// Dir is the parent of the server's own folder; see [PostgresConfig]. Defaults to
-	// a temporary folder.
+	// Dir is the parent of the server's own folder; see [PostgresConfig]. Defaults to a temporary folder.
 	Dir string
-	// Log receives one line that says what was started and where. Defaults to nowhere.
+	// Log receives one line that describes the server and its address. Defaults to no log.
 	Log io.Writer
 }
 
-// PgBouncer is a connection pooler in front of a Postgres. Its methods are safe for
-// concurrent use.
+// PgBouncer is a connection pooler for a Postgres server. Its methods are safe for concurrent use.
 type PgBouncer struct {
 	cfg  PgBouncerConfig
 	proc *process
 }
 
-// StartPgBouncer starts a pooler and returns when it answers. The context bounds the
-// start (60 s at most), not the life of the pooler. The caller must Close it. It
-// returns [ErrMissing] if pgbouncer is not installed. Like Postgres, it runs as user
-// postgres or nobody if we are root.
+// StartPgBouncer starts a pooler and returns when it answers queries. The context bounds the start (60 s at most), not
+// the lifetime of the pooler. The caller must Close the pooler. StartPgBouncer returns [ErrMissing] if pgbouncer is not
+// installed. Like Postgres, the pooler runs as user postgres or nobody if this process is root.
 func StartPgBouncer(ctx context.Context, cfg PgBouncerConfig) (*PgBouncer, error) {
 	b, err := startPgBouncer(ctx, cfg)
 	if err != nil {
@@ -58,7 +54,7 @@ func StartPgBouncer(ctx context.Context, cfg PgBouncerConfig) (*PgBouncer, error
 
 func startPgBouncer(ctx context.Context, cfg PgBouncerConfig) (*PgBouncer, error) {
 	if cfg.Postgres == nil {
-		return nil, errors.New("the configuration has no Postgres")
+		return nil, errors.New("PgBouncerConfig.Postgres is required")
 	}
 	program, err := findBouncer()
 	if err != nil {
@@ -77,13 +73,13 @@ func startPgBouncer(ctx context.Context, cfg PgBouncerConfig) (*PgBouncer, error
 		name:      "pgbouncer",
 		dir:       dir,
 		user:      account,
-		abort:     syscall.SIGKILL, // what the other signals mean depends on its version
+		abort:     syscall.SIGKILL, // the meaning of other signals depends on the version of PgBouncer
 		configure: b.configure,
 		argv:      func(int) []string { return []string{program, b.file("pgbouncer.ini")} },
 		ready: func(ctx context.Context, port, _ int) error {
 			answered, err := b.configFile(ctx, port)
 			if err == nil && answered != b.file("pgbouncer.ini") {
-				err = fmt.Errorf("port %d is taken by the pgbouncer of %q", port, answered)
+				err = fmt.Errorf("port %d is in use by another pgbouncer, with configuration %q", port, answered)
 			}
 			return err
 		},
@@ -94,16 +90,16 @@ func startPgBouncer(ctx context.Context, cfg PgBouncerConfig) (*PgBouncer, error
 	if err := b.proc.startAnywhere(ctx); err != nil {
 		return nil, errors.Join(err, b.proc.close())
 	}
-	say(cfg.Log, "pgbouncer: using %s, %s in front of %s", program, address(b.proc.port), cfg.Postgres.url.Host)
+	logf(cfg.Log, "pgbouncer: using %s, %s in front of %s", program, address(b.proc.port), cfg.Postgres.url.Host)
 	return b, nil
 }
 
 func (b *PgBouncer) file(name string) string { return filepath.Join(b.proc.dir, name) }
 
-// owner is the role of Postgres' URL, who may use the console too.
+// owner returns the role in Postgres' URL, which may also use the admin console.
 func (b *PgBouncer) owner() string { return b.cfg.Postgres.url.User.Username() }
 
-// configure writes the configuration for a port, and who may connect.
+// configure writes pgbouncer.ini for a port, and the file of users.
 func (b *PgBouncer) configure(port int) error {
 	settings := map[string]string{
 		"listen_addr":        "127.0.0.1",
@@ -140,8 +136,8 @@ func (b *PgBouncer) configure(port int) error {
 	return writeFile(b.file("users.txt"), []byte(lines.String()), b.proc.user)
 }
 
-// configFile asks the pooler at a port for the path of its configuration: what tells
-// ours from another. Its console knows the simple protocol alone.
+// configFile returns the configuration path of the pooler at a port, which distinguishes our pooler from another. The
+// console of PgBouncer supports the simple protocol only.
 func (b *PgBouncer) configFile(ctx context.Context, port int) (string, error) {
 	console := *postgresURL(port)
 	console.User, console.Path = b.cfg.Postgres.url.User, "/pgbouncer"
@@ -164,37 +160,24 @@ func (b *PgBouncer) configFile(ctx context.Context, port int) (string, error) {
 	return "", nil
 }
 
-// URL returns the address of database postgres, or the database of the URL given to
-// Postgres, through the pooler.
+// URL returns the URL, through the pooler, of database postgres, or of the database that the URL of an external Postgres
+// names.
 func (b *PgBouncer) URL() string {
 	u := *postgresURL(b.proc.port)
 	u.User, u.Path = b.cfg.Postgres.url.User, b.cfg.Postgres.url.Path
 	return u.String()
 }
 
-// Stop ends the pooler by SIGKILL, with all connections on both sides, and returns
-// when it is gone. It is no error if it is already stopped.
+// Stop ends the pooler with SIGKILL, which closes all connections of clients and to Postgres, and returns when the pooler
+// has exited. Stopping a stopped pooler is not an error.
 func (b *PgBouncer) Stop() error {
-	if err := b.proc.stop(syscall.SIGKILL); err != nil {
-		return fmt.Errorf("stop pgbouncer: %w", err)
-	}
-	return nil
+	return control(b.proc, "stop pgbouncer", func(p *process) error { return p.stop(syscall.SIGKILL) })
 }
 
-// Start starts the pooler again after Stop, on the same port. The context bounds the
-// start (60 s at most).
+// Start starts the pooler again after Stop, with the same port. The context bounds the start (60 s at most).
 func (b *PgBouncer) Start(ctx context.Context) error {
-	if err := b.proc.start(ctx); err != nil {
-		return fmt.Errorf("start pgbouncer: %w", err)
-	}
-	return nil
+	return control(b.proc, "start pgbouncer", func(p *process) error { return p.start(ctx) })
 }
 
-// Close stops the pooler and removes its folder. It is idempotent, and leaves
-// Postgres alone.
-func (b *PgBouncer) Close() error {
-	if err := b.proc.close(); err != nil {
-		return fmt.Errorf("close pgbouncer: %w", err)
-	}
-	return nil
-}
+// Close stops the pooler and removes its folder. It is idempotent, and does not stop Postgres.
+func (b *PgBouncer) Close() error { return control(b.proc, "close pgbouncer", (*process).close) }

@@ -10,22 +10,18 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// backends runs a query twice on one connection and in simple protocol, which any
-// pool mode lets through, with another session in a transaction on what the first
-// query used. It returns the process ids of the servers that answered.
+// backends runs a query twice on one connection and returns the process ids of the backends that answered. Between the two
+// queries another session starts a transaction, which occupies the backend of the first query if the pool shares it. The
+// queries use the simple protocol, which every pool mode supports.
 func backends(t *testing.T, url string) (first, second string) {
 	t.Helper()
 	connect := func() *pgx.Conn {
 		t.Helper()
 		cfg, err := pgx.ParseConfig(url)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 		conn, err := pgx.ConnectConfig(t.Context(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		t.Cleanup(func() { conn.Close(t.Context()) })
 		return conn
 	}
@@ -34,9 +30,7 @@ func backends(t *testing.T, url string) (first, second string) {
 		if _, err := conn.Exec(t.Context(), before); err != nil {
 			t.Fatal(err)
 		}
-		if err := conn.QueryRow(t.Context(), "select pg_backend_pid()::text").Scan(&pid); err != nil {
-			t.Fatal(err)
-		}
+		must(t, conn.QueryRow(t.Context(), "select pg_backend_pid()::text").Scan(&pid))
 		return pid
 	}
 	conn, other := connect(), connect()
@@ -49,9 +43,7 @@ func TestPgBouncerPools(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)
 	p := devtest.OwnPostgres(t, devstack.PostgresConfig{HBA: []string{"host all app 127.0.0.1/32 scram-sha-256"}})
-	if err := execute(t, p.URL(), "create role app login password 'secret'"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, execute(t, p.URL(), "create role app login password 'secret'"))
 	var log strings.Builder
 	b, err := devstack.StartPgBouncer(t.Context(), devstack.PgBouncerConfig{
 		Postgres: p, Dir: parent, Log: &log,
@@ -63,34 +55,23 @@ func TestPgBouncerPools(t *testing.T) {
 	}
 	defer b.Close()
 	if !strings.HasPrefix(log.String(), "pgbouncer: using /") {
-		t.Errorf("log: %q", log.String())
+		t.Errorf("got log %q, want one that begins with \"pgbouncer: using /\"", log.String())
 	}
 	if first, second := backends(t, b.URL()); first == second {
-		t.Error("a session kept its server outside of a transaction")
+		t.Error("both queries outside of a transaction had the same backend, want different ones")
 	}
 	app := strings.Replace(b.URL(), "postgres@", "app@", 1)
 	wantQuery(t, app+"&default_query_exec_mode=simple_protocol", "select current_user::text", "app")
 
-	for range 2 { // a stopped pooler may be stopped again
-		if err := b.Stop(); err != nil {
-			t.Fatal(err)
-		}
+	for range 2 { // stopping a stopped pooler is not an error
+		must(t, b.Stop())
 	}
 	if _, err := query(t, b.URL(), "select 1::text"); err == nil {
-		t.Error("stopped, and still answers")
+		t.Error("a query to a stopped pooler succeeded")
 	}
-	if err := b.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, b.Start(t.Context()))
 	backends(t, b.URL())
-	for range 2 {
-		if err := b.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := empty(parent); err != nil {
-		t.Error(err)
-	}
+	wantClosed(t, parent, b)
 	wantQuery(t, p.URL(), "select 'alive'", "alive")
 }
 
@@ -98,7 +79,7 @@ func TestPgBouncerSessionMode(t *testing.T) {
 	t.Parallel()
 	b := devtest.OwnPgBouncer(t, devstack.PgBouncerConfig{Postgres: devtest.Postgres(t), PoolMode: "session"})
 	if first, second := backends(t, b.URL()); first != second {
-		t.Error("a session changed its server")
+		t.Errorf("a session had backends %s and %s, want the same one", first, second)
 	}
 }
 
@@ -106,11 +87,11 @@ func TestPgBouncerErrors(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)
 	if _, err := devstack.StartPgBouncer(t.Context(), devstack.PgBouncerConfig{Dir: parent}); err == nil {
-		t.Error("started without a Postgres")
+		t.Error("StartPgBouncer without a Postgres succeeded")
 	}
 	cfg := devstack.PgBouncerConfig{Dir: parent, Postgres: devtest.Postgres(t), PoolMode: "nonsense"}
 	if _, err := devstack.StartPgBouncer(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "nonsense") {
-		t.Errorf("error does not hold the pooler's own: %v", err)
+		t.Errorf("got error %v, want one that contains the pooler's own message about \"nonsense\"", err)
 	}
 	if err := empty(parent); err != nil {
 		t.Error(err)

@@ -8,10 +8,10 @@ import (
 	"strconv"
 )
 
-// freePort finds a port that nobody listens on. It stays below the ports that the
-// system hands out to outgoing connections (Linux from 32768, macOS from 49152),
-// so that no client takes the port of a server while that is stopped.
-func freePort() (int, error) {
+// FreePort returns a TCP port of 127.0.0.1 on which no program listens. The port lies below the range that the system
+// assigns to outgoing connections (from 32768 on Linux, from 49152 on macOS), so that no client connection occupies the
+// port of a server that is stopped for a while. Another program may still take the port before the caller listens on it.
+func FreePort() (int, error) {
 	const first, count, tries = 20000, 10000, 100
 	var err error
 	for range tries {
@@ -23,11 +23,11 @@ func freePort() (int, error) {
 	return 0, fmt.Errorf("find a free port: %w", err)
 }
 
-// freePorts finds n ports, all different.
+// freePorts returns n different ports; see FreePort.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	for len(ports) < n {
-		port, err := freePort()
+		port, err := FreePort()
 		if err != nil {
 			return nil, err
 		}
@@ -38,12 +38,12 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// anyTaken reports whether somebody listens on one of the ports.
+// anyTaken reports whether a program listens on one of the ports.
 func anyTaken(ports []int) bool {
 	return slices.ContainsFunc(ports, func(port int) bool { return portFree(port) != nil })
 }
 
-// portFree returns nil if a server could listen on port now.
+// portFree returns nil if a server could listen on the port now.
 func portFree(port int) error {
 	listener, err := net.Listen("tcp", address(port))
 	if err != nil {

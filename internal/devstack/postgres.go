@@ -18,18 +18,17 @@ import (
 // Postgres is a Postgres server. Its methods are safe for concurrent use.
 type Postgres struct {
 	url    *url.URL
-	binDir string   // "" if the server was given and no programs were found
-	proc   *process // nil if the server was given
+	binDir string   // folder of the programs; "" for an external server if no programs are installed
+	proc   *process // nil for an external server
 	cfg    PostgresConfig
 
-	primary  *Postgres   // nil unless Standby made it
-	detached atomic.Bool // starts without its primary; see Detach
+	primary  *Postgres   // nil unless Standby created this server
+	detached atomic.Bool // starts without a connection to its primary; see Detach
 }
 
-// StartPostgres starts a server and returns when it accepts connections, or checks
-// that the one given by URL does. The context bounds the start (60 s at most), not
-// the life of the server. The caller must Close it. It returns [ErrMissing] if
-// Postgres is not installed.
+// StartPostgres starts a server and returns when it accepts connections. If cfg names a URL, it checks that the external
+// server accepts connections. The context bounds the start (60 s at most), not the lifetime of the server. The caller must
+// Close the server. StartPostgres returns [ErrMissing] if Postgres is not installed.
 func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -47,19 +46,19 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 func usePostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	given, err := url.Parse(cfg.URL)
 	if err != nil || (given.Scheme != "postgres" && given.Scheme != "postgresql") {
-		return nil, errors.New("the given URL is not of the form postgres://user@host:port/database")
+		return nil, errors.New("invalid URL of the external server; want postgres://user@host:port/database")
 	}
 	conn, err := pgx.Connect(ctx, cfg.URL)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close(ctx)
-	binDir, _ := findPostgres() // Bin says so if it is missed
-	say(cfg.Log, "postgres: using the given server %s", given.Redacted())
+	binDir, _ := findPostgres() // the programs are optional: Bin returns an error if one is missing
+	logf(cfg.Log, "postgres: using the external server %s", given.Redacted())
 	return &Postgres{url: given, binDir: binDir, cfg: cfg}, nil
 }
 
-// startPostgres starts a server on an empty database.
+// startPostgres starts a server with an empty database.
 func startPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -74,8 +73,8 @@ func startPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	})
 }
 
-// launchPostgres starts a server in a folder of its own, on the data that fill
-// puts there. Nothing is left if it returns an error.
+// launchPostgres starts a server in its own folder, with the data that fill creates there. After an error it has stopped
+// the server and removed the folder.
 func launchPostgres(ctx context.Context, p *Postgres, fill func(*Postgres) error) (_ *Postgres, err error) {
 	if p.binDir, err = findPostgres(); err != nil {
 		return nil, err
@@ -97,7 +96,7 @@ func launchPostgres(ctx context.Context, p *Postgres, fill func(*Postgres) error
 		ready: func(ctx context.Context, port, _ int) error {
 			answered, err := dataDirectory(ctx, postgresURL(port).String())
 			if err == nil && answered != p.DataDir() {
-				err = fmt.Errorf("port %d is taken by the server of %s", port, answered)
+				err = fmt.Errorf("port %d is in use by another server, with data in %s", port, answered)
 			}
 			return err
 		},
@@ -121,7 +120,7 @@ func launchPostgres(ctx context.Context, p *Postgres, fill func(*Postgres) error
 	if account != nil {
 		uid = int(account.Uid)
 	}
-	say(p.cfg.Log, "postgres: using %s as uid %d, %s, data %s", p.binDir, uid, address(p.proc.port), p.DataDir())
+	logf(p.cfg.Log, "postgres: using %s as uid %d, %s, data %s", p.binDir, uid, address(p.proc.port), p.DataDir())
 	return p, nil
 }
 
@@ -140,8 +139,8 @@ func postgresURL(port int) *url.URL {
 		Path: "/postgres", RawQuery: "sslmode=disable"}
 }
 
-// dataDirectory asks the server at connString where its data is: the one thing
-// that tells our server from another on the same port.
+// dataDirectory returns the data folder of the server at connString, which distinguishes our server from another one at
+// the same port.
 func dataDirectory(ctx context.Context, connString string) (string, error) {
 	conn, err := pgx.Connect(ctx, connString)
 	if err != nil {
@@ -153,20 +152,19 @@ func dataDirectory(ctx context.Context, connString string) (string, error) {
 	return dir, err
 }
 
-// URL returns the address of database postgres, or the URL given.
+// URL returns the URL of database postgres, or the configured URL of an external server.
 func (p *Postgres) URL() string { return p.url.String() }
 
-// URLFor returns the address of another database on the same server, which the
-// caller creates.
+// URLFor returns the URL of another database of the same server. The caller creates that database.
 func (p *Postgres) URLFor(database string) string {
 	u := *p.url
 	u.Path, u.RawPath = "/"+database, ""
 	return u.String()
 }
 
-// Bin returns the path of a program that comes with Postgres, such as pgbench,
-// psql or pg_basebackup: beside the server's own, otherwise from PATH. It returns
-// [ErrMissing], with what to install, if there is none.
+// Bin returns the path of a program that is part of Postgres, such as pgbench, psql or pg_basebackup. It searches the
+// folder of the server program and then PATH. If the program is not installed, Bin returns [ErrMissing] with the command
+// that installs it.
 func (p *Postgres) Bin(name string) (string, error) {
 	if p.binDir != "" && holds(p.binDir, name) {
 		return filepath.Join(p.binDir, name), nil
@@ -177,7 +175,7 @@ func (p *Postgres) Bin(name string) (string, error) {
 	return "", fmt.Errorf("%w: no %s in %q or PATH; %s", ErrMissing, name, p.binDir, postgresHint)
 }
 
-// DataDir returns the data folder, or "" if the server was given.
+// DataDir returns the data folder, or "" for an external server.
 func (p *Postgres) DataDir() string {
 	if p.proc == nil {
 		return ""
@@ -189,51 +187,33 @@ func (p *Postgres) DataDir() string {
 func (p *Postgres) Port() int {
 	port, err := strconv.Atoi(p.url.Port())
 	if err != nil {
-		return 5432 // a given URL that names none
+		return 5432 // the URL of an external server may omit the default port
 	}
 	return port
 }
 
-// Kill crashes the server: sessions break off, no checkpoint is written, and the
-// next Start recovers from the write-ahead log. It returns when the server is gone.
+// Kill crashes the server: it drops all sessions and writes no checkpoint, and the next Start recovers from the
+// write-ahead log. Kill returns when the server has exited.
 func (p *Postgres) Kill() error { return p.stop("kill", syscall.SIGQUIT) }
 
-// Stop shuts the server down in order, rolling back open transactions, and returns
-// when it is gone. It is no error if it is already stopped.
+// Stop shuts the server down cleanly, which rolls back open transactions, and returns when the server has exited.
+// Stopping a stopped server is not an error.
 func (p *Postgres) Stop() error { return p.stop("stop", syscall.SIGINT) }
 
 func (p *Postgres) stop(verb string, signal syscall.Signal) error {
-	err := ErrNotOurs
-	if p.proc != nil {
-		err = p.proc.stop(signal)
-	}
-	if err != nil {
-		return fmt.Errorf("%s postgres: %w", verb, err)
-	}
-	return nil
+	return control(p.proc, verb+" postgres", func(p *process) error { return p.stop(signal) })
 }
 
-// Start starts the server again after Stop or Kill, on the same port and data. The
-// context bounds the start (60 s at most).
+// Start starts the server again after Stop or Kill, with the same port and data. The context bounds the start (60 s at
+// most).
 func (p *Postgres) Start(ctx context.Context) error {
-	err := ErrNotOurs
-	if p.proc != nil {
-		err = p.proc.start(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("start postgres: %w", err)
-	}
-	return nil
+	return control(p.proc, "start postgres", func(p *process) error { return p.start(ctx) })
 }
 
-// Close stops the server and removes its folder. It is idempotent, and leaves
-// alone a server that was given.
+// Close stops the server and removes its folder. It is idempotent, and does nothing to an external server.
 func (p *Postgres) Close() error {
 	if p.proc == nil {
 		return nil
 	}
-	if err := p.proc.close(); err != nil {
-		return fmt.Errorf("close postgres: %w", err)
-	}
-	return nil
+	return control(p.proc, "close postgres", (*process).close)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// HBA decides for all roles but postgres, with TLS and without.
+// HBA applies to all roles except postgres, with and without TLS.
 func TestPostgresAccess(t *testing.T) {
 	t.Parallel()
 	files := devtest.TLS(t)
@@ -20,15 +20,13 @@ func TestPostgresAccess(t *testing.T) {
 		HBA: []string{"hostssl template1 app 127.0.0.1/32 cert", "hostssl postgres app 127.0.0.1/32 scram-sha-256"},
 		TLS: files,
 	})
-	if err := execute(t, p.URL(), "create role app login password 'secret'"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, execute(t, p.URL(), "create role app login password 'secret'"))
 	as := func(user, database string) string {
 		return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s", user, p.Port(), database)
 	}
 	verified := "?sslmode=verify-full&sslrootcert=" + files.CA
 	withCert := verified + "&sslcert=" + files.Cert + "&sslkey=" + files.Key
-	for url, refused := range map[string]bool{
+	for url, rejected := range map[string]bool{
 		as("app:secret", "postgres"+verified):           false,
 		as("app:wrong", "postgres"+verified):            true,
 		as("app:secret", "postgres?sslmode=disable"):    true,
@@ -38,16 +36,16 @@ func TestPostgresAccess(t *testing.T) {
 		as("postgres:any", "template1?sslmode=disable"): false,
 		as("postgres:any", "template1"+verified):        false,
 	} {
-		if _, err := query(t, url, "select 'in'"); (err != nil) != refused {
-			t.Errorf("%s: %v", url, err)
+		if _, err := query(t, url, "select 'in'"); (err != nil) != rejected {
+			t.Errorf("connect to %s: got error %v, want an error: %t", url, err, rejected)
 		}
 	}
 
-	standby := devtest.OwnStandby(t, p) // has the same doors
+	standby := devtest.OwnStandby(t, p) // uses the same pg_hba.conf
 	wantQuery(t, standby.URL(), "select count(*)::text from pg_hba_file_rules where auth_method = 'cert'", "1")
 }
 
-// A table that may not grow stops inserts and nothing else.
+// Reaching the file size limit of one table fails inserts into that table only.
 func TestPostgresFileSizeLimit(t *testing.T) {
 	t.Parallel()
 	p := devtest.OwnPostgres(t, devstack.PostgresConfig{FileSizeLimit: 16 << 20})
@@ -58,7 +56,7 @@ func TestPostgresFileSizeLimit(t *testing.T) {
 	for range 2 {
 		var failure *pgconn.PgError
 		if err := execute(t, p.URL(), fill); !errors.As(err, &failure) || failure.Severity != "ERROR" {
-			t.Fatalf("40 MB in a table of 16: %v", err)
+			t.Fatalf("insert of 40 MB with a limit of 16 MiB: got error %v, want one with severity ERROR", err)
 		}
 	}
 	if err := execute(t, p.URL(), "create table other as select 'fits' as v"); err != nil {
@@ -78,7 +76,7 @@ func TestPostgresConfigErrors(t *testing.T) {
 		"copy TLS files": {TLS: devstack.TLSFiles{Cert: "/nowhere/x", Key: "/nowhere/y"}},
 	} {
 		if _, err := devstack.StartPostgres(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), text) {
-			t.Errorf("want %q in %v", text, err)
+			t.Errorf("got error %v, want one that contains %q", err, text)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// query runs a statement on a fresh connection and returns its one value as text.
+// query runs a statement on a new connection and returns its only value as text.
 func query(t *testing.T, url, sql string) (string, error) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -40,7 +40,7 @@ func execute(t *testing.T, url, sql string) error {
 func wantQuery(t *testing.T, url, sql, want string) {
 	t.Helper()
 	if got, err := query(t, url, sql); err != nil || got != want {
-		t.Errorf("%s: %q, %v; want %q", sql, got, err, want)
+		t.Errorf("%s: got %q, %v; want %q", sql, got, err, want)
 	}
 }
 
@@ -48,22 +48,18 @@ func TestPostgresStopsAndStartsAgain(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)
 	p, err := devstack.StartPostgres(t.Context(), devstack.PostgresConfig{Dir: parent})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer p.Close()
 	url := p.URL()
-	if err := execute(t, url, "create table kept as select 'committed' as v"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, execute(t, url, "create table kept as select 'committed' as v"))
 	for verb, end := range map[string]func() error{"kill": p.Kill, "stop": p.Stop} {
-		for range 2 { // a stopped server may be stopped again
+		for range 2 { // stopping a stopped server is not an error
 			if err := end(); err != nil {
 				t.Fatal(verb, err)
 			}
 		}
 		if _, err := query(t, url, "select 1::text"); err == nil {
-			t.Fatalf("%s: still answers", verb)
+			t.Fatalf("a query after %s succeeded", verb)
 		}
 		if err := p.Start(t.Context()); err != nil {
 			t.Fatal(verb, err)
@@ -71,18 +67,11 @@ func TestPostgresStopsAndStartsAgain(t *testing.T) {
 		wantQuery(t, url, "select v from kept", "committed")
 	}
 	if err := p.Start(t.Context()); err == nil {
-		t.Error("started a running server again")
+		t.Error("Start of a running server succeeded")
 	}
-	for range 2 {
-		if err := p.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := empty(parent); err != nil {
-		t.Error(err)
-	}
+	wantClosed(t, parent, p)
 	if err := p.Start(t.Context()); err == nil {
-		t.Error("started a closed server")
+		t.Error("Start of a closed server succeeded")
 	}
 }
 
@@ -100,7 +89,7 @@ func TestPostgresSettings(t *testing.T) {
 	wantQuery(t, p.URL(), "show synchronous_commit", "on")
 	wantQuery(t, p.URLFor("template1"), "select current_database()::text", "template1")
 	if line := log.String(); !strings.HasPrefix(line, "postgres: using /") || !strings.Contains(line, p.DataDir()) {
-		t.Errorf("log: %q", line)
+		t.Errorf("got log %q, want one that begins with \"postgres: using /\" and contains %s", line, p.DataDir())
 	}
 	durable := devtest.OwnPostgres(t, devstack.PostgresConfig{Fsync: true})
 	wantQuery(t, durable.URL(), "show fsync", "on")
@@ -113,39 +102,31 @@ func TestPostgresStartErrors(t *testing.T) {
 	cfg := devstack.PostgresConfig{Dir: parent, Settings: map[string]string{"no_such_setting": "1"}}
 	_, err := devstack.StartPostgres(t.Context(), cfg)
 	if err == nil || !strings.HasPrefix(err.Error(), "start postgres: ") || !strings.Contains(err.Error(), "no_such_setting") {
-		t.Errorf("error does not hold the server's own: %v", err)
+		t.Errorf("got error %v, want one that contains the server's own message about no_such_setting", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := devstack.StartPostgres(ctx, devstack.PostgresConfig{Dir: parent}); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
+		t.Errorf("start with a canceled context: got error %v, want context.Canceled", err)
 	}
 	if err := empty(parent); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestPostgresGiven(t *testing.T) {
+func TestPostgresExternal(t *testing.T) {
 	t.Parallel()
 	ours := devtest.Postgres(t)
-	given, err := devstack.StartPostgres(t.Context(), devstack.PostgresConfig{URL: ours.URL()})
-	if err != nil {
-		t.Fatal(err)
+	external, err := devstack.StartPostgres(t.Context(), devstack.PostgresConfig{URL: ours.URL()})
+	must(t, err)
+	if external.URL() != ours.URL() || external.Port() != ours.Port() || external.DataDir() != "" {
+		t.Errorf("external server: got URL %s, port %d, data folder %q; want %s, %d and none", external.URL(), external.Port(), external.DataDir(), ours.URL(), ours.Port())
 	}
-	if given.URL() != ours.URL() || given.Port() != ours.Port() || given.DataDir() != "" {
-		t.Errorf("given: %s, port %d, data %q", given.URL(), given.Port(), given.DataDir())
-	}
-	for _, err := range []error{given.Stop(), given.Kill(), given.Start(t.Context())} {
-		if !errors.Is(err, devstack.ErrNotOurs) {
-			t.Errorf("want ErrNotOurs, got %v", err)
-		}
-	}
-	if err := given.Close(); err != nil {
-		t.Error(err)
-	}
+	wantExternal(t, external.Stop(), external.Kill(), external.Start(t.Context()))
+	must(t, external.Close())
 	wantQuery(t, ours.URL(), "select 'alive'", "alive")
 	if _, err := devstack.StartPostgres(t.Context(), devstack.PostgresConfig{URL: "host=localhost"}); err == nil {
-		t.Error("took a URL that is none")
+		t.Error("StartPostgres with URL \"host=localhost\" succeeded")
 	}
 }
 
@@ -154,19 +135,17 @@ func TestPostgresBin(t *testing.T) {
 	p := devtest.Postgres(t)
 	for _, name := range []string{"psql", "pgbench", "pg_basebackup", "pg_dump", "pg_restore"} {
 		path, err := p.Bin(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if _, err := os.Stat(path); err != nil {
 			t.Error(err)
 		}
 	}
 	if _, err := p.Bin("pg_nonsense"); !errors.Is(err, devstack.ErrMissing) {
-		t.Errorf("want ErrMissing, got %v", err)
+		t.Errorf("Bin(\"pg_nonsense\"): got error %v, want ErrMissing", err)
 	}
 }
 
-func TestTwoStacks(t *testing.T) {
+func TestServersAreIndependent(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)
 	start := func() (*devstack.Postgres, *devstack.Redis, *devstack.NATS) {
@@ -177,10 +156,10 @@ func TestTwoStacks(t *testing.T) {
 	p1, r1, n1 := start()
 	p2, r2, n2 := start()
 	if p1.URL() == p2.URL() || r1.URL() == r2.URL() || n1.URL() == n2.URL() {
-		t.Error("two servers share an address")
+		t.Error("two servers have the same URL")
 	}
 	if p1.DataDir() == p2.DataDir() || n1.StoreDir() == n2.StoreDir() {
-		t.Error("two servers share a folder")
+		t.Error("two servers have the same folder")
 	}
 	for _, server := range []interface{ Close() error }{p1, r1, n1} {
 		if err := server.Close(); err != nil {

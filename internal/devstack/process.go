@@ -12,32 +12,30 @@ import (
 	"time"
 )
 
-// A process is a server program with a folder, a guardian and a port. It may be
-// stopped and started again. Safe for concurrent use: one start, stop or close at a
-// time, the next waits.
+// A process is a server program with its folder, guardian and port. It can be stopped and started again. It is safe for
+// concurrent use: start, stop and close run one at a time.
 type process struct {
-	name  string              // "postgres", for files and errors
-	dir   string              // own folder, removed by close
-	user  *syscall.Credential // nil: as we are
-	abort syscall.Signal      // ends it at once
+	name  string              // such as "postgres"; part of file names and errors
+	dir   string              // the server's own folder; close removes it
+	user  *syscall.Credential // nil: the user of this process
+	abort syscall.Signal      // ends the program immediately
 	argv  func(port int) []string
-	more  int // further ports that it needs, besides port
-	// configure writes what the program reads about its port; nil: nothing.
+	more  int // number of ports that it needs in addition to port
+	// configure writes the configuration for a port before each start; may be nil.
 	configure func(port int) error
-	// ready returns nil when the server with this port and pid answers, and an
-	// error when nobody does or another server.
+	// ready returns nil if the server with this port and pid answers, and an error if no server or another one answers.
 	ready func(ctx context.Context, port, pid int) error
 
 	mu     sync.Mutex
 	guard  *guardian
-	port   int    // fixed by the first start that works
-	others []int  // the further ports, fixed with it
+	port   int    // set by the first successful start
+	others []int  // the additional ports, set with port
 	child  *child // nil when stopped
-	frozen bool   // the child is; see freeze
+	frozen bool   // the child is stopped by SIGSTOP; see freeze
 	closed bool
 }
 
-// open guards the folder, so that it is removed from now on whatever happens.
+// open starts the guardian, which from then on removes the folder if this process dies.
 func (p *process) open() error {
 	guard, err := startGuardian(p.dir)
 	if err != nil {
@@ -47,9 +45,8 @@ func (p *process) open() error {
 	return nil
 }
 
-// startAnywhere starts the server on free ports. Another program may take a port
-// between our look and the server's, so it tries several. Like run, it is called
-// before anyone else has p.
+// startAnywhere starts the server with free ports. Another program may take a port between the check and the start, so
+// startAnywhere tries several times. It must be called, like run, before p is shared with other goroutines.
 func (p *process) startAnywhere(ctx context.Context) error {
 	for try := 1; ; try++ {
 		ports, err := freePorts(1 + p.more)
@@ -64,7 +61,7 @@ func (p *process) startAnywhere(ctx context.Context) error {
 	}
 }
 
-// start runs the server on its port and returns when it answers.
+// start starts the server with its port and returns when it answers.
 func (p *process) start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,7 +89,7 @@ func (p *process) start(ctx context.Context) error {
 	return nil
 }
 
-// run runs a helper program to its end.
+// run runs an auxiliary program and returns when it has exited.
 func (p *process) run(ctx context.Context, argv ...string) error {
 	c, err := p.spawn(argv)
 	if err != nil {
@@ -110,7 +107,7 @@ func (p *process) run(ctx context.Context, argv ...string) error {
 	return errors.Join(err, p.guard.forget())
 }
 
-// spawn starts a program under the eyes of the guardian.
+// spawn starts a program and registers it with the guardian.
 func (p *process) spawn(argv []string) (*child, error) {
 	c, err := startChild(childSpec{argv: argv, dir: p.dir, log: p.logFile(), user: p.user, abort: p.abort})
 	if err != nil {
@@ -122,39 +119,38 @@ func (p *process) spawn(argv []string) (*child, error) {
 	return c, nil
 }
 
-// awaitReady looks until the server answers or ends. The end of the child ends a
-// look too: whoever else has the port may accept and say nothing.
+// awaitReady polls until the server answers or exits. The exit of the child also cancels a running check: another program
+// that holds the port may accept the connection and never reply.
 func (p *process) awaitReady(ctx context.Context, c *child) error {
-	look, cancel := context.WithCancel(ctx)
+	check, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		select {
 		case <-c.done:
 			cancel()
-		case <-look.Done():
+		case <-check.Done():
 		}
 	}()
 	pause := time.NewTicker(readyPoll)
 	defer pause.Stop()
 	for {
-		err := p.ready(look, p.port, c.pid())
+		err := p.ready(check, p.port, c.pid())
 		switch {
 		case err == nil:
 			return nil
 		case c.ended():
-			return fmt.Errorf("it ended: %s", c.cmd.ProcessState)
+			return fmt.Errorf("the server exited: %s", c.cmd.ProcessState)
 		case ctx.Err() != nil:
-			return fmt.Errorf("not ready: %w, last look: %w", context.Cause(ctx), err)
+			return fmt.Errorf("not ready: %w; last check: %w", context.Cause(ctx), err)
 		}
 		select {
-		case <-look.Done():
+		case <-check.Done():
 		case <-pause.C:
 		}
 	}
 }
 
-// stop ends the server by signal and keeps its folder. Stopping a stopped server
-// is no error.
+// stop ends the server with a signal and keeps its folder. Stopping a stopped server is not an error.
 func (p *process) stop(signal syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -170,7 +166,7 @@ func (p *process) stopLocked(signal syscall.Signal) error {
 	return errors.Join(err, p.guard.forget())
 }
 
-// close ends the server, its folder and its guardian. It is idempotent.
+// close stops the server, removes its folder and ends its guardian. It is idempotent.
 func (p *process) close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -183,7 +179,7 @@ func (p *process) close() error {
 
 func (p *process) logFile() string { return filepath.Join(p.dir, p.name+".log") }
 
-// logTail returns the end of the log as text to append to an error.
+// logTail returns the end of the server's log, as text to append to an error.
 func (p *process) logTail() string {
 	const most = 2000 // bytes
 	text, err := os.ReadFile(p.logFile())
@@ -191,5 +187,5 @@ func (p *process) logTail() string {
 		return ""
 	}
 	text = text[max(0, len(text)-most):]
-	return "; the end of its log:\n" + strings.TrimSpace(string(text))
+	return "; its log ends with:\n" + strings.TrimSpace(string(text))
 }

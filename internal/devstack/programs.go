@@ -12,12 +12,12 @@ import (
 	"strings"
 )
 
-// Where server programs are looked for, in this order; install.sh does the same.
-// The environment variable must be right if it is set: we do not look further.
+// The locations of the server programs are searched in this order; install.sh searches the same ones. An environment
+// variable that is set must be correct: no other location is then searched.
 const (
-	postgresEnv = "OUTBOX_PG_BIN"        // the folder that holds postgres and initdb
-	redisEnv    = "OUTBOX_REDIS_BIN"     // redis-server itself, or its folder
-	bouncerEnv  = "OUTBOX_PGBOUNCER_BIN" // pgbouncer itself, or its folder
+	postgresEnv = "OUTBOX_PG_BIN"        // the folder that contains postgres and initdb
+	redisEnv    = "OUTBOX_REDIS_BIN"     // redis-server or its folder
+	bouncerEnv  = "OUTBOX_PGBOUNCER_BIN" // pgbouncer or its folder
 )
 
 var (
@@ -48,12 +48,12 @@ const (
   macOS           brew install pgbouncer`
 )
 
-// findPostgres returns the folder that holds postgres and initdb.
+// findPostgres returns the folder that contains postgres and initdb.
 func findPostgres() (string, error) {
 	programs := []string{"postgres", "initdb"}
 	if dir := os.Getenv(postgresEnv); dir != "" {
 		if !holds(dir, programs...) {
-			return "", fmt.Errorf("%w: %s=%s has no postgres and initdb; correct or unset it, or %s",
+			return "", fmt.Errorf("%w: %s=%s must contain postgres and initdb; correct or unset it, or %s",
 				ErrMissing, postgresEnv, dir, postgresHint)
 		}
 		return dir, nil
@@ -80,15 +80,15 @@ func findBouncer() (string, error) {
 	return findProgram("pgbouncer", bouncerEnv, bouncerDirs, bouncerHint)
 }
 
-// findProgram returns the path of a program: what the environment variable names, or
-// the first in PATH and then dirs.
+// findProgram returns the path of a program: the value of the environment variable, or else the first match in PATH and
+// then in dirs.
 func findProgram(name, env string, dirs []string, hint string) (string, error) {
 	if path := os.Getenv(env); path != "" {
 		if holds(path, name) {
 			path = filepath.Join(path, name)
 		}
 		if !executable(path) {
-			return "", fmt.Errorf("%w: %s=%s is no %s; correct or unset it, or %s", ErrMissing, env, path, name, hint)
+			return "", fmt.Errorf("%w: %s=%s must be %s or its folder; correct or unset it, or %s", ErrMissing, env, path, name, hint)
 		}
 		return path, nil
 	}
@@ -105,18 +105,18 @@ func findProgram(name, env string, dirs []string, hint string) (string, error) {
 
 var versionInPath = regexp.MustCompile(`(\d+)[^/]*/bin$`)
 
-// newestFirst expands patterns of folders; the highest major version comes first.
+// newestFirst expands patterns of folders and sorts the highest major version first.
 func newestFirst(patterns []string) []string {
 	var dirs []string
 	for _, pattern := range patterns {
-		found, _ := filepath.Glob(pattern) // the patterns are constant and well formed
+		found, _ := filepath.Glob(pattern) // never fails: the patterns are constant and well formed
 		dirs = append(dirs, found...)
 	}
 	slices.SortStableFunc(dirs, func(a, b string) int { return cmp.Compare(majorVersion(b), majorVersion(a)) })
 	return dirs
 }
 
-// majorVersion reads 17 from …/postgresql@17/bin; 0 if the path names none.
+// majorVersion returns 17 for …/postgresql@17/bin, and 0 if the path contains no version.
 func majorVersion(dir string) int {
 	match := versionInPath.FindStringSubmatch(dir)
 	if match == nil {
@@ -126,7 +126,7 @@ func majorVersion(dir string) int {
 	return n
 }
 
-// holds reports whether dir has all the programs.
+// holds reports whether dir contains all the programs.
 func holds(dir string, programs ...string) bool {
 	return !slices.ContainsFunc(programs, func(name string) bool { return !executable(filepath.Join(dir, name)) })
 }

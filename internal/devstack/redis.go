@@ -14,27 +14,25 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Redis is a Redis server that keeps nothing on disk: it is empty after each
-// start. Its methods are safe for concurrent use.
+// Redis is a Redis server without persistence: it is empty after each start. Its methods are safe for concurrent use.
 type Redis struct {
 	url    string
-	proc   *process // nil if the server was given
+	proc   *process // nil for an external server
 	cfg    RedisConfig
 	group  redisGroup
-	master atomic.Pointer[Redis] // whom it follows, from the next start at the latest; nil: none
+	master atomic.Pointer[Redis] // the master that it replicates, from its next start at the latest; nil: none
 }
 
-// redisGroup is what a server needs as a member of a cluster, or of what sentinels
-// watch. It is no business of the replicas that [Redis.Replica] starts.
+// redisGroup holds the extra configuration of a member of a cluster or of a group that sentinels monitor. Replicas that
+// [Redis.Replica] starts do not inherit it.
 type redisGroup struct {
-	bus  bool   // a node of a cluster, which needs a second port
-	conf string // what its file of settings says at first; "": it has none
+	bus  bool   // the server is a cluster node, which needs a second port
+	conf string // initial content of its configuration file; "": no file
 }
 
-// StartRedis starts a server and returns when it answers, or checks that the one
-// given by URL does. The context bounds the start (60 s at most), not the life of
-// the server. The caller must Close it. It returns [ErrMissing] if redis-server is
-// not installed.
+// StartRedis starts a server and returns when it answers. If cfg names a URL, it checks that the external server answers.
+// The context bounds the start (60 s at most), not the lifetime of the server. The caller must Close the server.
+// StartRedis returns [ErrMissing] if redis-server is not installed.
 func StartRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -52,14 +50,14 @@ func StartRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 func useRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 	opts, err := redis.ParseURL(cfg.URL)
 	if err != nil {
-		return nil, fmt.Errorf("the given URL: %w", err)
+		return nil, fmt.Errorf("URL of the external server: %w", err)
 	}
 	client := redis.NewClient(opts)
 	defer client.Close()
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, err
 	}
-	say(cfg.Log, "redis: using the given server %s", opts.Addr)
+	logf(cfg.Log, "redis: using the external server %s", opts.Addr)
 	return &Redis{url: cfg.URL}, nil
 }
 
@@ -70,8 +68,7 @@ func startRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 	return launchRedis(ctx, &Redis{cfg: cfg})
 }
 
-// launchRedis starts a server in a folder of its own. Nothing is left if it returns
-// an error.
+// launchRedis starts a server in its own folder. After an error it has stopped the server and removed the folder.
 func launchRedis(ctx context.Context, r *Redis) (*Redis, error) {
 	program, err := findRedis()
 	if err != nil {
@@ -104,12 +101,11 @@ func launchRedis(ctx context.Context, r *Redis) (*Redis, error) {
 		return nil, errors.Join(err, r.proc.close())
 	}
 	r.url = r.cfg.url(r.proc.port)
-	say(r.cfg.Log, "redis: using %s, %s", program, address(r.proc.port))
+	logf(r.cfg.Log, "redis: using %s, %s", program, address(r.proc.port))
 	return r, nil
 }
 
-// writeConf writes the file of settings, once: from then on it is the server's, which
-// notes there what sentinels order.
+// writeConf writes the configuration file once. Later the server rewrites the file when a sentinel reconfigures it.
 func (r *Redis) writeConf(dir string) error {
 	if r.group.conf == "" {
 		return nil
@@ -119,7 +115,7 @@ func (r *Redis) writeConf(dir string) error {
 
 func confFile(dir string) string { return filepath.Join(dir, "redis.conf") }
 
-// groupArgv returns the beginning of the command line.
+// groupArgv returns the first arguments of the command line.
 func (r *Redis) groupArgv(dir string) []string {
 	var argv []string
 	if r.group.conf != "" {
@@ -129,56 +125,38 @@ func (r *Redis) groupArgv(dir string) []string {
 	if r.group.bus {
 		argv = append(argv, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(r.proc.others[0]),
 			"--cluster-node-timeout", strconv.FormatInt(nodeTimeout.Milliseconds(), 10),
-			"--cluster-replica-validity-factor", "0", // however old, a replica may take over
-			"--repl-ping-replica-period", "1") // a replica that has been sent nothing yet does not count
+			"--cluster-replica-validity-factor", "0", // a replica may take over, no matter how old its data is
+			"--repl-ping-replica-period", "1") // the cluster ignores a replica until it has received its first ping
 	}
 	return argv
 }
 
-// URL returns redis://127.0.0.1:port/0, with the password of the default user if it
-// has one and rediss if there is TLS, or the URL given.
+// URL returns redis://127.0.0.1:port/0, with the password of the default user if there is one, and with scheme rediss for
+// TLS. For an external server it returns the configured URL.
 func (r *Redis) URL() string { return r.url }
 
-// Stop stops the server in order and returns when it is gone; what it held is lost,
-// apart from what replicas hold. It is no error if it is already stopped.
+// Stop shuts the server down cleanly and returns when it has exited. Its data is lost, except for the copies of its
+// replicas. Stopping a stopped server is not an error.
 func (r *Redis) Stop() error { return r.stop("stop", syscall.SIGTERM) }
 
-// Kill ends the server by SIGKILL and returns when it is gone; what it had not sent
-// to its replicas is lost. It is no error if it is already stopped.
+// Kill ends the server with SIGKILL and returns when it has exited. Writes that it had not yet sent to its replicas are
+// lost. Killing a stopped server is not an error.
 func (r *Redis) Kill() error { return r.stop("kill", syscall.SIGKILL) }
 
 func (r *Redis) stop(verb string, signal syscall.Signal) error {
-	err := ErrNotOurs
-	if r.proc != nil {
-		err = r.proc.stop(signal)
-	}
-	if err != nil {
-		return fmt.Errorf("%s redis: %w", verb, err)
-	}
-	return nil
+	return control(r.proc, verb+" redis", func(p *process) error { return p.stop(signal) })
 }
 
-// Start starts the server again after Stop or Kill, empty, on the same port, as the
-// master or the replica that it was. The context bounds the start (60 s at most).
+// Start starts the server again after Stop or Kill: empty, with the same port, and as the master or replica that it was.
+// The context bounds the start (60 s at most).
 func (r *Redis) Start(ctx context.Context) error {
-	err := ErrNotOurs
-	if r.proc != nil {
-		err = r.proc.start(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("start redis: %w", err)
-	}
-	return nil
+	return control(r.proc, "start redis", func(p *process) error { return p.start(ctx) })
 }
 
-// Close stops the server and removes its folder. It is idempotent, and leaves
-// alone a server that was given.
+// Close stops the server and removes its folder. It is idempotent, and does nothing to an external server.
 func (r *Redis) Close() error {
 	if r.proc == nil {
 		return nil
 	}
-	if err := r.proc.close(); err != nil {
-		return fmt.Errorf("close redis: %w", err)
-	}
-	return nil
+	return control(r.proc, "close redis", (*process).close)
 }

@@ -13,32 +13,31 @@ import (
 	"strings"
 )
 
-// RedisConfig says which Redis to start. The zero value will do.
+// RedisConfig configures a Redis server. The zero value is usable.
 type RedisConfig struct {
-	// URL of a running server (redis://…) to use instead of starting one. The
-	// other fields but Log are then ignored.
+	// URL of a running external server (redis://…), used instead of starting one. All other fields except Log are then
+	// ignored.
 	URL string
-	// Password of the default user; URL holds it. Replicas use it too. Defaults to none.
+	// Password of the default user. The URL of the server contains it, and replicas use it too. Defaults to none.
 	Password string
-	// TLS is the server's certificate: Redis then takes connections with TLS only, URL
-	// begins with rediss. With CA, clients may show a certificate, and must if Args say
-	// "--tls-auth-clients yes"; devstack shows the server's own. Replicas need CA.
-	// Defaults to no TLS.
+	// TLS is the server's certificate. Redis then accepts only connections with TLS, and the URL of the server begins with
+	// rediss. With CA, clients may present a certificate, and must if Args contain "--tls-auth-clients yes"; devstack
+	// presents the server's certificate. Replicas need CA. Defaults to no TLS.
 	TLS TLSFiles
-	// Args are further words of the command line, such as "--maxmemory", "10mb", or
-	// "--user", "app", "on", ">secret", "~*", "+get"; they win over our own, but must
-	// leave the default user its password and the INFO command. Defaults to none.
+	// Args are additional arguments of the command line, such as "--maxmemory", "10mb", or "--user", "app", "on",
+	// ">secret", "~*", "+get". They override the arguments that devstack makes. They must not change the password of the
+	// default user or its permission to call INFO. Defaults to none.
 	Args []string
 	// Dir is the parent of the server's own folder. Defaults to the temporary folder.
 	Dir string
-	// Log receives one line that says what was started and where. Defaults to nowhere.
+	// Log receives one line that describes the server and its address. Defaults to no log.
 	Log io.Writer
 }
 
-// argv returns the command line of a server that follows master (nil: none).
+// argv returns the command line of a server that replicates master (nil: a master).
 func (cfg RedisConfig) argv(port int, master *Redis) []string {
 	argv := []string{"--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-		"--repl-diskless-sync-delay", "0"} // the first replica does not wait for a second
+		"--repl-diskless-sync-delay", "0"} // without it a first replica waits for others before it is served
 	if cfg.TLS.Cert == "" {
 		argv = append(argv, "--port", strconv.Itoa(port))
 	} else {
@@ -70,8 +69,8 @@ func (cfg RedisConfig) url(port int) string {
 	return u.String()
 }
 
-// tlsConfig returns how devstack itself connects, nil without TLS. It does not ask
-// for proof whose server it is: the process id is proof.
+// tlsConfig returns the TLS configuration of devstack's own connections, or nil without TLS. It does not verify the
+// server's certificate: ready compares the process id instead.
 func (cfg RedisConfig) tlsConfig() (*tls.Config, error) {
 	if cfg.TLS.Cert == "" {
 		return nil, nil
@@ -83,18 +82,18 @@ func (cfg RedisConfig) tlsConfig() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{own}, InsecureSkipVerify: true}, nil
 }
 
-// ready returns nil when the server with this port and pid answers; see process.
+// ready returns nil if the server with this port and pid answers; see process.
 func (cfg RedisConfig) ready(ctx context.Context, port, pid int) error {
 	answered, err := cfg.serverPID(ctx, address(port))
 	if err == nil && answered != pid {
-		err = fmt.Errorf("port %d is taken by process %d", port, answered)
+		err = fmt.Errorf("port %d is in use by process %d", port, answered)
 	}
 	return err
 }
 
-// serverPID asks a Redis server for its process id: what tells our server from
-// another on the same port. It speaks the protocol itself, since a client logs each
-// refused connection, and a starting server refuses some.
+// serverPID returns the process id of a Redis server, which distinguishes our server from another one at the same port.
+// It implements the few bytes of the protocol itself, because a client library logs each refused connection, and a
+// starting server refuses some.
 func (cfg RedisConfig) serverPID(ctx context.Context, addr string) (int, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", addr)
@@ -110,11 +109,11 @@ func (cfg RedisConfig) serverPID(ctx context.Context, addr string) (int, error) 
 	if security != nil {
 		conn = tls.Client(conn, security)
 	}
-	ask := "INFO server\r\nQUIT\r\n"
+	request := "INFO server\r\nQUIT\r\n"
 	if cfg.Password != "" {
-		ask = fmt.Sprintf("*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n", len(cfg.Password), cfg.Password) + ask
+		request = fmt.Sprintf("*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n", len(cfg.Password), cfg.Password) + request
 	}
-	if _, err := io.WriteString(conn, ask); err != nil {
+	if _, err := io.WriteString(conn, request); err != nil {
 		return 0, err
 	}
 	lines := bufio.NewScanner(conn)
@@ -125,5 +124,5 @@ func (cfg RedisConfig) serverPID(ctx context.Context, addr string) (int, error) 
 		}
 		last = lines.Text()
 	}
-	return 0, fmt.Errorf("INFO names no process_id and ends with %q: %w", last, cmp.Or(lines.Err(), io.EOF))
+	return 0, fmt.Errorf("no process_id in the reply to INFO, which ends with %q: %w", last, cmp.Or(lines.Err(), io.EOF))
 }

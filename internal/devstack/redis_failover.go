@@ -9,54 +9,41 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Failover makes the replica of shard i take over now, whatever it has received so
-// far and whatever the others say (CLUSTER FAILOVER TAKEOVER), unless it did by itself
-// already, and returns when all running nodes agree. The old master may run, be frozen
-// or be gone: where it runs it becomes the replica and forgets what only it held. From
-// then on Master(i) and Replica(i) have changed places. It is an error if shard i has
-// no replica that runs, or the other shards have no master. The context bounds it
-// (60 s at most).
+// Failover makes the replica of shard i take over immediately, with the data that it has received so far and without the
+// consent of the other nodes (CLUSTER FAILOVER TAKEOVER), unless it has already taken over. Failover returns when all
+// running nodes agree; Master(i) and Replica(i) are then exchanged. The old master may be running, frozen or stopped. If
+// it is running, it becomes the replica and discards writes that the new master does not have. Failover returns an error
+// if shard i has no running replica, or if the other shards have no master. The context bounds the call (60 s at most).
 func (c *RedisCluster) Failover(ctx context.Context, i int) error {
-	if err := c.failover(ctx, i, takeOver); err != nil {
-		return fmt.Errorf("fail over redis shard %d: %w", i, err)
-	}
-	return nil
+	return bounded(ctx, fmt.Sprintf("fail over redis shard %d", i), func(ctx context.Context) error {
+		return c.exchange(ctx, i, takeOver)
+	})
 }
 
-// AwaitFailover waits until the replica of shard i has taken over by itself and all
-// running nodes agree: about four seconds after the master was stopped, killed or
-// frozen. From then on Master(i) and Replica(i) have changed places. It is an error if
-// shard i has no replica that runs. The context bounds it (60 s at most).
+// AwaitFailover waits until the replica of shard i has taken over by itself and all running nodes agree, about four
+// seconds after the master was stopped, killed or frozen. Master(i) and Replica(i) are then exchanged. AwaitFailover
+// returns an error if shard i has no running replica. The context bounds the call (60 s at most).
 func (c *RedisCluster) AwaitFailover(ctx context.Context, i int) error {
-	if err := c.failover(ctx, i, isMaster); err != nil {
-		return fmt.Errorf("await failover of redis shard %d: %w", i, err)
-	}
-	return nil
+	return bounded(ctx, fmt.Sprintf("await failover of redis shard %d", i), func(ctx context.Context) error {
+		return c.exchange(ctx, i, isMaster)
+	})
 }
 
-// Settle waits until all running nodes agree that the cluster serves, and who is master
-// and replica in each shard, and each running replica holds what its master does: of
-// use after Start or Thaw. A shard that failed over by itself needs AwaitFailover
-// first. The context bounds it (60 s at most).
+// Settle waits until all running nodes agree that the cluster is available and which node is master and replica of each
+// shard, and each running replica has its master's data. Call it after Start or Thaw. If a shard failed over by itself,
+// call AwaitFailover first. The context bounds the call (60 s at most).
 func (c *RedisCluster) Settle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if err := c.awaitAgreed(ctx); err != nil {
-		return fmt.Errorf("settle redis cluster: %w", err)
-	}
-	return nil
+	return bounded(ctx, "settle redis cluster", c.awaitAgreed)
 }
 
-// failover waits until the replica of shard i is its master, by the look given.
-func (c *RedisCluster) failover(ctx context.Context, i int, look func(context.Context, *redis.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
+// exchange calls promoted until it returns nil for the replica of shard i, which is then the master.
+func (c *RedisCluster) exchange(ctx context.Context, i int, promoted func(context.Context, *redis.Client) error) error {
 	replica := c.Replica(i)
 	if replica == nil || !replica.proc.running() {
-		return errors.New("it has no replica that runs")
+		return errors.New("the shard has no running replica")
 	}
-	err := replica.ask(ctx, func(ctx context.Context, client *redis.Client) error {
-		return await(ctx, "takeover", func(ctx context.Context) error { return look(ctx, client) })
+	err := replica.withClient(ctx, func(ctx context.Context, client *redis.Client) error {
+		return await(ctx, "takeover", func(ctx context.Context) error { return promoted(ctx, client) })
 	})
 	if err != nil {
 		return err
@@ -78,7 +65,7 @@ func isMaster(ctx context.Context, client *redis.Client) error {
 	return err
 }
 
-// takeOver makes a replica a master, if it is none.
+// takeOver makes a replica a master. It does nothing to a master.
 func takeOver(ctx context.Context, client *redis.Client) error {
 	if err := isMaster(ctx, client); !errors.Is(err, errNotYet) {
 		return err
@@ -89,14 +76,14 @@ func takeOver(ctx context.Context, client *redis.Client) error {
 	return isMaster(ctx, client)
 }
 
-// awaitAgreed waits until each running node sees the cluster as we do.
+// awaitAgreed waits until each running node reports the roles that c records.
 func (c *RedisCluster) awaitAgreed(ctx context.Context) error {
-	return await(ctx, "agreement of all nodes", func(ctx context.Context) error {
+	return await(ctx, "all nodes to agree", func(ctx context.Context) error {
 		for n, node := range c.nodes {
 			if !node.proc.running() {
 				continue
 			}
-			if err := node.ask(ctx, c.agrees); err != nil {
+			if err := node.withClient(ctx, c.agrees); err != nil {
 				return fmt.Errorf("node %d: %w", n, err)
 			}
 		}
@@ -104,17 +91,17 @@ func (c *RedisCluster) awaitAgreed(ctx context.Context) error {
 	})
 }
 
-// agrees returns nil if a node says that the cluster serves, and that each shard has
-// the master that we know, and the replica if that runs.
+// agrees returns nil if a node reports that the cluster is available and that each shard has the master that c records,
+// and the replica if that is running.
 func (c *RedisCluster) agrees(ctx context.Context, client *redis.Client) error {
 	info, err := client.ClusterInfo(ctx).Result()
 	if err != nil {
 		return err
 	}
 	if !strings.Contains(info, "cluster_state:ok") {
-		return errors.New("the cluster does not serve")
+		return errors.New("the cluster is not available")
 	}
-	//lint:ignore SA1019 it lists only replicas that are in step, which is what is asked here
+	//lint:ignore SA1019 unlike its replacement, it lists only replicas that are up to date
 	ranges, err := client.ClusterSlots(ctx).Result()
 	if err != nil {
 		return err
@@ -127,8 +114,8 @@ func (c *RedisCluster) agrees(ctx context.Context, client *redis.Client) error {
 	return nil
 }
 
-// holdsShard returns nil if the slots of shard i belong to a pair. The server lists
-// the master first and then replicas that it takes for alive and in step.
+// holdsShard returns nil if the slots of shard i belong to a pair. For each range of slots the server lists the master
+// first and then the replicas that it considers alive and up to date.
 func holdsShard(ranges []redis.ClusterSlot, i int, pair redisPair) error {
 	first, last := slotRange(i)
 	for _, r := range ranges {
@@ -149,10 +136,10 @@ func holdsShard(ranges []redis.ClusterSlot, i int, pair redisPair) error {
 		}
 		return fmt.Errorf("no replica %s", want)
 	}
-	return fmt.Errorf("nobody has slots %d to %d", first, last)
+	return fmt.Errorf("no node has slots %d to %d", first, last)
 }
 
-// linked returns nil if each running replica holds what its running master does.
+// linked returns nil if each running replica is connected to its running master.
 func (c *RedisCluster) linked(ctx context.Context) error {
 	for i := range shards {
 		if err := c.pair(i).linked(ctx); err != nil {
@@ -162,18 +149,18 @@ func (c *RedisCluster) linked(ctx context.Context) error {
 	return nil
 }
 
-// linked returns nil if the replica follows the master, as far as both run.
+// linked returns nil if the replica is connected to the master, or if one of them is not running.
 func (p redisPair) linked(ctx context.Context) error {
 	if p.replica == nil || !p.replica.proc.running() || !p.master.proc.running() {
 		return nil
 	}
-	return p.replica.ask(ctx, func(ctx context.Context, client *redis.Client) error {
+	return p.replica.withClient(ctx, func(ctx context.Context, client *redis.Client) error {
 		info, err := replication(ctx, client)
 		if err != nil {
 			return err
 		}
 		if info["master_link_status"] != "up" || info["master_port"] != portText(p.master) {
-			return fmt.Errorf("%s has no link to its master", address(p.replica.proc.port))
+			return fmt.Errorf("%s is not connected to its master", address(p.replica.proc.port))
 		}
 		return nil
 	})

@@ -15,9 +15,7 @@ import (
 func redisClient(t *testing.T, r *devstack.Redis) *redis.Client {
 	t.Helper()
 	opts, err := redis.ParseURL(r.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	opts.MaxRetries = -1
 	client := redis.NewClient(opts)
 	t.Cleanup(func() { client.Close() })
@@ -35,60 +33,43 @@ func TestRedisStopsAndStartsAgain(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)
 	r, err := devstack.StartRedis(t.Context(), devstack.RedisConfig{Dir: parent})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer r.Close()
 	client := redisClient(t, r)
-	if err := client.Set(t.Context(), "k", "v", 0).Err(); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 { // a stopped server may be stopped again
-		if err := r.Stop(); err != nil {
-			t.Fatal(err)
-		}
+	must(t, client.Set(t.Context(), "k", "v", 0).Err())
+	for range 2 { // stopping a stopped server is not an error
+		must(t, r.Stop())
 	}
 	if err := client.Ping(t.Context()).Err(); err == nil {
-		t.Fatal("stopped, and still answers")
+		t.Fatal("PING to a stopped server succeeded")
 	}
-	if err := r.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, r.Start(t.Context()))
 	if err := client.Get(t.Context(), "k").Err(); !errors.Is(err, redis.Nil) {
-		t.Errorf("want an empty server, got %v", err)
+		t.Errorf("GET after a restart: got error %v, want an empty server", err)
 	}
 	if err := r.Start(t.Context()); err == nil {
-		t.Error("started a running server again")
+		t.Error("Start of a running server succeeded")
 	}
-	for range 2 {
-		if err := r.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := empty(parent); err != nil {
-		t.Error(err)
-	}
+	wantClosed(t, parent, r)
 }
 
-// Another program took the port while the server was down.
+// Start fails, with the server's own message, if another program took the port while the server was stopped.
 func TestStartOnTakenPort(t *testing.T) {
 	t.Parallel()
 	r, n := devtest.OwnRedis(t), devtest.OwnNATS(t)
-	if err := errors.Join(r.Stop(), n.Stop()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, r.Stop(), n.Stop())
 	for url, start := range map[string]func() error{
 		r.URL(): func() error { return r.Start(t.Context()) },
 		n.URL(): n.Start,
 	} {
 		_, addr, _ := strings.Cut(url, "://")
 		var listener net.Listener
-		devtest.Eventually(t, within, "a free port", func() error { // a child, until it runs its program, has NATS's too
+		devtest.Eventually(t, within, "a free port", func() error { // a forked child of this process holds the port until it executes its program
 			var err error
 			listener, err = net.Listen("tcp", strings.TrimSuffix(addr, "/0"))
 			return err
 		})
-		go func() { // refuses all, until the listener is closed
+		go func() { // closes every connection, until the listener is closed
 			for {
 				conn, err := listener.Accept()
 				if err != nil {
@@ -98,7 +79,7 @@ func TestStartOnTakenPort(t *testing.T) {
 			}
 		}()
 		if err := start(); err == nil || !strings.Contains(strings.ToLower(err.Error()), "address already in use") {
-			t.Errorf("error does not hold the server's own: %v", err)
+			t.Errorf("got error %v, want the server's own \"address already in use\"", err)
 		}
 		listener.Close()
 		if err := start(); err != nil {
@@ -107,26 +88,16 @@ func TestStartOnTakenPort(t *testing.T) {
 	}
 }
 
-func TestRedisGiven(t *testing.T) {
+func TestRedisExternal(t *testing.T) {
 	t.Parallel()
 	ours := devtest.OwnRedis(t)
-	given, err := devstack.StartRedis(t.Context(), devstack.RedisConfig{URL: ours.URL()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, err := range []error{given.Stop(), given.Start(t.Context())} {
-		if !errors.Is(err, devstack.ErrNotOurs) {
-			t.Errorf("want ErrNotOurs, got %v", err)
-		}
-	}
-	if err := given.Close(); err != nil {
-		t.Error(err)
-	}
+	external, err := devstack.StartRedis(t.Context(), devstack.RedisConfig{URL: ours.URL()})
+	must(t, err)
+	wantExternal(t, external.Stop(), external.Start(t.Context()))
+	must(t, external.Close())
 	pingRedis(t, ours)
-	if err := ours.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, ours.Close())
 	if _, err := devstack.StartRedis(t.Context(), devstack.RedisConfig{URL: ours.URL()}); err == nil {
-		t.Error("took a server that does not answer")
+		t.Error("StartRedis with the URL of a closed server succeeded")
 	}
 }

@@ -4,81 +4,68 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// Replica starts another server, with the same configuration, that follows r, and
-// returns when it holds what r held. The context bounds that (60 s at most). The
-// caller must Close it. With TLS it needs TLSFiles.CA. It returns [ErrNotOurs] if r
-// was given by URL.
-func (r *Redis) Replica(ctx context.Context) (*Redis, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	replica, err := r.startReplica(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("start replica of redis: %w", err)
-	}
-	return replica, nil
+// Replica starts another server with the same configuration as a replica of r, and returns when the replica has a copy of
+// r's data. The context bounds that (60 s at most). The caller must Close the replica. With TLS, TLSFiles.CA is required.
+// Replica returns [ErrExternal] if r is an external server.
+func (r *Redis) Replica(ctx context.Context) (replica *Redis, err error) {
+	err = bounded(ctx, "start replica of redis", func(ctx context.Context) (err error) {
+		replica, err = r.startReplica(ctx)
+		return err
+	})
+	return replica, err
 }
 
 func (r *Redis) startReplica(ctx context.Context) (*Redis, error) {
 	if r.proc == nil {
-		return nil, ErrNotOurs
+		return nil, ErrExternal
 	}
 	if r.cfg.TLS.Cert != "" && r.cfg.TLS.CA == "" {
-		return nil, errors.New("a replica cannot verify its master without TLSFiles.CA")
+		return nil, errors.New("TLSFiles.CA is required: a replica needs it to verify its master")
 	}
-	err := r.ask(ctx, func(ctx context.Context, client *redis.Client) error { return client.Ping(ctx).Err() })
+	err := r.withClient(ctx, func(ctx context.Context, client *redis.Client) error { return client.Ping(ctx).Err() })
 	if err != nil {
-		return nil, fmt.Errorf("the master: %w", err)
+		return nil, fmt.Errorf("ping the master: %w", err)
 	}
 	replica := &Redis{cfg: r.cfg}
 	replica.master.Store(r)
 	if _, err := launchRedis(ctx, replica); err != nil {
 		return nil, err
 	}
-	if err := replica.ask(ctx, replica.linked); err != nil {
+	if err := replica.withClient(ctx, replica.linked); err != nil {
 		return nil, errors.Join(err, replica.Close())
 	}
 	return replica, nil
 }
 
-// Promote makes a replica a master, with what it has received so far (REPLICAOF NO
-// ONE). The old master is left as it is: see [Redis.Follow]. It is no error if it is
-// a master already. The context bounds it (60 s at most).
+// Promote makes a replica a master, with the data that it has received so far (REPLICAOF NO ONE). It does not change the
+// old master; see [Redis.Follow]. Promoting a master is not an error. The context bounds the call (60 s at most).
 func (r *Redis) Promote(ctx context.Context) error {
-	if err := r.replicaOf(ctx, nil, "no", "one"); err != nil {
-		return fmt.Errorf("promote redis: %w", err)
-	}
-	return nil
+	return bounded(ctx, "promote redis", func(ctx context.Context) error { return r.replicaOf(ctx, nil, "no", "one") })
 }
 
-// Follow makes r a replica of master, so that it refuses writes with READONLY from
-// now on, and returns when it holds what master holds; what it held itself is lost.
-// Their passwords must be the same. After an error it may follow all the same, and
-// tries on. The context bounds it (60 s at most). It returns [ErrNotOurs] if one of
-// them was given by URL.
+// Follow makes r a replica of master, which from then on refuses writes with READONLY, and returns when r has a copy of
+// master's data. r discards its own data. Both servers must have the same password. After an error r may still be a
+// replica that keeps trying to connect to master. The context bounds the call (60 s at most). Follow returns [ErrExternal]
+// if one of the servers is external.
 func (r *Redis) Follow(ctx context.Context, master *Redis) error {
-	err := ErrNotOurs
-	if master.proc != nil {
-		err = r.replicaOf(ctx, master, "127.0.0.1", strconv.Itoa(master.proc.port))
-	}
-	if err != nil {
-		return fmt.Errorf("follow redis: %w", err)
-	}
-	return nil
+	return bounded(ctx, "follow redis", func(ctx context.Context) error {
+		if master.proc == nil {
+			return ErrExternal
+		}
+		return r.replicaOf(ctx, master, "127.0.0.1", portText(master))
+	})
 }
 
 func (r *Redis) replicaOf(ctx context.Context, master *Redis, host, port string) error {
 	if r.proc == nil {
-		return ErrNotOurs
+		return ErrExternal
 	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	return r.ask(ctx, func(ctx context.Context, client *redis.Client) error {
+	return r.withClient(ctx, func(ctx context.Context, client *redis.Client) error {
 		if err := client.ReplicaOf(ctx, host, port).Err(); err != nil {
 			return err
 		}
@@ -90,7 +77,7 @@ func (r *Redis) replicaOf(ctx context.Context, master *Redis, host, port string)
 	})
 }
 
-// linked waits until a replica has taken over what its master held.
+// linked waits until a replica has copied its master's data.
 func (r *Redis) linked(ctx context.Context, client *redis.Client) error {
 	return await(ctx, "link to the master", func(ctx context.Context) error {
 		info, err := client.Info(ctx, "replication").Result()
@@ -101,13 +88,13 @@ func (r *Redis) linked(ctx context.Context, client *redis.Client) error {
 	})
 }
 
-// ask does something with a client of its own.
-func (r *Redis) ask(ctx context.Context, do func(context.Context, *redis.Client) error) error {
-	return r.cfg.ask(ctx, address(r.proc.port), do)
+// withClient calls do with a new client of the server.
+func (r *Redis) withClient(ctx context.Context, do func(context.Context, *redis.Client) error) error {
+	return r.cfg.withClient(ctx, address(r.proc.port), do)
 }
 
-// ask does something with a client of its own for a server with the same password.
-func (cfg RedisConfig) ask(ctx context.Context, addr string, do func(context.Context, *redis.Client) error) error {
+// withClient calls do with a new client of the server at addr, which must have the same password.
+func (cfg RedisConfig) withClient(ctx context.Context, addr string, do func(context.Context, *redis.Client) error) error {
 	security, err := cfg.tlsConfig()
 	if err != nil {
 		return err

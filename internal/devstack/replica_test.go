@@ -15,45 +15,35 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// A failover: the replica takes over, the old master comes back as its replica.
+// In a fail-over the replica takes over, and the old master returns as its replica.
 func TestRedisFailover(t *testing.T) {
 	t.Parallel()
 	master := devtest.OwnRedis(t, devstack.RedisConfig{Password: "p@ss/word"})
 	client := redisClient(t, master)
 	set := func(client *redis.Client, value string) error { return client.Set(t.Context(), "k", value, 0).Err() }
-	if err := set(client, "first"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, set(client, "first"))
 	replica := devtest.OwnReplica(t, master)
 	follower := redisClient(t, replica)
 	if value, err := follower.Get(t.Context(), "k").Result(); err != nil || value != "first" {
-		t.Errorf("replica: %q, %v", value, err)
+		t.Errorf("GET at the replica: got %q, %v; want \"first\"", value, err)
 	}
 	if err := set(follower, "x"); !redis.IsReadOnlyError(err) {
-		t.Errorf("a replica took a write: %v", err)
+		t.Errorf("SET at a replica: got error %v, want READONLY", err)
 	}
-	if err := replica.Promote(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, replica.Promote(t.Context()))
 	if err := errors.Join(set(follower, "second"), set(client, "split brain")); err != nil {
 		t.Error(err)
 	}
-	if err := master.Follow(t.Context(), replica); err != nil {
-		t.Fatal(err)
-	}
+	must(t, master.Follow(t.Context(), replica))
 	if err := set(client, "x"); !redis.IsReadOnlyError(err) {
-		t.Errorf("a master that follows took a write: %v", err)
+		t.Errorf("SET at the old master after Follow: got error %v, want READONLY", err)
 	}
-	if err := errors.Join(master.Kill(), master.Kill(), replica.Stop(), replica.Start(t.Context())); err != nil {
-		t.Fatal(err)
-	}
+	must(t, master.Kill(), master.Kill(), replica.Stop(), replica.Start(t.Context()))
 	if err := set(follower, "third"); err != nil {
-		t.Errorf("what was promoted came back as a replica: %v", err)
+		t.Errorf("SET at the promoted server after a restart: %v", err)
 	}
-	if err := master.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	devtest.Eventually(t, within, "old master has what the new one has", func() error {
+	must(t, master.Start(t.Context()))
+	devtest.Eventually(t, within, "old master has the data of the new one", func() error {
 		value, err := client.Get(t.Context(), "k").Result()
 		if err == nil && value != "third" {
 			err = errors.New(value)
@@ -68,12 +58,10 @@ func TestRedisArgs(t *testing.T) {
 		Args: []string{"--maxmemory", "10mb", "--user", "app", "on", ">secret", "~app:*", "+set"},
 	})
 	if set, err := redisClient(t, r).ConfigGet(t.Context(), "maxmemory").Result(); err != nil || set["maxmemory"] != "10485760" {
-		t.Errorf("maxmemory %v, %v", set, err)
+		t.Errorf("got maxmemory %v, %v; want 10485760", set, err)
 	}
 	opts, err := redis.ParseURL(r.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	opts.Username, opts.Password = "app", "secret"
 	client := redis.NewClient(opts)
 	defer client.Close()
@@ -82,7 +70,7 @@ func TestRedisArgs(t *testing.T) {
 	}
 	for _, err := range []error{client.Set(t.Context(), "k", "v", 0).Err(), client.Get(t.Context(), "app:k").Err()} {
 		if !redis.IsPermissionError(err) {
-			t.Errorf("want NOPERM, got %v", err)
+			t.Errorf("got error %v, want NOPERM", err)
 		}
 	}
 }
@@ -93,64 +81,50 @@ func TestRedisTLS(t *testing.T) {
 	master := devtest.OwnRedis(t, devstack.RedisConfig{TLS: files, Password: "secret", Args: []string{"--tls-auth-clients", "yes"}})
 	replica := devtest.OwnReplica(t, master)
 	pem, err := os.ReadFile(files.CA)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	own, err := tls.LoadX509KeyPair(files.Cert, files.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, r := range []*devstack.Redis{master, replica} {
 		opts, err := redis.ParseURL(r.URL())
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		opts.TLSConfig.RootCAs = x509.NewCertPool()
 		opts.TLSConfig.RootCAs.AppendCertsFromPEM(pem)
-		stranger := *opts
-		stranger.TLSConfig = opts.TLSConfig.Clone()
+		withoutCert := *opts
+		withoutCert.TLSConfig = opts.TLSConfig.Clone()
 		opts.TLSConfig.Certificates = []tls.Certificate{own}
-		for opts, refused := range map[*redis.Options]bool{opts: false, &stranger: true} {
+		for opts, rejected := range map[*redis.Options]bool{opts: false, &withoutCert: true} {
 			client := redis.NewClient(opts)
-			if err := client.Ping(t.Context()).Err(); (err != nil) != refused {
-				t.Errorf("%s: refused %t: %v", r.URL(), refused, err)
+			if err := client.Ping(t.Context()).Err(); (err != nil) != rejected {
+				t.Errorf("PING to %s: got error %v, want an error: %t", r.URL(), err, rejected)
 			}
 			client.Close()
 		}
 	}
 	if !strings.HasPrefix(master.URL(), "rediss://") {
-		t.Error(master.URL())
+		t.Errorf("got URL %s, want scheme rediss", master.URL())
 	}
 }
 
 func TestReplicaErrors(t *testing.T) {
 	t.Parallel()
 	ours := devtest.OwnRedis(t)
-	given, err := devstack.StartRedis(t.Context(), devstack.RedisConfig{URL: ours.URL()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = given.Replica(t.Context())
-	for _, err := range []error{err, given.Promote(t.Context()), given.Follow(t.Context(), ours), ours.Follow(t.Context(), given), given.Kill()} {
-		if !errors.Is(err, devstack.ErrNotOurs) {
-			t.Errorf("want ErrNotOurs, got %v", err)
-		}
-	}
+	external, err := devstack.StartRedis(t.Context(), devstack.RedisConfig{URL: ours.URL()})
+	must(t, err)
+	_, err = external.Replica(t.Context())
+	wantExternal(t, err, external.Promote(t.Context()), external.Follow(t.Context(), ours), ours.Follow(t.Context(), external), external.Kill())
 	files := devtest.TLS(t)
 	files.CA = ""
 	if _, err := devtest.OwnRedis(t, devstack.RedisConfig{TLS: files}).Replica(t.Context()); err == nil {
-		t.Error("a replica without CA")
+		t.Error("Replica with TLS and without CA succeeded")
 	}
-	gone := devtest.OwnRedis(t)
-	if err := gone.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed := devtest.OwnRedis(t)
+	must(t, closed.Close())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := ours.Follow(ctx, gone); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
+	if err := ours.Follow(ctx, closed); !errors.Is(err, context.Canceled) {
+		t.Errorf("Follow with a canceled context: got error %v, want context.Canceled", err)
 	}
-	if _, err := gone.Replica(t.Context()); err == nil {
-		t.Error("a replica of nothing")
+	if _, err := closed.Replica(t.Context()); err == nil {
+		t.Error("Replica of a closed server succeeded")
 	}
 }

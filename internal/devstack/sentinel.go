@@ -16,35 +16,35 @@ import (
 )
 
 const (
-	// sentinels is their number: two are a majority, and the quorum.
+	// sentinels is the number of sentinels. Two of them are a majority, and the quorum.
 	sentinels, quorum = 3, 2
-	// masterName is what the sentinels call the master.
+	// masterName is the sentinels' name for the master.
 	masterName = "mymaster"
-	// downAfter is how long a server may fall silent before a sentinel takes it for
-	// down. A busy machine should not seem to be.
+	// downAfter is how long a server may be unreachable before a sentinel considers it down. It is long enough for a
+	// server on a busy machine.
 	downAfter = time.Second
-	// failoverTimeout: another attempt begins after twice that.
+	// failoverTimeout is half the time after which sentinels retry a failed fail-over.
 	failoverTimeout = 3 * time.Second
-	// acquaint and converse are the milliseconds between two messages of a sentinel to
-	// its fellows. Four times that a sentinel bears a master whose promotion it was not
-	// told of. One that promotes looks for success, and tells, once a second.
-	acquaint, converse = 100, 500
+	// discoverPeriod and publishPeriod are the milliseconds between two messages of a sentinel to the others: during the
+	// start, and afterwards. A sentinel that sees a master whose promotion was not announced demotes it after four
+	// periods. The sentinel that promotes a replica checks the result and announces it only once a second, so four
+	// publishPeriods must be longer than that.
+	discoverPeriod, publishPeriod = 100, 500
 )
 
-// RedisSentinelConfig says what to start. The zero value will do.
+// RedisSentinelConfig configures a group. The zero value is usable.
 type RedisSentinelConfig struct {
-	// Args are further words of the command line of both servers; see RedisConfig.Args.
+	// Args are additional arguments of the command line of both servers; see RedisConfig.Args.
 	Args []string
-	// Dir is the parent of all folders. Defaults to the temporary folder.
+	// Dir is the parent of the servers' own folders. Defaults to the temporary folder.
 	Dir string
-	// Log receives one line that says what was started and where. Defaults to nowhere.
+	// Log receives one line that describes the group and its address. Defaults to no log.
 	Log io.Writer
 }
 
-// RedisSentinel is a master and a replica that three sentinels watch, two of which
-// must agree that the master is down. Like [Redis], a server that is stopped comes back
-// empty. It keeps the part it had; the sentinels then tell it its new one within some
-// seconds. Its methods are safe for concurrent use.
+// RedisSentinel is a master and a replica that three sentinels monitor. Two sentinels must agree that the master is down.
+// Like [Redis], a stopped server is empty when it starts again. It starts with its previous role; within some seconds the
+// sentinels assign it the current one. Its methods are safe for concurrent use.
 type RedisSentinel struct {
 	servers   []*Redis   // two
 	sentinels []*process // three
@@ -53,10 +53,10 @@ type RedisSentinel struct {
 	pair redisPair
 }
 
-// StartRedisSentinel starts two servers and three sentinels, and returns when the
-// sentinels know all of them: within a second, and 60 at most. The context bounds the
-// start, not their life. The caller must Close it. It returns [ErrMissing] if
-// redis-server is not installed; it must be of version 7.0 at least.
+// StartRedisSentinel starts two servers and three sentinels, and returns when the sentinels know the servers and each
+// other. That takes about a second, and 60 s at most. The context bounds the start, not the lifetime of the group. The
+// caller must Close the group. StartRedisSentinel returns [ErrMissing] if redis-server is not installed. It requires
+// redis-server 7.0 or newer.
 func StartRedisSentinel(ctx context.Context, cfg RedisSentinelConfig) (*RedisSentinel, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -64,12 +64,12 @@ func StartRedisSentinel(ctx context.Context, cfg RedisSentinelConfig) (*RedisSen
 	if err := s.start(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("start redis sentinel: %w", errors.Join(err, s.Close()))
 	}
-	say(cfg.Log, "redis: using %d sentinels, %s, of %s", sentinels, s.URL(), address(s.pair.master.proc.port))
+	logf(cfg.Log, "redis: using %d sentinels, %s, of %s", sentinels, s.URL(), address(s.pair.master.proc.port))
 	return s, nil
 }
 
 func (s *RedisSentinel) start(ctx context.Context, cfg RedisSentinelConfig) error {
-	conf := "# Sentinels write here.\n"
+	conf := "# Rewritten when a sentinel reconfigures this server.\n"
 	for range 2 {
 		server := &Redis{cfg: RedisConfig{Args: cfg.Args, Dir: cfg.Dir}, group: redisGroup{conf: conf}}
 		if _, err := launchRedis(ctx, server); err != nil {
@@ -79,7 +79,7 @@ func (s *RedisSentinel) start(ctx context.Context, cfg RedisSentinelConfig) erro
 		conf = "replicaof 127.0.0.1 " + portText(server) + "\n"
 	}
 	s.pair = redisPair{master: s.servers[0], replica: s.servers[1]}
-	// A sentinel hears of a replica from its master, but looks rarely.
+	// A sentinel learns of replicas from the master, which it polls rarely: the replica must be connected first.
 	if err := await(ctx, "replica", s.pair.linked); err != nil {
 		return err
 	}
@@ -94,15 +94,14 @@ func (s *RedisSentinel) start(ctx context.Context, cfg RedisSentinelConfig) erro
 		return err
 	}
 	for _, p := range s.sentinels {
-		if err := askSentinel(ctx, p, setPace(converse)); err != nil {
+		if err := withSentinel(ctx, p, setPeriods(publishPeriod)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// launchSentinel starts a sentinel in a folder of its own. Nothing is left if it
-// returns an error.
+// launchSentinel starts a sentinel in its own folder. After an error it has stopped the sentinel and removed the folder.
 func launchSentinel(ctx context.Context, parent string, master int) (*process, error) {
 	program, err := findRedis()
 	if err != nil {
@@ -112,7 +111,7 @@ func launchSentinel(ctx context.Context, parent string, master int) (*process, e
 	if err != nil {
 		return nil, err
 	}
-	conf := filepath.Join(dir, "sentinel.conf") // the sentinel's own notes, too
+	conf := filepath.Join(dir, "sentinel.conf") // the sentinel also stores its state there
 	p := &process{
 		name:  "sentinel",
 		dir:   dir,
@@ -129,7 +128,7 @@ func launchSentinel(ctx context.Context, parent string, master int) (*process, e
 	if err := p.startAnywhere(ctx); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
-	if err := askSentinel(ctx, p, setPace(acquaint)); err != nil {
+	if err := withSentinel(ctx, p, setPeriods(discoverPeriod)); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
 	return p, nil
@@ -145,30 +144,29 @@ func sentinelConf(port, master int) string {
 	}, "\n") + "\n"
 }
 
-// setPace makes a sentinel look more often than once in 1 to 10 seconds, and talk to its
-// fellows every publish milliseconds, not 2000. A machine that slept for two seconds
-// makes it blind for one, not thirty. During a failover it asks for news once a second,
-// whatever the info-period, and promotes no replica whose news is older than five times
-// the ping-period.
-func setPace(publish int) func(context.Context, *redis.SentinelClient) error {
+// setPeriods makes a sentinel poll servers more often than the default of once in 1 to 10 seconds, and send messages to the
+// other sentinels every publish milliseconds instead of every 2000. It also shortens TILT mode, in which a sentinel takes
+// no action after a pause of the machine of more than two seconds, from 30 s to 1 s. During a fail-over a sentinel polls
+// INFO once a second regardless of info-period, and promotes no replica whose last INFO is older than five ping-periods.
+func setPeriods(publish int) func(context.Context, *redis.SentinelClient) error {
 	return func(ctx context.Context, client *redis.SentinelClient) error {
-		pace := redis.NewStatusCmd(ctx, "sentinel", "debug", "info-period", 200, "ping-period", 500, "ask-period", 100,
+		set := redis.NewStatusCmd(ctx, "sentinel", "debug", "info-period", 200, "ping-period", 500, "ask-period", 100,
 			"publish-period", publish, "tilt-period", 1000)
-		if err := client.Process(ctx, pace); err != nil {
-			return fmt.Errorf("set the pace of a sentinel: %w", err)
+		if err := client.Process(ctx, set); err != nil {
+			return fmt.Errorf("set the periods of a sentinel: %w", err)
 		}
 		return nil
 	}
 }
 
-// askSentinel does something with a client of its own.
-func askSentinel(ctx context.Context, p *process, do func(context.Context, *redis.SentinelClient) error) error {
+// withSentinel calls do with a new client of a sentinel.
+func withSentinel(ctx context.Context, p *process, do func(context.Context, *redis.SentinelClient) error) error {
 	client := redis.NewSentinelClient(&redis.Options{Addr: address(p.port), MaxRetries: -1})
 	defer client.Close()
 	return do(ctx, client)
 }
 
-// URL returns redis-sentinel://127.0.0.1:port,…/mymaster/0, with all sentinels.
+// URL returns redis-sentinel://127.0.0.1:port,…/mymaster/0 with all sentinels.
 func (s *RedisSentinel) URL() string {
 	return "redis-sentinel://" + strings.Join(s.Addrs(), ",") + "/" + masterName + "/0"
 }
@@ -182,12 +180,11 @@ func (s *RedisSentinel) Addrs() []string {
 	return addrs
 }
 
-// MasterName returns what the sentinels call the master: mymaster.
+// MasterName returns the sentinels' name for the master: mymaster.
 func (s *RedisSentinel) MasterName() string { return masterName }
 
-// Master returns the server that began as the master, or that took over in the last
-// Failover or AwaitFailover. Use its Stop, Kill, Start, Freeze and Thaw; Close it
-// through the RedisSentinel.
+// Master returns the initial master, or the server that took over in the last Failover or AwaitFailover. The caller may
+// use its Stop, Kill, Start, Freeze, FreezeDetached and Thaw, but must close it through the RedisSentinel.
 func (s *RedisSentinel) Master() *Redis { return s.roles().master }
 
 // Replica returns the other server. See Master.
@@ -199,10 +196,10 @@ func (s *RedisSentinel) roles() redisPair {
 	return s.pair
 }
 
-// Close ends all sentinels and servers and removes their folders. It is idempotent.
+// Close stops all sentinels and servers and removes their folders. It is idempotent.
 func (s *RedisSentinel) Close() error {
 	var errs []error
-	for _, p := range s.sentinels { // first: they would mend what we close
+	for _, p := range s.sentinels { // first: sentinels would react to the stopped servers
 		errs = append(errs, p.close())
 	}
 	errs = append(errs, closeTogether(s.servers))

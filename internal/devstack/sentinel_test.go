@@ -18,58 +18,43 @@ func sentinelClient(t *testing.T, s *devstack.RedisSentinel) redis.UniversalClie
 	return client
 }
 
-// A client goes on where a killed master's replica was promoted, with the key that was
-// deleted while that was deaf; the old master comes back as a replica.
+// Sentinels promote the replica of a killed master, and a client continues with it. The replica was detached, so a key that
+// was deleted meanwhile exists again. The old master returns as a replica.
 func TestRedisSentinelPromotes(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)
 	s, err := devstack.StartRedisSentinel(t.Context(), devstack.RedisSentinelConfig{Dir: parent})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer s.Close()
 	if want := "redis-sentinel://" + strings.Join(s.Addrs(), ",") + "/mymaster/0"; s.URL() != want || len(s.Addrs()) != 3 {
-		t.Errorf("URL %s", s.URL())
+		t.Errorf("got URL %s, want %s with three sentinels", s.URL(), want)
 	}
 	client := sentinelClient(t, s)
-	old, heir := s.Master(), s.Replica()
-	deleteUnheard(t, client, "k", heir, func() error { return heir.Deafen(t.Context()) })
-	if err := errors.Join(old.Kill(), heir.Thaw(), s.AwaitFailover(t.Context())); err != nil {
-		t.Fatal(err)
+	old, replica := s.Master(), s.Replica()
+	deleteWhileFrozen(t, client, "k", replica, func() error { return replica.FreezeDetached(t.Context()) })
+	must(t, old.Kill(), replica.Thaw(), s.AwaitFailover(t.Context()))
+	if s.Master() != replica || s.Replica() != old {
+		t.Error("after the fail-over, Master and Replica are not exchanged")
 	}
-	if s.Master() != heir || s.Replica() != old {
-		t.Error("master and replica have not changed places")
-	}
-	devtest.Eventually(t, within, "a client of the new master", func() error {
+	devtest.Eventually(t, within, "client uses the new master", func() error {
 		return errors.Join(client.Get(t.Context(), "k").Err(), client.Set(t.Context(), "l", "w", 0).Err())
 	})
 	if err := s.Failover(t.Context()); err == nil {
-		t.Error("failed over to a killed server")
+		t.Error("Failover to a killed server succeeded")
 	}
-	if err := errors.Join(old.Start(t.Context()), s.Settle(t.Context())); err != nil {
-		t.Fatal(err)
-	}
+	must(t, old.Start(t.Context()), s.Settle(t.Context()))
 	awaitKeys(t, old, 2)
-	for range 2 {
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := empty(parent); err != nil {
-		t.Error(err)
-	}
+	wantClosed(t, parent, s)
 }
 
-// Sentinels that are told to fail over do, and the master becomes the replica.
+// Failover makes the sentinels promote the replica, and the old master becomes its replica.
 func TestRedisSentinelFailover(t *testing.T) {
 	t.Parallel()
 	s := devtest.OwnRedisSentinel(t)
 	old := s.Master()
-	if err := s.Failover(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, s.Failover(t.Context()))
 	if err := redisClient(t, old).Set(t.Context(), "k", "v", 0).Err(); !redis.IsReadOnlyError(err) {
-		t.Errorf("the old master took a write: %v", err)
+		t.Errorf("SET at the old master: got error %v, want READONLY", err)
 	}
 	if err := sentinelClient(t, s).Set(t.Context(), "k", "v", 0).Err(); err != nil {
 		t.Error(err)

@@ -11,8 +11,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// A full tablespace stops what is in it and nothing else, and recovers. Who may not
-// mount is told so, and nothing is left of the attempt.
+// A full tablespace fails writes to its own tables only, and accepts writes again after tables are dropped. Where mounting
+// is not permitted, SmallTablespace returns ErrNoMount and leaves no folder.
 func TestSmallTablespace(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)
@@ -20,7 +20,7 @@ func TestSmallTablespace(t *testing.T) {
 	err := p.SmallTablespace(t.Context(), "small", 4<<20)
 	if errors.Is(err, devstack.ErrNoMount) {
 		if left, _ := filepath.Glob(filepath.Join(p.DataDir(), "..", "mount-*")); len(left) > 0 {
-			t.Errorf("left: %v", left)
+			t.Errorf("SmallTablespace returned ErrNoMount and left %v", left)
 		}
 		return
 	}
@@ -32,15 +32,13 @@ func TestSmallTablespace(t *testing.T) {
 		"create table outbox (v text) tablespace small",
 		"insert into outbox values ('before')",
 	} {
-		if err := execute(t, p.URL(), sql); err != nil {
-			t.Fatal(err)
-		}
+		must(t, execute(t, p.URL(), sql))
 	}
 	fill := func(sql string) {
 		t.Helper()
 		var failure *pgconn.PgError
 		if err := execute(t, p.URL(), sql); !errors.As(err, &failure) || failure.Code != "53100" {
-			t.Fatalf("want disk_full, got %v", err)
+			t.Fatalf("got error %v, want disk_full (53100)", err)
 		}
 	}
 	fill("insert into filler select repeat('x', 1000) from generate_series(1, 10000)")
@@ -48,26 +46,20 @@ func TestSmallTablespace(t *testing.T) {
 	if err := execute(t, p.URL(), "create table elsewhere as select 'fits' as v"); err != nil {
 		t.Error(err)
 	}
-	if err := errors.Join(p.Stop(), p.Start(t.Context())); err != nil {
-		t.Fatal(err)
-	}
+	must(t, p.Stop(), p.Start(t.Context()))
 	fill("insert into outbox select repeat('x', 1000) from generate_series(1, 100)")
-	if err := execute(t, p.URL(), "drop table filler"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, execute(t, p.URL(), "drop table filler"))
 	if err := execute(t, p.URL(), "insert into outbox select repeat('x', 1000) from generate_series(1, 100)"); err != nil {
 		t.Error(err)
 	}
 	wantQuery(t, p.URL(), "select v from outbox limit 1", "before")
 	if err := p.SmallTablespace(t.Context(), "small", 1<<20); err == nil {
-		t.Error("two tablespaces of a name")
+		t.Error("a second SmallTablespace with the same name succeeded")
 	}
 	if err := p.SmallTablespace(t.Context(), "none", 0); err == nil {
-		t.Error("a tablespace without a limit")
+		t.Error("SmallTablespace of 0 bytes succeeded")
 	}
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, p.Close())
 	if err := empty(parent); err != nil {
 		t.Error(err)
 	}

@@ -1,5 +1,6 @@
-// Package faultnet is a TCP proxy that breaks: it cuts, stalls, swallows one direction, slices and delays, for every
-// server that speaks over TCP. Tests put it between a client and a real server.
+// Package faultnet provides a TCP proxy that injects network faults. It can break connections, hold back or discard the
+// bytes of one direction, and split and delay them. Tests place it between a client and a real server; it works with every
+// protocol over TCP.
 package faultnet
 
 import (
@@ -10,17 +11,17 @@ import (
 	"time"
 )
 
-// Direction of the bytes through a proxy.
+// Direction is a direction of the bytes through a proxy.
 type Direction int
 
-// The two ways through a proxy.
+// The two directions.
 const (
 	ToServer Direction = iota
 	ToClient
 )
 
-// Proxy forwards connections to a server until something is broken. Its methods are safe for concurrent use; what
-// they set holds for the connections that are open and for those to come.
+// Proxy forwards connections to a server and applies the current faults to them. Its methods are safe for concurrent use. A
+// fault applies to open connections and to new ones.
 type Proxy struct {
 	target   string
 	listener net.Listener
@@ -35,15 +36,16 @@ type Proxy struct {
 	dropped [2]int
 }
 
-// fault is what happens to the bytes of one direction.
+// fault describes the treatment of the bytes of one direction.
 type fault struct {
-	stall bool          // they wait
-	drop  bool          // they are read and thrown away
-	slice int           // they go in pieces of so many bytes; 0 as they come
-	delay time.Duration // before each piece
+	stall bool          // bytes are held back
+	drop  bool          // bytes are read and discarded
+	slice int           // maximum size of a piece in bytes; 0 means no limit
+	delay time.Duration // pause before each piece
 }
 
-// Listen starts a proxy for a server at host:port, on a free port of 127.0.0.1. Close ends it.
+// Listen starts a proxy for the server at target, which is host:port. The proxy listens on a free port of 127.0.0.1. The
+// caller must Close it.
 func Listen(target string) (*Proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -54,10 +56,10 @@ func Listen(target string) (*Proxy, error) {
 	return p, nil
 }
 
-// Addr is where clients connect: host:port.
+// Addr returns the address at which the proxy listens, as host:port.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Cut breaks every open connection with a reset; new ones go through.
+// Cut resets every open connection. New connections are not affected.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,36 +68,38 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Refuse breaks every open connection and closes new ones at once, until Heal.
+// Refuse resets every open connection, and every new one immediately, until Heal.
 func (p *Proxy) Refuse() {
 	p.set(func() { p.refuse = true })
 	p.Cut()
 }
 
-// Stall holds the bytes of a direction back until Heal; connections stay open, as to a host that vanished.
+// Stall holds back the bytes of a direction until Heal. Connections stay open, as they do when a host becomes unreachable.
 func (p *Proxy) Stall(d Direction) { p.set(func() { p.faults[d].stall = true }) }
 
-// Drop throws the bytes of a direction away until Heal. What was dropped is gone: after Heal, Cut is due.
+// Drop discards the bytes of a direction until Heal. The byte stream of an open connection then has a gap, which TCP never
+// delivers: after Heal the caller should Cut the connections.
 func (p *Proxy) Drop(d Direction) { p.set(func() { p.faults[d].drop = true }) }
 
-// Dropped says how many bytes of a direction were thrown away so far.
+// Dropped returns the number of bytes of a direction that Drop has discarded since Listen.
 func (p *Proxy) Dropped(d Direction) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.dropped[d]
 }
 
-// Slice sends the bytes of a direction in pieces of n bytes with a delay before each, until Heal.
+// Slice splits the bytes of a direction into pieces of at most n bytes and pauses before each piece, until Heal.
 func (p *Proxy) Slice(d Direction, n int, delay time.Duration) {
 	p.set(func() { p.faults[d].slice, p.faults[d].delay = n, delay })
 }
 
-// Heal ends every fault.
+// Heal ends all faults.
 func (p *Proxy) Heal() {
 	p.set(func() { p.faults, p.refuse = [2]fault{}, false })
 }
 
-// Close ends the proxy and all its connections, and waits for them.
+// Close stops the proxy, resets all its connections, and waits until its goroutines have ended. A second Close returns an
+// error.
 func (p *Proxy) Close() error {
 	p.set(func() { p.closed = true })
 	err := p.listener.Close()
@@ -116,20 +120,20 @@ func (p *Proxy) accept() {
 	for {
 		client, err := p.listener.Accept()
 		if err != nil {
-			return // closed
+			return // the listener is closed
 		}
 		p.done.Go(func() { p.serve(client) })
 	}
 }
 
 func (p *Proxy) serve(client net.Conn) {
-	defer client.Close() //nolint:errcheck // whatever it says, it is gone
+	defer client.Close() //nolint:errcheck // the connection is closed in either case
 	server, err := net.DialTimeout("tcp", p.target, 5*time.Second)
 	if err != nil {
 		reset(client)
 		return
 	}
-	defer server.Close() //nolint:errcheck // whatever it says, it is gone
+	defer server.Close() //nolint:errcheck // the connection is closed in either case
 	if !p.admit(client, server) {
 		reset(client)
 		return
@@ -167,7 +171,7 @@ func (p *Proxy) forget(client, server net.Conn) {
 	delete(p.conns, server)
 }
 
-// pump copies one direction until one end is closed. gone says that the other direction has ended.
+// pump copies the bytes of one direction until a connection closes. gone is closed when the other direction has ended.
 func (p *Proxy) pump(to, from net.Conn, d Direction, gone <-chan struct{}) {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -196,7 +200,8 @@ func (p *Proxy) pump(to, from net.Conn, d Direction, gone <-chan struct{}) {
 	}
 }
 
-// pass waits while the direction is stalled, then for its delay, and says what else happens to the next piece.
+// pass waits while the direction is stalled, then for its delay, and returns the fault that applies to the next piece. It
+// returns false if the connection must end.
 func (p *Proxy) pass(d Direction, gone <-chan struct{}) (f fault, ok bool) {
 	for {
 		p.mu.Lock()
@@ -223,12 +228,12 @@ func (p *Proxy) pass(d Direction, gone <-chan struct{}) (f fault, ok bool) {
 	}
 }
 
-// reset closes a connection so that its peer notices at once.
+// reset closes a connection with RST, so that the peer detects it immediately.
 func reset(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // then Close sends RST
+		_ = tcp.SetLinger(0) // makes Close send RST
 	}
 	if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return // it was broken already
+		return // the connection was already broken
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// echo is a server that sends back what it gets; proxied is a connection to it through a proxy.
+// proxied starts an echo server and a proxy in front of it. It returns the proxy and a function that connects through it.
 func proxied(t *testing.T) (*faultnet.Proxy, func() net.Conn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -63,7 +63,7 @@ func send(t *testing.T, c net.Conn, text string) {
 	}
 }
 
-// receive reads n bytes, or says why not within a moment.
+// receive reads n bytes, or returns what it read and an error after a time.
 func receive(c net.Conn, n int, within time.Duration) (string, error) {
 	_ = c.SetReadDeadline(time.Now().Add(within))
 	buffer := make([]byte, n)
@@ -85,7 +85,7 @@ func TestForwardAndCut(t *testing.T) {
 	expect(t, c, "hello")
 	p.Cut()
 	if _, err := receive(c, 1, 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("after a cut: %v, want a broken connection", err)
+		t.Fatalf("read after Cut: got error %v, want a broken connection", err)
 	}
 	c = dial()
 	send(t, c, "again")
@@ -101,7 +101,7 @@ func TestStallHoldsBack(t *testing.T) {
 		p.Stall(d)
 		send(t, c, "held")
 		if got, err := receive(c, 1, 50*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatalf("while stalled: %q, %v", got, err)
+			t.Fatalf("read while stalled: got %q, %v; want a timeout", got, err)
 		}
 		p.Heal()
 		expect(t, c, "held")
@@ -115,7 +115,7 @@ func TestDropLosesOneDirection(t *testing.T) {
 	send(t, c, "lost")
 	for deadline := time.Now().Add(5 * time.Second); p.Dropped(faultnet.ToClient) < len("lost"); {
 		if time.Now().After(deadline) {
-			t.Fatal("nothing was dropped")
+			t.Fatal("Dropped() stays 0, want the bytes of the reply")
 		}
 		runtime.Gosched()
 	}
@@ -133,16 +133,16 @@ func TestSliceAndDelay(t *testing.T) {
 	send(t, c, text)
 	expect(t, c, text)
 	if took := time.Since(start); took < 50*time.Millisecond {
-		t.Fatalf("50 pieces with 1 ms before each took %v", took)
+		t.Fatalf("50 pieces with a delay of 1ms took %v, want at least 50ms", took)
 	}
 }
 
 func TestRefuse(t *testing.T) {
 	p, dial := proxied(t)
 	p.Refuse()
-	if c, err := net.Dial("tcp", p.Addr()); err == nil { // it may be reset as early as here
+	if c, err := net.Dial("tcp", p.Addr()); err == nil { // the reset may already arrive here
 		if _, err := receive(c, 1, 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatalf("while refusing: %v, want a broken connection", err)
+			t.Fatalf("read while refused: got error %v, want a broken connection", err)
 		}
 		_ = c.Close()
 	}

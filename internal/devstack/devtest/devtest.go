@@ -1,8 +1,8 @@
-// Package devtest gives tests real servers from devstack: one of each kind per
-// test binary, started by the first test that asks, and names that no other test
-// uses. A server that cannot start fails the test; nothing is ever skipped.
+// Package devtest provides tests with real servers from devstack, and with names that no other test uses. A test binary
+// has at most one shared server of each kind, which the first test that needs it starts. A server that cannot start fails
+// the test: no test is ever skipped.
 //
-// A package that uses it declares
+// A package that uses devtest declares
 //
 //	func TestMain(m *testing.M) { devtest.Main(m) }
 //
@@ -10,6 +10,7 @@
 package devtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,11 +20,12 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
-// Main runs the tests, closes the servers they started, checks that no goroutine
-// is left (if the tests passed), does what else comes after, and exits: what the
-// caller deferred is not done.
+// Main runs the tests, closes the shared servers, calls the functions in after, checks that no goroutine remains if the
+// tests passed, and exits. It does not return, so functions that the caller deferred do not run.
 func Main(m *testing.M, after ...func()) {
 	before := goleak.IgnoreCurrent()
 	code := m.Run()
@@ -41,9 +43,11 @@ func Main(m *testing.M, after ...func()) {
 	os.Exit(code)
 }
 
-// Eventually calls cond until it returns nil, and fails the test with its last
-// error if that takes longer than d. The text says what is awaited, as in
-// "backlog empty". It must be called from the goroutine of the test.
+// Eventually calls cond until it returns nil. If cond still returns an error after d, Eventually ends the test with that
+// error and with what, which names the awaited condition, such as "backlog empty".
+//
+// Eventually must be called from the goroutine of the test. cond must return within a bounded time. It must return errors
+// instead of ending the test: a connection may be reconnecting in one call and work in the next.
 func Eventually(t testing.TB, d time.Duration, what string, cond func() error) {
 	t.Helper()
 	deadline := time.Now().Add(d)
@@ -53,15 +57,15 @@ func Eventually(t testing.TB, d time.Duration, what string, cond func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s: %v", what, d, err)
+			t.Fatalf("%s: not within %s; last error: %v", what, d, err)
 		}
-		time.Sleep(pause)
+		_ = wait.For(context.Background(), pause) // not t.Context(), which has ended when a cleanup function runs
 	}
 }
 
 var (
 	startedMu sync.Mutex
-	started   []io.Closer // by any lazy, closed by Main
+	started   []io.Closer // shared servers, which Main closes
 )
 
 func closeLater(server io.Closer) {
@@ -80,7 +84,7 @@ func closeAll() error {
 	return errors.Join(errs...)
 }
 
-// A lazy server is started by the first test that needs it and closed by Main.
+// A lazy server is started by the first test that needs it, and closed by Main.
 type lazy[S io.Closer] struct {
 	once   sync.Once
 	server S
@@ -101,7 +105,7 @@ func (l *lazy[S]) get(t testing.TB, start func() (S, error)) S {
 	return l.server
 }
 
-// own closes a server at the end of the test that started it.
+// own closes a server when the test that started it ends.
 func own[S io.Closer](t testing.TB, server S, err error) S {
 	t.Helper()
 	if err != nil {
@@ -115,7 +119,7 @@ func own[S io.Closer](t testing.TB, server S, err error) S {
 	return server
 }
 
-// last returns the last configuration, or the zero one.
+// last returns the last of the optional configurations, or the zero value.
 func last[C any](given []C) C {
 	var zero C
 	return append([]C{zero}, given...)[len(given)]

@@ -30,7 +30,7 @@ func TestNames(t *testing.T) {
 			}
 		}
 		if again := devtest.Schema(t); again == schema {
-			t.Errorf("name handed out twice: %s", again)
+			t.Errorf("Schema returned %s twice", again)
 		}
 	})
 }
@@ -49,7 +49,7 @@ func TestSchemaIsDropped(t *testing.T) {
 	var left int
 	err := pool.QueryRow(t.Context(), "select count(*) from pg_namespace where nspname = $1", schema).Scan(&left)
 	if err != nil || left != 0 {
-		t.Errorf("schema %s: %d left, %v", schema, left, err)
+		t.Errorf("got %d schemas named %s, %v; want 0", left, schema, err)
 	}
 }
 
@@ -67,7 +67,7 @@ func TestStreamIsDeleted(t *testing.T) {
 		}
 	})
 	if _, err := js.Stream(t.Context(), stream); !errors.Is(err, jetstream.ErrStreamNotFound) {
-		t.Errorf("stream %s: %v", stream, err)
+		t.Errorf("read stream %s: got error %v, want ErrStreamNotFound", stream, err)
 	}
 }
 
@@ -75,14 +75,14 @@ func TestOneServerPerBinary(t *testing.T) {
 	t.Parallel()
 	postgres, broker, cache := devtest.Postgres(t), devtest.NATS(t), devtest.Redis(t)
 	if postgres != devtest.Postgres(t) || broker != devtest.NATS(t) || cache != devtest.Redis(t) {
-		t.Error("a second server was started")
+		t.Error("a second call returned another server")
 	}
 	if err := devtest.RedisClient(t).Set(t.Context(), devtest.Prefix(t)+"k", "v", 0).Err(); err != nil {
 		t.Error(err)
 	}
 }
 
-// recorder stands for a test that fails.
+// recorder records the failure of a test.
 type recorder struct {
 	testing.TB
 	failure string
@@ -104,7 +104,7 @@ func TestEventually(t *testing.T) {
 		return nil
 	})
 	if tries != 3 {
-		t.Errorf("%d tries", tries)
+		t.Errorf("got %d tries, want 3", tries)
 	}
 
 	failing := &recorder{TB: t}
@@ -114,7 +114,7 @@ func TestEventually(t *testing.T) {
 	}()
 	for _, text := range []string{"the impossible", "1ms", context.DeadlineExceeded.Error()} {
 		if !strings.Contains(failing.failure, text) {
-			t.Errorf("no %q in %q", text, failing.failure)
+			t.Errorf("failure %q does not contain %q", failing.failure, text)
 		}
 	}
 }

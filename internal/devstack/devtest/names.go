@@ -9,16 +9,16 @@ import (
 )
 
 var (
-	// run tells this test binary from others that use the same given server.
+	// run distinguishes this test binary from others that use the same external server.
 	run = fmt.Sprintf("%05x", rand.N(1<<20))
-	// names counts the names handed out.
+	// names counts the names that unique has returned.
 	names atomic.Int64
 )
 
-// unique returns a name such as t_plan_3fa2c_17: of a–z, 0–9 and _, at most 45
-// bytes long, and returned once.
+// unique returns a name such as t_plan_3fa2c_17, at most 45 bytes long, of the characters a–z, 0–9 and _. It never returns
+// the same name twice.
 func unique(t testing.TB) string {
-	const most = 24 // of the test's name
+	const most = 24 // bytes of the test's name
 	name := strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
 	name = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {

@@ -14,8 +14,8 @@ import (
 
 var sharedNATS lazy[*devstack.NATS]
 
-// NATS returns the NATS server of this test binary. Tests share it: keep to a
-// [Stream], and use [OwnNATS] to stop one.
+// NATS returns the NATS server of this test binary. Tests share it: a test must use only its own [Stream], and [OwnNATS] if
+// it stops the server.
 func NATS(t testing.TB) *devstack.NATS {
 	t.Helper()
 	return sharedNATS.get(t, func() (*devstack.NATS, error) {
@@ -23,15 +23,14 @@ func NATS(t testing.TB) *devstack.NATS {
 	})
 }
 
-// OwnNATS starts a server for this test alone, as the last cfg says or as the zero
-// one does.
+// OwnNATS starts a server for this test only, with the last cfg or the zero value.
 func OwnNATS(t testing.TB, cfg ...devstack.NATSConfig) *devstack.NATS {
 	t.Helper()
 	server, err := devstack.StartNATS(last(cfg))
 	return own(t, server, err)
 }
 
-// OwnNATSCluster starts a cluster of three nodes for this test alone.
+// OwnNATSCluster starts a cluster of three nodes for this test only.
 func OwnNATSCluster(t testing.TB) *devstack.NATSCluster {
 	t.Helper()
 	cluster, err := devstack.StartNATSCluster(devstack.NATSClusterConfig{})
@@ -43,15 +42,15 @@ func Conn(t testing.TB) *nats.Conn {
 	t.Helper()
 	conn, err := nats.Connect(NATS(t).URL(), nats.Name(t.Name()))
 	if err != nil {
-		t.Fatalf("connect to nats: %v", err)
+		t.Fatalf("connect to NATS: %v", err)
 	}
 	t.Cleanup(conn.Close)
 	return conn
 }
 
-// Stream returns the name of a stream for this test, such as T_PLAN_3FA2C_17. The
-// test creates it on [NATS]; it is deleted when the test ends. Subjects are the
-// test's business: begin them with the name, since two streams must not share one.
+// Stream returns the name of a stream for this test, such as T_PLAN_3FA2C_17. The test creates the stream on [NATS], which
+// is deleted when the test ends. Its subjects should begin with its name, because two streams must not have the same
+// subject.
 func Stream(t testing.TB) string {
 	t.Helper()
 	server := NATS(t)

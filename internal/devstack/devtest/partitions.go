@@ -6,7 +6,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// SmallPartitions gives an outbox that is empty partitions of 1000 numbers from the first on, 5 ahead. in puts a text into its schema.
+// SmallPartitions replaces the partitions of an empty outbox with partitions of 1000 ids each, and creates 5 of them ahead.
+// in replaces the schema name in an SQL text with the schema of the outbox.
 func SmallPartitions(t testing.TB, pool *pgxpool.Pool, in func(string) string) {
 	t.Helper()
 	_, err := pool.Exec(t.Context(), in(`
@@ -21,6 +22,6 @@ BEGIN
     INSERT INTO outbox.batch (first_position, last_position, ids, head, snapshot) VALUES (0, 0, '{}', 0, pg_current_snapshot());
 END $$`))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("create small partitions: %v", err)
 	}
 }

@@ -13,17 +13,16 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 )
 
-// databaseEnv names a Postgres to use instead of starting one.
+// databaseEnv is the environment variable with the URL of an external Postgres, used instead of starting one.
 const databaseEnv = "OUTBOX_TEST_DATABASE_URL"
 
-// cleanupTimeout bounds each step that runs after a test.
+// cleanupTimeout bounds each step of the cleanup after a test.
 const cleanupTimeout = 10 * time.Second
 
 var sharedPostgres lazy[*devstack.Postgres]
 
-// Postgres returns the Postgres of this test binary, or the one that
-// OUTBOX_TEST_DATABASE_URL names. Tests share it: keep to a [Schema], and use
-// [OwnPostgres] to stop, kill or configure one.
+// Postgres returns the Postgres of this test binary, or the external one in OUTBOX_TEST_DATABASE_URL. Tests share it: a test
+// must use only its own [Schema], and [OwnPostgres] if it stops, kills or configures the server.
 func Postgres(t testing.TB) *devstack.Postgres {
 	t.Helper()
 	return sharedPostgres.get(t, func() (*devstack.Postgres, error) {
@@ -32,29 +31,29 @@ func Postgres(t testing.TB) *devstack.Postgres {
 	})
 }
 
-// OwnPostgres starts a server for this test alone.
+// OwnPostgres starts a server for this test only.
 func OwnPostgres(t testing.TB, cfg devstack.PostgresConfig) *devstack.Postgres {
 	t.Helper()
 	server, err := devstack.StartPostgres(t.Context(), cfg)
 	return own(t, server, err)
 }
 
-// OwnStandby starts a hot standby of primary for this test alone.
+// OwnStandby starts a hot standby of primary for this test only.
 func OwnStandby(t testing.TB, primary *devstack.Postgres) *devstack.Postgres {
 	t.Helper()
 	server, err := primary.Standby(t.Context())
 	return own(t, server, err)
 }
 
-// OwnPgBouncer starts a connection pooler for this test alone.
+// OwnPgBouncer starts a connection pooler for this test only.
 func OwnPgBouncer(t testing.TB, cfg devstack.PgBouncerConfig) *devstack.PgBouncer {
 	t.Helper()
 	server, err := devstack.StartPgBouncer(t.Context(), cfg)
 	return own(t, server, err)
 }
 
-// Pool returns a new pool on [Postgres], closed when the test ends. The test fails
-// if it has not returned all connections by then.
+// Pool returns a new pool of connections to [Postgres], closed when the test ends. The test fails if it has not released all
+// connections by then.
 func Pool(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	pool, err := pgxpool.New(t.Context(), Postgres(t).URL())
@@ -65,7 +64,7 @@ func Pool(t testing.TB) *pgxpool.Pool {
 	return pool
 }
 
-// closePool does not hang on a connection that the test leaked, as Close does.
+// closePool closes a pool. Unlike Close it reports a leaked connection instead of waiting for it indefinitely.
 func closePool(t testing.TB, pool *pgxpool.Pool) {
 	closed := make(chan struct{})
 	go func() {
@@ -75,15 +74,14 @@ func closePool(t testing.TB, pool *pgxpool.Pool) {
 	select {
 	case <-closed:
 	case <-time.After(cleanupTimeout):
-		t.Errorf("close pool: %d connections not returned; a tx, rows or conn was left open",
-			pool.Stat().AcquiredConns())
+		t.Errorf("close pool: %d connections not released within %s; a transaction, rows or a connection is still open",
+			pool.Stat().AcquiredConns(), cleanupTimeout)
 	}
 }
 
-// Schema returns the name of a schema for this test, such as t_plan_3fa2c_17. The
-// test creates it; it is dropped with all it holds when the test ends, but before
-// the cleanup of pools opened earlier. The test fails if locks of an open or
-// prepared transaction prevent that for 10 s.
+// Schema returns the name of a schema for this test, such as t_plan_3fa2c_17. The test creates the schema. It is dropped with
+// its content when the test ends, before pools that were opened earlier are closed. The test fails if the locks of an open
+// or prepared transaction prevent that for 10 s.
 func Schema(t testing.TB) string {
 	t.Helper()
 	server := Postgres(t)

@@ -11,8 +11,8 @@ import (
 
 var sharedRedis lazy[*devstack.Redis]
 
-// Redis returns the Redis server of this test binary. Tests share it: keep to a
-// [Prefix], and use [OwnRedis] to stop, flush or fill one.
+// Redis returns the Redis server of this test binary. Tests share it: a test must use only keys with its own [Prefix], and
+// [OwnRedis] if it stops, flushes or fills the server.
 func Redis(t testing.TB) *devstack.Redis {
 	t.Helper()
 	return sharedRedis.get(t, func() (*devstack.Redis, error) {
@@ -20,15 +20,14 @@ func Redis(t testing.TB) *devstack.Redis {
 	})
 }
 
-// OwnRedis starts a server for this test alone, as the last cfg says or as the zero
-// one does.
+// OwnRedis starts a server for this test only, with the last cfg or the zero value.
 func OwnRedis(t testing.TB, cfg ...devstack.RedisConfig) *devstack.Redis {
 	t.Helper()
 	server, err := devstack.StartRedis(t.Context(), last(cfg))
 	return own(t, server, err)
 }
 
-// OwnReplica starts a replica of master for this test alone.
+// OwnReplica starts a replica of master for this test only.
 func OwnReplica(t testing.TB, master *devstack.Redis) *devstack.Redis {
 	t.Helper()
 	server, err := master.Replica(t.Context())
@@ -40,17 +39,17 @@ func RedisClient(t testing.TB) *redis.Client {
 	t.Helper()
 	opts, err := redis.ParseURL(Redis(t).URL())
 	if err != nil {
-		t.Fatalf("redis URL: %v", err)
+		t.Fatalf("parse the Redis URL: %v", err)
 	}
 	client := redis.NewClient(opts)
 	t.Cleanup(func() {
 		if err := client.Close(); err != nil {
-			t.Errorf("close redis client: %v", err)
+			t.Errorf("close the Redis client: %v", err)
 		}
 	})
 	return client
 }
 
-// Prefix returns a prefix for the keys of this test, such as t_plan_3fa2c_17: with
-// the colon. The keys are not removed: they end with the server.
+// Prefix returns a prefix for the keys of this test, such as "t_plan_3fa2c_17:". The keys are not deleted when the test
+// ends, only with the server.
 func Prefix(t testing.TB) string { return unique(t) + ":" }

@@ -11,9 +11,8 @@ import (
 
 var sharedRedisCluster lazy[*devstack.RedisCluster]
 
-// RedisCluster returns the Redis Cluster of this test binary, of three masters without
-// replicas. Tests share it: keep to a [Prefix], and use [OwnRedisCluster] to stop or
-// fail over a node.
+// RedisCluster returns the Redis Cluster of this test binary, three masters without replicas. Tests share it: a test must use
+// only keys with its own [Prefix], and [OwnRedisCluster] if it stops or fails over a node.
 func RedisCluster(t testing.TB) *devstack.RedisCluster {
 	t.Helper()
 	return sharedRedisCluster.get(t, func() (*devstack.RedisCluster, error) {
@@ -21,16 +20,14 @@ func RedisCluster(t testing.TB) *devstack.RedisCluster {
 	})
 }
 
-// OwnRedisCluster starts a cluster for this test alone, as the last cfg says or as the
-// zero one does.
+// OwnRedisCluster starts a cluster for this test only, with the last cfg or the zero value.
 func OwnRedisCluster(t testing.TB, cfg ...devstack.RedisClusterConfig) *devstack.RedisCluster {
 	t.Helper()
 	cluster, err := devstack.StartRedisCluster(t.Context(), last(cfg))
 	return own(t, cluster, err)
 }
 
-// OwnRedisSentinel starts a master, a replica and three sentinels for this test alone,
-// as the last cfg says or as the zero one does.
+// OwnRedisSentinel starts a master, a replica and three sentinels for this test only, with the last cfg or the zero value.
 func OwnRedisSentinel(t testing.TB, cfg ...devstack.RedisSentinelConfig) *devstack.RedisSentinel {
 	t.Helper()
 	group, err := devstack.StartRedisSentinel(t.Context(), last(cfg))
@@ -43,7 +40,7 @@ func ClusterClient(t testing.TB) *redis.ClusterClient {
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: RedisCluster(t).Addrs()})
 	t.Cleanup(func() {
 		if err := client.Close(); err != nil {
-			t.Errorf("close redis cluster client: %v", err)
+			t.Errorf("close the Redis Cluster client: %v", err)
 		}
 	})
 	return client
