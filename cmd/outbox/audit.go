@@ -108,7 +108,7 @@ func auditAction(c *cli.Context, s settings) error {
 		return &serverError{natsServer, err}
 	}
 	tell := newAuditTeller(c)
-	cfg.Letters, cfg.Progress, cfg.Say = letters, tell.progress, tell.say
+	cfg.DeadLetters, cfg.Progress, cfg.Note = letters, tell.progress, tell.say
 	a, err := audit.New(table, pool, nc, cfg)
 	if err != nil {
 		return err

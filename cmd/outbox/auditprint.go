@@ -92,7 +92,7 @@ func newAuditJSON(r *audit.Report) *auditJSON {
 	for _, k := range r.Consumers {
 		out.Consumers = append(out.Consumers, auditConsumerJSON{k.Name, k.Sequence, k.Position, k.Pending + uint64(k.AckPending), k.AckPending})
 	}
-	for _, kind := range audit.Kinds {
+	for _, kind := range audit.Kinds() {
 		if !r.Has(kind) {
 			continue
 		}
@@ -117,7 +117,7 @@ func (out *auditJSON) print(w io.Writer) error {
 		{"expired", fmt.Sprintf("%d, by limits of the stream", out.Expired)}, {"dropped", fmt.Sprintf("%d, whose rows retention dropped", out.Dropped)},
 		{"accepted", fmt.Sprint(out.Accepted)},
 	}
-	for _, kind := range audit.Kinds {
+	for _, kind := range audit.Kinds() {
 		text := fmt.Sprint(out.report.Found[kind].N)
 		if kind == audit.Foreign && out.SharedStream {
 			text += ", others write to the stream"
@@ -139,7 +139,7 @@ func (out *auditJSON) print(w io.Writer) error {
 		return err
 	}
 	rows = nil
-	for _, kind := range audit.Kinds {
+	for _, kind := range audit.Kinds() {
 		for _, f := range out.Findings[string(kind)] {
 			rows = append(rows, []string{string(kind), or(f.EventID, "-"), or(plain(f.Subject), "-"), or(plain(f.Key), "-"), orDash(f.Position), orDash(int64(f.Sequence)), clip(plain(f.Detail), 80)})
 		}
@@ -178,7 +178,7 @@ func (out *auditJSON) verdict(c *cli.Context) error {
 		return nil
 	}
 	var kinds []string
-	for _, kind := range audit.Kinds {
+	for _, kind := range audit.Kinds() {
 		if out.report.Has(kind) {
 			n := out.report.Found[kind].N
 			kinds = append(kinds, fmt.Sprintf("%d %s", n, kind))

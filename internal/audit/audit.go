@@ -17,29 +17,21 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// An audit compares the table, the plan, the receipts, the stream and its consumers, while writers and relays go on. It fixes the
-// ends first, the last sequence of the stream and then the last position of the plan, and judges up to there: each message up
-// to that sequence was planned before it was published, and what comes later is none of its business. What seems to be lost
-// is looked at once more at the end.
-//
-// It reads the headers of the stream in order, and for each page of messages what the plan has at their positions. What it keeps is a
-// bit for each position and two for each row, so that the memory it takes does not depend on payloads, nor much on how many there are.
-
 // Config of an Audit. The zero value of a field means its default.
 type Config struct {
 	Stream string        // name. Required
-	Since  time.Time     // only what was planned then or later. Defaults to everything
-	Until  time.Time     // only what was planned before. Defaults to everything
-	Grace  time.Duration // how old an event must be to be expected in the stream, and its receipt in the table. Defaults to 1 minute
-	Limit  int           // findings of each kind that are named; the others are counted. Defaults to 20
-	// Patience is how long a repair waits for the relay without any progress. Defaults to 1 minute.
-	Patience time.Duration
-	Letters  outbox.DeadPlace // the dead letters of the stream; nil for none
-	Name     string           // of who repairs, written beside what is planned again. Defaults to "outbox audit"
-	// Progress, if set, is told how many messages have been read, of how many.
+	Since  time.Time     // audit only what was planned then or later. Defaults to everything
+	Until  time.Time     // audit only what was planned before. Defaults to everything
+	Grace  time.Duration // age at which an event must be in the stream, and its receipt in the table. Defaults to 1 minute
+	Limit  int           // findings of each kind that the report names; it counts the others. Defaults to 20
+	// Patience is how long a repair waits for the relay without progress. Defaults to 1 minute.
+	Patience    time.Duration
+	DeadLetters outbox.DeadPlace // the dead-letter stream; nil for none
+	Name        string           // of the person or program that repairs, written to the plan. Defaults to "outbox audit"
+	// Progress, if set, is called with the number of messages read so far and of all messages to read.
 	Progress func(read, all uint64)
-	// Say, if set, is told what a repair waits for, when that changes.
-	Say func(note string)
+	// Note, if set, is called with what a repair waits for, whenever that changes.
+	Note func(note string)
 }
 
 func (c *Config) setDefaults() error {
@@ -50,8 +42,8 @@ func (c *Config) setDefaults() error {
 	if c.Progress == nil {
 		c.Progress = func(uint64, uint64) {}
 	}
-	if c.Say == nil {
-		c.Say = func(string) {}
+	if c.Note == nil {
+		c.Note = func(string) {}
 	}
 	switch {
 	case !stream.ValidName(c.Stream):
@@ -79,14 +71,14 @@ type Audit struct {
 	nc     *nats.Conn
 	stream *stream.Reader
 	scope  scope
-	j      *judge
+	cmp    *comparer
 	rows   *rowCheck
 }
 
-// ErrChanged says that the stream was made again during an audit: it has to be run again.
-var ErrChanged = errors.New("stream was made again meanwhile; run the audit again")
+// ErrChanged reports that the stream was created again during an audit.
+var ErrChanged = errors.New("stream was created again meanwhile; run the audit again")
 
-// New checks the configuration; it connects nothing. A pooler may stand before pool.
+// New checks the configuration; it connects to nothing. pool may go through a pooler.
 func New(table *outbox.Table, pool *pgxpool.Pool, nc *nats.Conn, cfg Config) (*Audit, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("new audit: %w", err)
@@ -94,8 +86,8 @@ func New(table *outbox.Table, pool *pgxpool.Pool, nc *nats.Conn, cfg Config) (*A
 	return &Audit{cfg: cfg, table: table, pool: pool, nc: nc, stream: stream.NewReader(nc, cfg.Stream)}, nil
 }
 
-// Run audits. It changes nothing. It may be called again, after a repair for example. A stream that is made meanwhile is begun with
-// again, twice at most: then the error wraps ErrChanged.
+// Run audits. It changes nothing, and may be called again, for example after a repair. If the stream is created again meanwhile, Run begins
+// again, twice at most. Then the error wraps ErrChanged.
 func (a *Audit) Run(ctx context.Context) (report *Report, err error) {
 	for range 3 {
 		if report, err = a.run(ctx); !errors.Is(err, ErrChanged) {
@@ -113,7 +105,7 @@ func (a *Audit) run(ctx context.Context) (*Report, error) {
 	}
 	a.scope = *s
 	a.rows = &rowCheck{planned: newBitset()}
-	a.j = newJudge(a)
+	a.cmp = newComparer(a)
 	group, reading := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.checkRows(reading) })
 	group.Go(func() error { return a.scan(reading, stream.Span{First: a.scope.from, Last: a.scope.to}) })
@@ -128,31 +120,32 @@ func (a *Audit) run(ctx context.Context) (*Report, error) {
 	return report, nil
 }
 
-// conclude judges what the readers found, after a second look at what seems to be lost.
+// conclude completes the report from what the readers found, after reading again what seems to be lost.
 func (a *Audit) conclude(ctx context.Context, report *Report) error {
-	if err := a.lookAgain(ctx, report); err != nil {
+	if err := a.recheck(ctx, report); err != nil {
 		return err
 	}
 	if err := a.order(ctx); err != nil {
 		return err
 	}
 	for _, kind := range []Kind{Duplicates, Reordered, Foreign, Misplaced, Unreceipted} {
-		report.Found[kind] = a.j.found[kind]
+		report.Found[kind] = a.cmp.found[kind]
 	}
-	report.Accepted, report.Dropped = a.j.accepted, a.j.dropped
-	report.Published = a.j.published
+	report.Accepted, report.Dropped = a.cmp.accepted, a.cmp.dropped
+	report.Published = a.cmp.published
 	if err := a.countDead(ctx, report); err != nil {
 		return err
 	}
 	return a.consumers(ctx, report)
 }
 
-// lookAgain counts what is missing or waits. What looks lost while a relay leads gets a moment, and what the stream has got meanwhile is read.
-func (a *Audit) lookAgain(ctx context.Context, report *Report) error {
+// recheck counts what is missing or pending. While a relay leads it gives events that seem to be lost a second, and reads what the stream received
+// meanwhile.
+func (a *Audit) recheck(ctx context.Context, report *Report) error {
 	if err := a.reread(ctx); err != nil {
 		return err
 	}
-	for look := 0; ; look++ {
+	for round := 0; ; round++ {
 		if err := a.countMissing(ctx, report); err != nil {
 			return err
 		}
@@ -160,27 +153,27 @@ func (a *Audit) lookAgain(ctx context.Context, report *Report) error {
 			return err
 		}
 		suspect := report.Found[Missing].N + report.Found[Unplanned].N + report.Found[Unpublished].N
-		if suspect == 0 || look > 0 || a.scope.status.Leader == "" {
+		if suspect == 0 || round > 0 || a.scope.status.Leader == "" {
 			break
 		}
-		_ = wait.For(ctx, secondLook)
+		_ = wait.For(ctx, recheckAfter)
 		if err := a.reread(ctx); err != nil {
 			return err
 		}
 	}
-	if a.scope.moved { // a relay works it off
+	if a.scope.moved { // a relay is publishing it
 		report.Found[Unpublished] = &Found{}
 	}
 	return ctx.Err()
 }
 
-// secondLook is how long a relay gets to put right what it has in hand.
-const secondLook = time.Second
+// recheckAfter is how long a relay gets to publish what it has in flight.
+const recheckAfter = time.Second
 
-// reread reads what the stream has got since, without judging it: only whether what seemed to be missing is there.
+// reread reads what the stream received since, only to find what seemed to be missing.
 func (a *Audit) reread(ctx context.Context) error {
 	before := a.scope
-	now, err := a.look(ctx)
+	now, err := a.readScope(ctx)
 	if err != nil {
 		return err
 	}
@@ -188,27 +181,27 @@ func (a *Audit) reread(ctx context.Context) error {
 		return fmt.Errorf("audit stream %s: %w", a.cfg.Stream, ErrChanged)
 	}
 	a.scope.again(now)
-	behind := stream.Span{First: a.scope.ended + 1, Last: now.Last}
-	if !a.cfg.Until.IsZero() || behind.First > behind.Last {
+	later := stream.Span{First: a.scope.ended + 1, Last: now.Last}
+	if !a.cfg.Until.IsZero() || later.First > later.Last {
 		return nil
 	}
-	a.j.only, a.scope.ended = true, behind.Last
-	return a.scan(ctx, behind)
+	a.cmp.only, a.scope.ended = true, later.Last
+	return a.scan(ctx, later)
 }
 
-// countDead counts what waits for a person.
+// countDead counts the events that wait for a person's decision.
 func (a *Audit) countDead(ctx context.Context, report *Report) error {
 	parked, err := a.table.OpenParked(ctx, a.pool)
 	if err != nil {
 		return err
 	}
-	places := map[Kind]outbox.DeadPlace{Parked: parked, Dead: a.cfg.Letters}
-	for kind, place := range places {
-		if place == nil {
+	sources := map[Kind]outbox.DeadPlace{Parked: parked, Dead: a.cfg.DeadLetters}
+	for kind, source := range sources {
+		if source == nil {
 			continue
 		}
 		filter := outbox.DeadFilter{From: a.cfg.Since, Until: a.cfg.Until}
-		list, err := outbox.ListDead(ctx, &filter, max(a.cfg.Limit, 1), place)
+		list, err := outbox.ListDead(ctx, &filter, max(a.cfg.Limit, 1), source)
 		if err != nil {
 			return err
 		}
@@ -225,7 +218,7 @@ func (a *Audit) countDead(ctx context.Context, report *Report) error {
 	return nil
 }
 
-// accepted says whether a person has accepted what is at a sequence.
+// isAccepted reports whether a person has accepted the message at a sequence.
 func (s *scope) isAccepted(sequence uint64) bool {
 	_, found := slices.BinarySearch(s.accepted, sequence)
 	return found

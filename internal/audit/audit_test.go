@@ -26,12 +26,12 @@ func newAudit(g *relaytest.Rig, cfg audit.Config) *audit.Audit {
 	return a
 }
 
-// audited runs an audit and expects findings of these numbers and no others.
+// audited runs an audit and expects these numbers of findings and no others.
 func audited(g *relaytest.Rig, a *audit.Audit, want map[audit.Kind]int64) *audit.Report {
 	g.T.Helper()
 	report, err := a.Run(g.T.Context())
 	relaytest.Must(g.T, err)
-	for _, kind := range audit.Kinds {
+	for _, kind := range audit.Kinds() {
 		if got := report.Found[kind].N; got != want[kind] {
 			g.T.Errorf("%d %s, want %d: %+v", got, kind, want[kind], report.Found[kind].First)
 		}
@@ -42,7 +42,7 @@ func audited(g *relaytest.Rig, a *audit.Audit, want map[audit.Kind]int64) *audit
 	return report
 }
 
-// store puts an event into the stream past its relay and its deduplication, and says at which sequence.
+// store publishes an event without the relay and under another message id, and returns its sequence.
 func store(g *relaytest.Rig, e outbox.Event, headers ...string) uint64 {
 	g.T.Helper()
 	js, err := jetstream.New(g.NC)
@@ -59,7 +59,7 @@ func store(g *relaytest.Rig, e outbox.Event, headers ...string) uint64 {
 	return ack.Sequence
 }
 
-// damages is every kind of damage, to an outbox of 60 published events without a relay, with what an audit finds then.
+// damages does every kind of damage to an outbox of 60 published events without a relay, and returns what an audit must find.
 func damages() map[string]func(g *relaytest.Rig, e []outbox.Planned) map[audit.Kind]int64 {
 	type found = map[audit.Kind]int64
 	return map[string]func(g *relaytest.Rig, e []outbox.Planned) found{
@@ -96,7 +96,7 @@ func damages() map[string]func(g *relaytest.Rig, e []outbox.Planned) map[audit.K
 			g.Foreign(2)
 			return found{audit.Foreign: 2}
 		},
-		"rolled back": func(g *relaytest.Rig, e []outbox.Planned) found { // and published all the same
+		"rolled back": func(g *relaytest.Rig, e []outbox.Planned) found { // but published
 			store(g, outbox.Event{ID: uuid.New(), Subject: g.Subject("x"), Key: "1", Position: 61})
 			store(g, outbox.Event{ID: uuid.New(), Subject: g.Subject("x"), Key: "1", Position: 5})
 			store(g, outbox.Event{ID: uuid.New(), Subject: g.Subject("x"), Key: "1", Position: 1 << 62})
@@ -112,7 +112,7 @@ func damages() map[string]func(g *relaytest.Rig, e []outbox.Planned) map[audit.K
 				outbox.Event{Subject: g.Subject("y")}, outbox.Event{Subject: g.Subject("z"), Key: "b"}, outbox.Event{Subject: g.Subject("z"), Key: "c"},
 				outbox.Event{Subject: g.Subject("z"), Key: "d"}, outbox.Event{Subject: g.Subject("z"), Key: "d"}, outbox.Event{Subject: g.Subject("z"), Key: "e"})
 			more := g.Planned()
-			for _, n := range []int{1, 0, 3, 2, 5, 4, 8, 6, 7} { // the last five are in the order of their keys
+			for _, n := range []int{1, 0, 3, 2, 5, 4, 8, 6, 7} { // the order of the keys of the last five is right
 				store(g, more[n].Event)
 			}
 			return found{audit.Reordered: 2, audit.Unreceipted: 9}
@@ -142,7 +142,7 @@ func damages() map[string]func(g *relaytest.Rig, e []outbox.Planned) map[audit.K
 	}
 }
 
-// Every kind of damage is found, as what it is and as nothing else; and when it was repaired, nothing is.
+// An audit finds every kind of damage as what it is, and nothing else. After a repair it finds nothing.
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	for name, damage := range damages() {
@@ -185,8 +185,8 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// endsWithCopies says that consumers end with copies of the newest events of the keys that came in the wrong order: the second and the
-// fourth of those behind events.
+// endsWithCopies expects the stream to end with copies of the newest events of the reordered keys: the second and the
+// fourth of events.
 func endsWithCopies(g *relaytest.Rig, events []outbox.Planned) {
 	g.T.Helper()
 	more, err := g.Table.Load(g.T.Context(), g.Pool, int64(len(events))+1, outbox.Page{Events: 100, Bytes: 1 << 20})
@@ -202,7 +202,7 @@ func endsWithCopies(g *relaytest.Rig, events []outbox.Planned) {
 	}
 }
 
-// What the limits of a stream drop is expired, and no finding; what is gone beyond them is missing.
+// What the limits of a stream removed has expired and is no finding. What is gone beyond that is missing.
 func TestAuditOfAStreamWithLimits(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
@@ -224,7 +224,7 @@ func TestAuditOfAStreamWithLimits(t *testing.T) {
 	audited(g, a, map[audit.Kind]int64{audit.Missing: 1})
 }
 
-// What is too old for a stream is expired.
+// What is older than the stream's maximum age has expired.
 func TestAuditOfAnOldStream(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
@@ -240,7 +240,7 @@ func TestAuditOfAnOldStream(t *testing.T) {
 	}
 }
 
-// Where others write to the stream, their messages are no finding; what is lost is one, and comes again.
+// On a shared stream the messages of others are no finding. A lost event is one, and a repair publishes it again.
 func TestAuditOfASharedStream(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
@@ -268,7 +268,7 @@ func TestAuditOfASharedStream(t *testing.T) {
 	audited(g, a, map[audit.Kind]int64{audit.Foreign: 3})
 }
 
-// What retention has dropped is counted, and no finding.
+// What retention dropped is counted and is no finding.
 func TestAuditAfterRetention(t *testing.T) {
 	g := relaytest.New(t)
 	g.Start(g.Retaining())
@@ -280,7 +280,7 @@ func TestAuditAfterRetention(t *testing.T) {
 	}
 }
 
-// A window judges what was planned in it, and nothing else.
+// An audit of a time window covers what was planned in it, and nothing else.
 func TestAuditOfAWindow(t *testing.T) {
 	t.Parallel()
 	g := relaytest.New(t)
@@ -312,7 +312,7 @@ func TestAuditOfAWindow(t *testing.T) {
 	}
 }
 
-// What writers and a relay have in hand is no finding, nor is what a relay puts right meanwhile.
+// What writers and a relay have in flight is no finding, nor is what a relay repairs meanwhile.
 func TestAuditBesideARelay(t *testing.T) {
 	g := relaytest.New(t)
 	g.Start(g.Config())

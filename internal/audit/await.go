@@ -15,8 +15,8 @@ const (
 	awaitCopies = 100_000 // reordered keys, at most
 )
 
-// await waits until the relay has published all that is planned now, and what was inserted by this repair.
-func (m *mender) await(ctx context.Context) error {
+// await waits until the relay has published everything that is planned now, and what this repair inserted.
+func (m *repairer) await(ctx context.Context) error {
 	if m.try {
 		return nil
 	}
@@ -25,11 +25,11 @@ func (m *mender) await(ctx context.Context) error {
 	return m.a.await(ctx, rows)
 }
 
-// await waits until rows have a position, and all that is planned by then is acknowledged.
+// await waits until rows have a position and everything that is planned by then is acknowledged.
 func (a *Audit) await(ctx context.Context, rows []int64) error {
-	var target int64 // position; 0: not known yet
+	var target int64 // position; 0 if not known yet
 	var before outbox.Status
-	said, progress := "", time.Now()
+	noted, progress := "", time.Now()
 	for {
 		status, done, err := a.awaited(ctx, rows, &target)
 		if err != nil || done {
@@ -39,16 +39,16 @@ func (a *Audit) await(ctx context.Context, rows []int64) error {
 			progress = time.Now()
 		}
 		before = status
-		note := fmt.Sprintf("waiting for %s to publish it", status.Leader)
+		note := fmt.Sprintf("waiting for relay %s to publish it", status.Leader)
 		switch {
 		case a.scope.paused:
-			note = "the relay is paused; go on with: outbox resume --relay"
+			note = "the relay is paused; run: outbox resume --relay"
 		case status.Leader == "":
-			note = "no relay runs; start one: outbox relay --stream " + a.cfg.Stream
+			note = "no relay is running; run: outbox relay --stream " + a.cfg.Stream
 		}
-		if note != said {
-			a.cfg.Say(note)
-			said = note
+		if note != noted {
+			a.cfg.Note(note)
+			noted = note
 		}
 		if time.Since(progress) > a.cfg.Patience {
 			return fmt.Errorf("%w for %v: %s", ErrNotPublished, a.cfg.Patience, note)
@@ -61,7 +61,7 @@ func (a *Audit) await(ctx context.Context, rows []int64) error {
 }
 
 func (a *Audit) awaited(ctx context.Context, rows []int64, target *int64) (status outbox.Status, done bool, err error) {
-	now, err := a.look(ctx)
+	now, err := a.readScope(ctx)
 	if err != nil {
 		return status, false, err
 	}
@@ -76,16 +76,16 @@ func (a *Audit) awaited(ctx context.Context, rows []int64, target *int64) (statu
 		*target = max(now.status.Planned, 1)
 	}
 	base, ok := now.log.BaseOf(*target)
-	ends := now.shared || ok && uint64(max(*target+base, 0)) <= now.Last // a receipt may be of what is lost
+	ends := now.shared || ok && uint64(max(*target+base, 0)) <= now.Last // the receipt alone may be for a lost message
 	return now.status, ends && now.receipts && now.acked >= *target, nil
 }
 
 // findNewest finds the newest event of each reordered key.
-func (m *mender) findNewest(ctx context.Context) error {
+func (m *repairer) findNewest(ctx context.Context) error {
 	a, low := m.a, int64(0)
 	m.keys = make(map[int64]int64)
-	for i := range a.j.late {
-		if l := &a.j.late[i]; l.reordered && !a.scope.isAccepted(l.sequence) && len(m.keys) < awaitCopies {
+	for i := range a.cmp.late {
+		if l := &a.cmp.late[i]; l.reordered && !a.scope.isAccepted(l.sequence) && len(m.keys) < awaitCopies {
 			m.keys[l.hash] = 0
 			if low == 0 || l.position < low {
 				low = l.position
@@ -99,9 +99,9 @@ func (m *mender) findNewest(ctx context.Context) error {
 	return err
 }
 
-// advance looks for newer events of the reordered keys, from a position to the end of the plan. It returns which of the keys
-// have a copy of ours behind an event that is newer than what was copied.
-func (m *mender) advance(ctx context.Context, low int64) (overtaken []int64, err error) {
+// advance finds newer events of the reordered keys, from a position to the end of the plan. It returns the keys whose copy
+// follows an event that is newer than the copied one.
+func (m *repairer) advance(ctx context.Context, low int64) (overtaken []int64, err error) {
 	a := m.a
 	bounds, err := a.table.AuditBounds(ctx, a.pool)
 	if err != nil {
@@ -132,9 +132,9 @@ func (m *mender) advance(ctx context.Context, low int64) (overtaken []int64, err
 	return overtaken, err
 }
 
-// newest makes sure that the last event of each reordered key has its newest state: a writer may have committed between the look
-// for it and its copy, which is behind that then.
-func (m *mender) newest(ctx context.Context) error {
+// newest makes sure that the last event of each reordered key has its newest state. A writer may have committed after the repair found
+// the newest event and before it inserted the copy.
+func (m *repairer) newest(ctx context.Context) error {
 	for range awaitOrder {
 		if m.try || len(m.copies) == 0 {
 			return nil
@@ -155,5 +155,5 @@ func (m *mender) newest(ctx context.Context) error {
 			return err
 		}
 	}
-	return fmt.Errorf("writers are quicker than copies of what they write, for %d keys; run it again", len(m.keys))
+	return fmt.Errorf("writers changed %d keys again while their newest events were copied; run the repair again", len(m.keys))
 }

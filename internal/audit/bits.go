@@ -7,8 +7,8 @@ const (
 	chunkWords = chunkBits / 64
 )
 
-// bitset is a set of numbers from 0 on, a bit each where they lie close together: chunks of them are made when they are needed,
-// so that a jump in the numbers costs nothing. Not safe for concurrent use.
+// bitset is a set of numbers from 0 on, one bit each. It allocates chunks when they are needed, so that a gap in the numbers costs
+// nothing. It is not safe for concurrent use.
 type bitset struct {
 	chunks map[int64]*[chunkWords]uint64
 	number int64 // of the chunk used last
@@ -17,7 +17,7 @@ type bitset struct {
 
 func newBitset() *bitset { return &bitset{chunks: make(map[int64]*[chunkWords]uint64), number: -1} }
 
-// chunk is that of a number; nil when it has none and is not made.
+// chunk returns the chunk of a number. If there is none, it makes one or returns nil.
 func (b *bitset) chunk(n int64, make bool) *[chunkWords]uint64 {
 	if number := n / chunkBits; number != b.number {
 		c := b.chunks[number]
@@ -33,7 +33,7 @@ func (b *bitset) chunk(n int64, make bool) *[chunkWords]uint64 {
 	return b.last
 }
 
-// set adds a number and says whether it was there already.
+// set adds a number and reports whether the set had it already.
 func (b *bitset) set(n int64) (was bool) {
 	word, bit := &b.chunk(n, true)[n%chunkBits/64], uint64(1)<<(n%64)
 	was = *word&bit != 0
@@ -55,7 +55,7 @@ func (b *bitset) setRun(first, last int64) {
 	}
 }
 
-// count is how many numbers from first through last there are.
+// count returns how many numbers from first through last the set has.
 func (b *bitset) count(first, last int64) (total int64) {
 	for n := first; n <= last; {
 		c := b.chunk(n, false)
@@ -70,7 +70,7 @@ func (b *bitset) count(first, last int64) (total int64) {
 	return total
 }
 
-// gap returns the next run of numbers from first through last that are not there, most of them at most; false when there is none.
+// gap returns the next run of numbers from first through last that the set does not have, at most most of them; false if there is none.
 func (b *bitset) gap(first, last, most int64) (from, to int64, ok bool) {
 	n := first
 	for n <= last {

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
 )
 
-// consumers reads how far the durable consumers of the stream are.
+// consumers reads how far each durable consumer of the stream is.
 func (a *Audit) consumers(ctx context.Context, report *Report) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*stream.RequestTimeout)
 	defer cancel()
@@ -27,7 +27,7 @@ func (a *Audit) consumers(ctx context.Context, report *Report) error {
 	}
 	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
-		if info.Config.Durable == "" { // somebody looks
+		if info.Config.Durable == "" { // somebody reads for a while
 			continue
 		}
 		c := Consumer{Name: info.Name, Sequence: info.AckFloor.Stream, Pending: info.NumPending, AckPending: info.NumAckPending}

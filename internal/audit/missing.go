@@ -7,30 +7,30 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// absentPage is how many positions that are not in the stream are looked up at a time.
+// absentPage is how many positions that are not in the stream are read at a time.
 const absentPage = 16_384
 
-// passed is the last position that the stream has to have: it acknowledged it, or has a later one.
+// passed is the last position that the stream must have, because it acknowledged it or has a later one.
 func (a *Audit) passed() int64 {
 	s := &a.scope
 	high := int64(0)
-	if !s.shared { // there, what is in flight comes in any order
-		high = a.j.high
+	if !s.shared { // on a shared stream, what is in flight arrives in any order
+		high = a.cmp.high
 	}
-	if s.receipts || !s.log.Started() { // a receipt of a stream that is no more says what was acknowledged
+	if s.receipts || !s.log.Started() { // the receipt of a former stream still shows what was acknowledged
 		high = max(high, s.acked)
 	}
 	return min(high, s.lastPosition)
 }
 
-// countMissing names what the stream has acknowledged or passed, and does not have.
+// countMissing counts the events that the stream acknowledged or passed, and does not have.
 func (a *Audit) countMissing(ctx context.Context, report *Report) error {
 	found := &Found{}
 	begins, err := a.begins(ctx)
 	if err != nil {
 		return err
 	}
-	report.Expired = max(begins-a.scope.firstPosition, 0) - a.j.there.count(a.scope.firstPosition, begins-1)
+	report.Expired = max(begins-a.scope.firstPosition, 0) - a.cmp.there.count(a.scope.firstPosition, begins-1)
 	err = a.eachMissing(ctx, begins, func(events []outbox.AuditEvent) error {
 		for i := range events {
 			found.add(a.cfg.Limit, a.absent(&events[i], "the stream does not have it"))
@@ -49,8 +49,8 @@ func (a *Audit) absent(e *outbox.AuditEvent, detail string) Finding {
 	return f
 }
 
-// begins is the first position that no limit of the stream excuses: what its limits drop from its beginning is expired. By age, what was
-// planned before is older; by a clock that is not quite the table's.
+// begins is the first position that the stream must still have: what its limits removed from its beginning has expired. A limit by
+// age expires what was planned earlier, with a minute for the difference between the clocks.
 func (a *Audit) begins(ctx context.Context) (int64, error) {
 	s := &a.scope
 	stored := s.stored()
@@ -78,21 +78,21 @@ func (s *scope) stored() int64 {
 	return position
 }
 
-// eachMissing hands the events that are missing, from a position on, to each: pages of them, lowest first.
+// eachMissing passes the missing events, from a position on, to each, page by page in position order.
 func (a *Audit) eachMissing(ctx context.Context, begins int64, each func(events []outbox.AuditEvent) error) error {
 	if a.scope.DropsPerSubject || !a.scope.keeps {
-		return nil // any message may be gone by its limits
+		return nil // its limits may have removed any message
 	}
 	return a.eachAbsent(ctx, begins, a.passed(), each)
 }
 
-// eachAbsent hands the events from first through last that the stream does not have, and that are not parked, to each.
+// eachAbsent passes the events from first through last that the stream does not have and that are not parked to each.
 func (a *Audit) eachAbsent(ctx context.Context, first, last int64, each func(events []outbox.AuditEvent) error) error {
 	for first <= last {
 		var low, high []int64
 		n := int64(0)
 		for n < absentPage && len(low) < absentPage/8 {
-			from, to, ok := a.j.there.gap(first, last, absentPage-n)
+			from, to, ok := a.cmp.there.gap(first, last, absentPage-n)
 			if !ok {
 				first = last + 1
 				break
@@ -110,7 +110,7 @@ func (a *Audit) eachAbsent(ctx context.Context, first, last int64, each func(eve
 		}
 		absent := events[:0]
 		for _, e := range events {
-			if !a.j.seen.has(e.RowID) { // it is there, at another position
+			if !a.cmp.seen.has(e.RowID) { // the stream has it, at another position
 				absent = append(absent, e)
 			}
 		}

@@ -11,11 +11,11 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// The plan has the events of a key in the order of their commits. So a message can only be behind a later event of its key when
-// it is behind a later position: those are late, and nearly always few. Only their keys are looked at, and only between the
-// position of each and the highest that was before it in the stream.
+// The plan has the events of a key in the order of their commits. A message can therefore only follow a later event of its key if
+// it follows a later position. Such messages are late, and nearly always few. The audit compares only their keys, and only between the
+// position of each and the highest position before it in the stream.
 
-// lateMessage stands behind a higher position.
+// lateMessage is a message that follows a higher position.
 type lateMessage struct {
 	sequence  uint64
 	position  int64
@@ -28,15 +28,15 @@ type lateMessage struct {
 }
 
 const (
-	keptLate  = 10_000    // late messages that are kept as they are
+	keptLate  = 10_000    // late messages whose subject, key and id are kept
 	maxLate   = 2_000_000 // late messages
 	maxTracks = 2_000_000 // runs of positions and sequences
 	orderPage = 32_768    // positions
 )
 
-var errFragmented = errors.New("too much of the stream is out of the order of the plan to judge all of it at once; audit a part with --since and --until")
+var errFragmented = errors.New("too much of the stream is not in the order of the plan to audit all of it at once; audit a part with --since and --until")
 
-// track is where positions lie in the stream: runs in which both go on by one, in the order of the stream.
+// track maps positions to sequences: runs in which both grow by one, in the order of the stream.
 type track struct{ runs []trackRun }
 
 type trackRun struct {
@@ -59,12 +59,12 @@ func (t *track) add(position int64, sequence uint64) error {
 	return nil
 }
 
-// sort makes at possible; then nothing is added any more.
+// sort must be called before at, and after the last add.
 func (t *track) sort() {
 	slices.SortFunc(t.runs, func(a, b trackRun) int { return cmp.Compare(a.position, b.position) })
 }
 
-// at is the sequence of a position; 0 when it is not there.
+// at returns the sequence of a position; 0 if the stream does not have it.
 func (t *track) at(position int64) uint64 {
 	n, found := slices.BinarySearchFunc(t.runs, position, func(r trackRun, position int64) int {
 		switch {
@@ -81,16 +81,16 @@ func (t *track) at(position int64) uint64 {
 	return t.runs[n].sequence + uint64(position-t.runs[n].position)
 }
 
-// order finds which of the late messages are behind a later event of their key.
+// order finds the late messages that follow a later event of their key.
 func (a *Audit) order(ctx context.Context) error {
-	late := a.j.late
+	late := a.cmp.late
 	if len(late) == 0 {
 		return nil
 	}
 	if len(late) > maxLate {
 		return errFragmented
 	}
-	a.j.sequences.sort()
+	a.cmp.sequences.sort()
 	slices.SortFunc(late, func(x, y lateMessage) int { return cmp.Compare(x.position, y.position) })
 	for i := 0; i < len(late); {
 		low, high := late[i].position, late[i].high
@@ -107,13 +107,13 @@ func (a *Audit) order(ctx context.Context) error {
 	slices.SortFunc(late, func(x, y lateMessage) int { return cmp.Compare(x.sequence, y.sequence) })
 	for i := range late {
 		if m := &late[i]; m.reordered {
-			a.j.note(Reordered, Finding{EventID: m.id, Subject: m.subject, Key: m.key, Position: m.position, Sequence: m.sequence, Detail: "behind a later event of its key"})
+			a.cmp.note(Reordered, Finding{EventID: m.id, Subject: m.subject, Key: m.key, Position: m.position, Sequence: m.sequence, Detail: "follows a later event of its key"})
 		}
 	}
 	return nil
 }
 
-// orderSpan goes through the plan of a stream.Span of positions, with the late messages in it by key.
+// orderSpan reads the plan of a run of positions and compares the late messages in it with it, by key.
 func (a *Audit) orderSpan(ctx context.Context, late []lateMessage, low, high int64) error {
 	byKey := make(map[int64][]*lateMessage)
 	return a.eachPlanned(ctx, low, high, func(row *outbox.AuditRow) {
@@ -121,7 +121,7 @@ func (a *Audit) orderSpan(ctx context.Context, late []lateMessage, low, high int
 			late = late[1:]
 		}
 		if waiting := byKey[row.Key]; len(waiting) > 0 {
-			sequence := a.j.sequences.at(row.Position)
+			sequence := a.cmp.sequences.at(row.Position)
 			rest := waiting[:0]
 			for _, m := range waiting {
 				if m.reordered = sequence > 0 && sequence < m.sequence; !m.reordered && m.high > row.Position {
@@ -138,7 +138,7 @@ func (a *Audit) orderSpan(ctx context.Context, late []lateMessage, low, high int
 	})
 }
 
-// eachPlanned hands what the plan has from low through high to each, in position order, a page at a time.
+// eachPlanned passes what the plan has from low through high to each, in position order, page by page.
 func (a *Audit) eachPlanned(ctx context.Context, low, high int64, each func(row *outbox.AuditRow)) error {
 	rows := make([]outbox.AuditRow, orderPage)
 	for first := low; first <= high; first += orderPage {

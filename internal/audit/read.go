@@ -18,10 +18,10 @@ import (
 
 const (
 	auditPage    = 8192 // messages
-	auditRetries = 5    // in a row that bring nothing
+	auditRetries = 5    // in a row without a message
 )
 
-// entry is a message as an audit looks at it.
+// entry is what an audit needs to know of a message.
 type entry struct {
 	sequence     uint64
 	stored       time.Time
@@ -29,10 +29,10 @@ type entry struct {
 	id           uuid.UUID
 	subject, key string
 	marker       bool
-	ours         bool // it says that it came from a relay
+	ours         bool // its headers are those of a relay
 }
 
-// newEntry reads what of a message tells who it is. Decoding all of an event would cost more than receiving it.
+// newEntry reads only the headers that identify a message. Decoding all of an event would cost more than receiving it.
 func newEntry(sequence uint64, stored time.Time, m jetstream.Msg) entry {
 	h := m.Headers()
 	e := entry{sequence: sequence, stored: stored, subject: m.Subject()}
@@ -58,7 +58,7 @@ func (e *entry) finding(detail string) Finding {
 	return Finding{EventID: e.id, Subject: e.subject, Key: e.key, Position: e.position, Sequence: e.sequence, Detail: detail}
 }
 
-// page is some messages with what the plan has at their positions.
+// page is a run of messages with what the plan has at their positions.
 type page struct {
 	entries []entry
 	plan    []planSpan
@@ -70,7 +70,7 @@ type planSpan struct {
 	rows  []outbox.AuditRow // one for each position
 }
 
-// at returns what the plan has at a position; nil when the table has no row there.
+// at returns what the plan has at a position; nil if the table has no such row.
 func (p *page) at(position int64) *outbox.AuditRow {
 	n, found := slices.BinarySearchFunc(p.plan, position, func(s planSpan, position int64) int {
 		switch {
@@ -90,8 +90,8 @@ func (p *page) at(position int64) *outbox.AuditRow {
 	return nil
 }
 
-// scan reads messages, loads what the plan has for them, and judges both: three goroutines, so that the servers and we work at
-// the same time. It waits for all of them.
+// scan reads messages, loads what the plan has for them, and compares both. Three goroutines do that, so that the servers and this process work at
+// the same time. scan waits for all of them.
 func (a *Audit) scan(ctx context.Context, s stream.Span) error {
 	if s.First > s.Last {
 		return nil
@@ -119,18 +119,18 @@ func (a *Audit) scan(ctx context.Context, s stream.Span) error {
 	})
 	group.Go(func() error {
 		for p := range loaded {
-			if err := a.j.judge(ctx, p); err != nil {
+			if err := a.cmp.compare(ctx, p); err != nil {
 				return err
 			}
-			a.cfg.Progress(a.j.end-s.First+1, s.Last-s.First+1)
+			a.cfg.Progress(a.cmp.end-s.First+1, s.Last-s.First+1)
 		}
-		a.j.end = max(a.j.end, s.Last)
+		a.cmp.end = max(a.cmp.end, s.Last)
 		return nil
 	})
 	return group.Wait()
 }
 
-// read hands pages of messages to out. A server that goes away is asked again, from where it was.
+// read sends pages of messages to out. After an error it continues where it was.
 func (a *Audit) read(ctx context.Context, s stream.Span, out chan<- []entry) error {
 	next, failed := s.First, 0
 	for next <= s.Last {
@@ -190,7 +190,7 @@ func (a *Audit) load(ctx context.Context, entries []entry) (*page, error) {
 	}
 	var first, last []int64
 	for _, position := range positions {
-		if n := len(last); n > 0 && position <= last[n-1]+64 { // a few more cost less than another span
+		if n := len(last); n > 0 && position <= last[n-1]+64 { // a few more rows cost less than another span
 			last[n-1] = max(last[n-1], position)
 			continue
 		}

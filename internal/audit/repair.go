@@ -13,23 +13,17 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// A repair goes through the relay: there is one door to the stream. What is missing gets another position at the end of the plan,
-// which the relay publishes; what lies behind the end of a stream that went back or was made again, the relay publishes by itself. What
-// cannot be undone in a stream that only grows is recorded as accepted; where it was the order of a key, a copy of the
-// newest event of the key follows, so that consumers end with that. Every step is one transaction that is done once: a repair that is
-// killed anywhere goes on when it is run again.
-
-// Repaired is what a repair has done, or would do.
+// Repaired is what a repair did, or would do.
 type Repaired struct {
 	Replanned int64 // missing events that got another position
 	Awaited   int64 // missing events that the relay publishes by itself
-	Orphans   int64 // rows planned that no planner would have found
+	Orphans   int64 // rows planned that no relay would have found
 	Accepted  int64 // messages that cannot be undone
 	Copies    int64 // of the newest events of reordered keys
 	Receipts  int64 // written: 1 when the last one was missing
 }
 
-// ErrNotPublished says that the relay has not published what a repair has planned.
+// ErrNotPublished reports that the relay has not published what a repair planned.
 var ErrNotPublished = errors.New("the relay has not published it")
 
 const (
@@ -37,42 +31,42 @@ const (
 	acceptPage  = 1000 // sequences
 )
 
-// TryRepair says what Repair would do about what Run found.
+// TryRepair returns what Repair would do. It changes nothing.
 func (a *Audit) TryRepair(ctx context.Context, report *Report) (out Repaired, err error) {
 	return a.repair(ctx, report, true)
 }
 
-// Repair mends what Run found, but for what waits for a person, and waits for the relay. Then it is time for another Run. The error wraps
-// ErrNotPublished when the relay has made no progress for Config.Patience: what was planned is published when one runs.
+// Repair repairs what Run found, except for what needs a person, and waits for the relay. The caller should then call Run again. The error wraps
+// ErrNotPublished if the relay made no progress for Config.Patience: a relay that starts later publishes what was planned.
 func (a *Audit) Repair(ctx context.Context, report *Report) (out Repaired, err error) {
 	return a.repair(ctx, report, false)
 }
 
 func (a *Audit) repair(ctx context.Context, report *Report, try bool) (out Repaired, err error) {
-	mend := &mender{a: a, try: try}
+	rep := &repairer{a: a, try: try}
 	for _, step := range []struct {
 		needed bool
 		do     func(context.Context) error
 	}{
-		{report.Has(Unplanned), mend.orphans},
-		{report.Has(Missing), mend.missing},
-		{len(a.j.acceptable()) > 0, mend.accept},
-		{report.Has(Missing) || report.Has(Unplanned) || report.Has(Unpublished) || report.Has(Reordered), mend.await},
-		{report.Has(Reordered), mend.newest},
-		{report.Has(Unreceipted), mend.receipt},
+		{report.Has(Unplanned), rep.orphans},
+		{report.Has(Missing), rep.missing},
+		{len(a.cmp.acceptable()) > 0, rep.accept},
+		{report.Has(Missing) || report.Has(Unplanned) || report.Has(Unpublished) || report.Has(Reordered), rep.await},
+		{report.Has(Reordered), rep.newest},
+		{report.Has(Unreceipted), rep.receipt},
 	} {
 		if step.needed && err == nil {
 			err = step.do(ctx)
 		}
 	}
 	if err != nil {
-		return mend.out, fmt.Errorf("repair: %w", err)
+		return rep.out, fmt.Errorf("repair: %w", err)
 	}
-	return mend.out, nil
+	return rep.out, nil
 }
 
-// mender is one repair.
-type mender struct {
+// repairer is one repair.
+type repairer struct {
 	a      *Audit
 	try    bool // change nothing
 	out    Repaired
@@ -81,7 +75,7 @@ type mender struct {
 	copies []int64         // rows
 }
 
-// retry plans beside a relay: who loses reads again, and tries again.
+// retry plans while a relay may be planning too. If the relay was first, do reads and plans again.
 func retry(ctx context.Context, do func() error) error {
 	for n := 1; ; n++ {
 		err := do()
@@ -92,7 +86,7 @@ func retry(ctx context.Context, do func() error) error {
 	}
 }
 
-func (m *mender) orphans(ctx context.Context) error {
+func (m *repairer) orphans(ctx context.Context) error {
 	for left := m.a.rows.candidates; len(left) > 0 && !m.try; {
 		n := min(len(left), candidatePage)
 		err := retry(ctx, func() error {
@@ -111,22 +105,22 @@ func (m *mender) orphans(ctx context.Context) error {
 }
 
 // missing gives the events that the stream has passed another position.
-func (m *mender) missing(ctx context.Context) error {
+func (m *repairer) missing(ctx context.Context) error {
 	a := m.a
 	begins, err := a.begins(ctx)
 	if err != nil {
 		return err
 	}
 	err = a.eachMissing(ctx, begins, func(events []outbox.AuditEvent) error {
-		behind := events[:0]
+		passed := events[:0]
 		for _, e := range events {
 			if a.ahead(e.Position) {
 				m.out.Awaited++
 			} else {
-				behind = append(behind, e)
+				passed = append(passed, e)
 			}
 		}
-		for page := range slices.Chunk(behind, resendPage) {
+		for page := range slices.Chunk(passed, resendPage) {
 			if err := m.replan(ctx, page); err != nil {
 				return err
 			}
@@ -139,7 +133,7 @@ func (m *mender) missing(ctx context.Context) error {
 	return a.table.Nudge(ctx, a.pool)
 }
 
-// ahead says that the relay gets to a position by itself: it goes on where the stream ends.
+// ahead reports whether the relay will publish a position by itself, because it is after the end of the stream.
 func (a *Audit) ahead(position int64) bool {
 	if a.scope.shared {
 		return false
@@ -148,8 +142,8 @@ func (a *Audit) ahead(position int64) bool {
 	return !ok || uint64(max(position+base, 0)) > a.scope.Last
 }
 
-// replan plans a page of events again, unless somebody else did meanwhile: then their old positions are parked.
-func (m *mender) replan(ctx context.Context, events []outbox.AuditEvent) error {
+// replan gives a page of events another position, except those that somebody else moved meanwhile: their old positions are parked.
+func (m *repairer) replan(ctx context.Context, events []outbox.AuditEvent) error {
 	if m.try {
 		m.out.Replanned += int64(len(events))
 		return nil
@@ -170,32 +164,32 @@ func (m *mender) replan(ctx context.Context, events []outbox.AuditEvent) error {
 		if err != nil {
 			return err
 		}
-		var places []outbox.Place
+		var sources []outbox.Place
 		for i := range left {
-			places = append(places, outbox.Place{Position: left[i].Position, RowID: left[i].RowID})
+			sources = append(sources, outbox.Place{Position: left[i].Position, RowID: left[i].RowID})
 		}
-		if len(places) == 0 {
+		if len(sources) == 0 {
 			return nil
 		}
-		if err := m.a.table.Replan(ctx, m.a.pool, places, m.a.cfg.Name); err != nil {
+		if err := m.a.table.Replan(ctx, m.a.pool, sources, m.a.cfg.Name); err != nil {
 			return err
 		}
-		m.out.Replanned += int64(len(places))
+		m.out.Replanned += int64(len(sources))
 		crash.Point("audit-replanned")
 		return nil
 	})
 }
 
-// accept records what cannot be undone, and with the order of a key a copy of its newest event.
-func (m *mender) accept(ctx context.Context) error {
+// accept records what cannot be undone, and inserts a copy of the newest event of each reordered key.
+func (m *repairer) accept(ctx context.Context) error {
 	a := m.a
 	if err := m.findNewest(ctx); err != nil {
 		return err
 	}
 	copied := make(map[int64]bool)
-	for page := range slices.Chunk(a.j.acceptable(), acceptPage) {
+	for page := range slices.Chunk(a.cmp.acceptable(), acceptPage) {
 		var rows []int64
-		for _, l := range a.j.late {
+		for _, l := range a.cmp.late {
 			if _, named := slices.BinarySearch(page, l.sequence); l.reordered && named && !copied[l.hash] && m.keys[l.hash] > 0 {
 				copied[l.hash] = true
 				rows = append(rows, m.keys[l.hash])
@@ -218,11 +212,11 @@ func (m *mender) accept(ctx context.Context) error {
 	return nil
 }
 
-// receipt writes the receipt that is missing, when all up to it is known to be in the stream, or to come at the end.
-func (m *mender) receipt(ctx context.Context) error {
+// receipt writes the missing receipt if the stream has everything up to it, or the relay publishes the rest at the end.
+func (m *repairer) receipt(ctx context.Context) error {
 	a := m.a
 	absent := false
-	err := a.eachAbsent(ctx, a.scope.acked+1, a.j.high, func(events []outbox.AuditEvent) error {
+	err := a.eachAbsent(ctx, a.scope.acked+1, a.cmp.high, func(events []outbox.AuditEvent) error {
 		for i := range events {
 			absent = absent || a.scope.shared || a.ahead(events[i].Position)
 		}
@@ -234,13 +228,13 @@ func (m *mender) receipt(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	last, err := a.table.LastReceipt(ctx, a.pool, a.cfg.Stream)
-	if err != nil || stream.Same(last.Stream, a.scope.ID) && last.Position >= a.j.high {
+	if err != nil || stream.Same(last.Stream, a.scope.ID) && last.Position >= a.cmp.high {
 		return err
 	}
 	m.out.Receipts = 1
 	if m.try {
 		return nil
 	}
-	a.j.sequences.sort()
-	return a.table.AppendReceipt(ctx, a.pool, outbox.Receipt{Stream: a.scope.ID, Position: a.j.high, Sequence: a.j.sequences.at(a.j.high)}, a.cfg.Name)
+	a.cmp.sequences.sort()
+	return a.table.AppendReceipt(ctx, a.pool, outbox.Receipt{Stream: a.scope.ID, Position: a.cmp.high, Sequence: a.cmp.sequences.at(a.cmp.high)}, a.cfg.Name)
 }

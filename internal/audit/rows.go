@@ -7,7 +7,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// rowCheck holds the rows of the table against the plan. One goroutine owns it while it reads.
+// rowCheck compares the rows of the table with the plan. One goroutine owns it while it reads.
 type rowCheck struct {
 	planned    *bitset // row ids
 	n          int64   // rows
@@ -20,8 +20,8 @@ const (
 	candidatePage = 10_000
 )
 
-// checkRows reads which rows there are, then which have a position: a row that nobody planned, and nobody ever will, is found by no
-// other look.
+// checkRows reads which positions the plan gave to rows, then all rows. Only that finds a row that no relay planned and none ever
+// will.
 func (a *Audit) checkRows(ctx context.Context) error {
 	s, c := &a.scope, a.rows
 	err := a.table.AuditRuns(ctx, a.pool, s.low, max(s.high, s.low), c.planned.setRun)
@@ -40,8 +40,8 @@ func (a *Audit) checkRows(ctx context.Context) error {
 	})
 }
 
-// countWaiting names what has waited for too long: rows without a position, and positions that the stream has not come to. While a
-// relay is paused nothing is overdue, and while one gets on only what it will never come to.
+// countWaiting counts what is overdue: rows without a position, and positions that are not published. While the relay is
+// paused nothing is overdue, and while it makes progress only what it will never reach.
 func (a *Audit) countWaiting(ctx context.Context, report *Report) error {
 	s := &a.scope
 	unplanned, unpublished := &Found{}, &Found{}
@@ -57,7 +57,7 @@ func (a *Audit) countWaiting(ctx context.Context, report *Report) error {
 		}
 		for i := range events {
 			if e := &events[i]; e.RowID <= s.head || !s.paused && !s.moved {
-				unplanned.add(a.cfg.Limit, Finding{EventID: e.ID, Subject: e.Subject, Key: e.Key, Detail: "committed, and has no position; created " + e.CreatedAt.UTC().Format(time.RFC3339)})
+				unplanned.add(a.cfg.Limit, Finding{EventID: e.ID, Subject: e.Subject, Key: e.Key, Detail: "committed without a position; created " + e.CreatedAt.UTC().Format(time.RFC3339)})
 			}
 		}
 		left = left[n:]
@@ -71,7 +71,7 @@ func (a *Audit) countWaiting(ctx context.Context, report *Report) error {
 	}
 	return a.eachAbsent(ctx, max(a.passed()+1, s.firstPosition), overdue-1, func(events []outbox.AuditEvent) error {
 		for i := range events {
-			unpublished.add(a.cfg.Limit, a.absent(&events[i], "planned at "+events[i].PlannedAt.UTC().Format(time.RFC3339)+", and not published"))
+			unpublished.add(a.cfg.Limit, a.absent(&events[i], "planned at "+events[i].PlannedAt.UTC().Format(time.RFC3339)+", not published"))
 		}
 		return nil
 	})

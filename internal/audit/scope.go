@@ -15,29 +15,29 @@ import (
 // scope is where an audit begins and ends.
 type scope struct {
 	*stream.State                // without a time of creation if the stream does not exist
-	log           stream.BaseLog // where positions lie in it
-	keeps         bool           // its retention is by limits, not by what consumers acknowledge
-	shared        bool           // others write to it: positions say nothing about sequences
+	log           stream.BaseLog // maps positions to its sequences
+	keeps         bool           // it keeps messages by limits, not until consumers acknowledge them
+	shared        bool           // others write to it, so positions do not map to sequences
 	clock         time.Time
 
-	from, to, ended             uint64 // sequences read, and where the stream ended when it was read last
-	firstPosition, lastPosition int64  // judged
-	windowed                    bool   // these are not all
+	from, to, ended             uint64 // sequences to read, and the last one when the stream was read last
+	firstPosition, lastPosition int64  // audited
+	windowed                    bool   // these are not all positions
 	acked                       int64  // position of the last receipt
-	receipts                    bool   // that is of this stream
+	receipts                    bool   // that receipt is of this stream
 	low, high                   int64  // row ids
 
 	oldest   int64     // no event of the table has an earlier position
-	head     int64     // row id up to which all was planned
-	now      time.Time // by the clock of the database, at began
+	head     int64     // row id up to which everything was planned
+	now      time.Time // by the database's clock, at began
 	began    time.Time
 	status   outbox.Status
 	paused   bool
-	moved    bool // the relay has got further meanwhile
+	moved    bool // the relay made progress meanwhile
 	accepted []uint64
 }
 
-// fix reads where everything ends: the receipts, then the stream, then the plan. So no receipt is ahead of the stream that was
+// fix reads where everything ends: the receipts, then the stream, then the plan. In that order no receipt is ahead of the stream that was
 // read, and no message ahead of the plan.
 func (a *Audit) fix(ctx context.Context) (*scope, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
@@ -64,7 +64,7 @@ func (a *Audit) fix(ctx context.Context) (*scope, error) {
 	return s, a.narrow(ctx, s)
 }
 
-// evidence is what the table says of the stream, and the stream of itself.
+// evidence reads what the table knows of the stream, then the stream itself.
 func (a *Audit) evidence(ctx context.Context) (*scope, error) {
 	status, err := a.table.Status(ctx, a.pool, a.cfg.Stream)
 	if err != nil {
@@ -107,21 +107,21 @@ func (a *Audit) find(ctx context.Context) (*scope, error) {
 	return &scope{State: stream.NewState(info), keeps: info.Config.Retention == jetstream.LimitsPolicy, clock: info.TimeStamp}, nil
 }
 
-// look is evidence with a deadline.
-func (a *Audit) look(ctx context.Context) (*scope, error) {
+// readScope is evidence with a deadline.
+func (a *Audit) readScope(ctx context.Context) (*scope, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	return a.evidence(ctx)
 }
 
-// again takes what a later look says of the stream's beginning: what has expired meanwhile is not missing.
+// again takes over a later reading: what has expired meanwhile is not missing.
 func (s *scope) again(now *scope) {
 	s.State, s.log = now.State, now.log
 	s.moved = s.moved || now.acked > s.acked
 	s.status, s.paused = now.status, now.paused
 }
 
-// narrow keeps to the window that was asked for.
+// narrow limits the scope to Config.Since and Config.Until.
 func (a *Audit) narrow(ctx context.Context, s *scope) (err error) {
 	if a.cfg.Since.IsZero() && a.cfg.Until.IsZero() {
 		return nil
@@ -136,17 +136,17 @@ func (a *Audit) narrow(ctx context.Context, s *scope) (err error) {
 		s.firstPosition = max(s.firstPosition, first)
 	}
 	if !a.cfg.Until.IsZero() {
-		behind, err := a.table.PlannedSince(ctx, a.pool, a.cfg.Until, end)
+		after, err := a.table.PlannedSince(ctx, a.pool, a.cfg.Until, end)
 		if err != nil {
 			return err
 		}
-		s.lastPosition = min(s.lastPosition, behind-1)
+		s.lastPosition = min(s.lastPosition, after-1)
 	}
 	low, high, err := a.table.AuditSpan(ctx, a.pool, s.firstPosition, s.lastPosition)
 	if err != nil {
 		return err
 	}
-	if s.low = low; low == 0 { // nothing is planned in it: what follows may come to be
+	if s.low = low; low == 0 { // nothing is planned in it; later rows may be
 		s.low = s.head + 1
 	}
 	if !a.cfg.Until.IsZero() {
@@ -156,7 +156,7 @@ func (a *Audit) narrow(ctx context.Context, s *scope) (err error) {
 	return nil
 }
 
-// narrowSequences leaves out what no base says could belong to the window.
+// narrowSequences leaves out the sequences that, by every base, cannot have a position of the scope.
 func (s *scope) narrowSequences(ends bool) {
 	if !s.log.Started() {
 		return
@@ -184,7 +184,7 @@ func (s *scope) narrowSequences(ends bool) {
 	}
 }
 
-// judges says whether a position is one that the audit is about.
-func (s *scope) judges(position int64) bool {
+// covers reports whether the audit is about a position.
+func (s *scope) covers(position int64) bool {
 	return position <= s.lastPosition && (!s.windowed || position >= s.firstPosition)
 }
