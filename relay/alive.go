@@ -4,11 +4,11 @@ import (
 	"context"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // alive does something that leaves the session alone, and uses that meanwhile, so that PostgreSQL does not end it.
-func (r *Relay) alive(ctx context.Context, s *outbox.Session, do func() error) error {
+func (r *Relay) alive(ctx context.Context, s *table.Session, do func() error) error {
 	done := make(chan struct{})
 	pinged := make(chan error, 1)
 	go func() {
@@ -35,7 +35,7 @@ func (r *Relay) alive(ctx context.Context, s *outbox.Session, do func() error) e
 	return err
 }
 
-func (r *Relay) ping(ctx context.Context, s *outbox.Session) error {
+func (r *Relay) ping(ctx context.Context, s *table.Session) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return s.Ping(ctx)

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // A page of what was planned before may take longer than PostgreSQL lets the session rest.
@@ -17,7 +17,7 @@ func TestReplayWaitsLongerThanTheSession(t *testing.T) {
 	g.insertN(10)
 	s, err := g.table.OpenSession(t.Context(), g.pool.Config().ConnConfig.Copy(), "before")
 	must(t, err)
-	if events, err := s.Plan(t.Context(), outbox.Page{Events: 100, Bytes: 1 << 20}); len(events) != 10 || err != nil {
+	if events, err := s.Plan(t.Context(), table.Page{Events: 100, Bytes: 1 << 20}); len(events) != 10 || err != nil {
 		t.Fatalf("%d events planned, %v; want 10", len(events), err)
 	}
 	s.Close()

@@ -11,7 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/dead"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // An audit compares the table, the plan, the receipts, the stream and its consumers, while writers and relays go on. It fixes the
@@ -31,8 +32,8 @@ type AuditConfig struct {
 	Limit  int           // findings of each kind that are named; the others are counted. Defaults to 20
 	// Patience is how long a repair waits for the relay without any progress. Defaults to 1 minute.
 	Patience time.Duration
-	Letters  outbox.DeadPlace // the dead letters of the stream; nil for none
-	Name     string           // of who repairs, written beside what is planned again. Defaults to "outbox audit"
+	Letters  dead.Source // the dead letters of the stream; nil for none
+	Name     string      // of who repairs, written beside what is planned again. Defaults to "outbox audit"
 	// Progress, if set, is told how many messages have been read, of how many.
 	Progress func(read, all uint64)
 	// Say, if set, is told what a repair waits for, when that changes.
@@ -65,7 +66,7 @@ func (c *AuditConfig) setDefaults() error {
 type Audit struct {
 	cfg   AuditConfig
 	r     *Relay // never runs: it knows the stream and the plan
-	table *outbox.Table
+	table *table.Table
 	pool  *pgxpool.Pool
 	scope scope
 	j     *judge
@@ -76,15 +77,15 @@ type Audit struct {
 var ErrChanged = errors.New("stream was made again meanwhile; run the audit again")
 
 // NewAudit checks the configuration; it connects nothing. A pooler may stand before pool.
-func NewAudit(table *outbox.Table, pool *pgxpool.Pool, nc *nats.Conn, cfg AuditConfig) (*Audit, error) {
+func NewAudit(tbl *table.Table, pool *pgxpool.Pool, nc *nats.Conn, cfg AuditConfig) (*Audit, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("new audit: %w", err)
 	}
-	r, err := New(table, pool, nc, Config{Stream: cfg.Stream, Name: cfg.Name})
+	r, err := New(pool, nc, Config{Schema: tbl.Schema(), Stream: cfg.Stream, Name: cfg.Name})
 	if err != nil {
 		return nil, fmt.Errorf("new audit: %w", err)
 	}
-	return &Audit{cfg: cfg, r: r, table: table, pool: pool}, nil
+	return &Audit{cfg: cfg, r: r, table: tbl, pool: pool}, nil
 }
 
 // Run audits. It changes nothing. It may be called again, after a repair for example. A stream that is made meanwhile is begun with
@@ -191,17 +192,17 @@ func (a *Audit) reread(ctx context.Context) error {
 
 // countDead counts what waits for a person.
 func (a *Audit) countDead(ctx context.Context, report *AuditReport) error {
-	parked, err := a.table.OpenParked(ctx, a.pool)
+	parked, err := dead.In(a.table).OpenParked(ctx, a.pool)
 	if err != nil {
 		return err
 	}
-	places := map[Kind]outbox.DeadPlace{Parked: parked, Dead: a.cfg.Letters}
+	places := map[Kind]dead.Source{Parked: parked, Dead: a.cfg.Letters}
 	for kind, place := range places {
 		if place == nil {
 			continue
 		}
-		filter := outbox.DeadFilter{From: a.cfg.Since, Until: a.cfg.Until}
-		list, err := outbox.ListDead(ctx, &filter, max(a.cfg.Limit, 1), place)
+		filter := dead.Filter{From: a.cfg.Since, Until: a.cfg.Until}
+		list, err := dead.List(ctx, &filter, max(a.cfg.Limit, 1), place)
 		if err != nil {
 			return err
 		}

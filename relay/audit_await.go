@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/audit"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 const (
@@ -27,7 +28,7 @@ func (m *mender) await(ctx context.Context) error {
 // await waits until rows have a position, and all that is planned by then is acknowledged.
 func (a *Audit) await(ctx context.Context, rows []int64) error {
 	var target int64 // position; 0: not known yet
-	var before outbox.Status
+	var before table.Status
 	said, progress := "", time.Now()
 	for {
 		status, done, err := a.awaited(ctx, rows, &target)
@@ -59,7 +60,7 @@ func (a *Audit) await(ctx context.Context, rows []int64) error {
 	}
 }
 
-func (a *Audit) awaited(ctx context.Context, rows []int64, target *int64) (status outbox.Status, done bool, err error) {
+func (a *Audit) awaited(ctx context.Context, rows []int64, target *int64) (status table.Status, done bool, err error) {
 	now, err := a.look(ctx)
 	if err != nil {
 		return status, false, err
@@ -68,7 +69,7 @@ func (a *Audit) awaited(ctx context.Context, rows []int64, target *int64) (statu
 	if *target == 0 {
 		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
-		waiting, err := a.table.AuditUnplanned(ctx, a.pool, rows, 0)
+		waiting, err := audit.In(a.table).Unplanned(ctx, a.pool, rows, 0)
 		if err != nil || len(waiting) > 0 {
 			return now.status, false, err
 		}
@@ -102,7 +103,7 @@ func (m *mender) findNewest(ctx context.Context) error {
 // have a copy of ours behind an event that is newer than what was copied.
 func (m *mender) advance(ctx context.Context, low int64) (overtaken []int64, err error) {
 	a := m.a
-	bounds, err := a.table.AuditBounds(ctx, a.pool)
+	bounds, err := audit.In(a.table).Bounds(ctx, a.pool)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +112,7 @@ func (m *mender) advance(ctx context.Context, low int64) (overtaken []int64, err
 		ours[id] = true
 	}
 	newer, stale := make(map[int64]bool), make(map[int64]bool)
-	err = a.eachPlanned(ctx, low, bounds.Position, func(row *outbox.AuditRow) {
+	err = a.eachPlanned(ctx, low, bounds.Position, func(row *audit.Row) {
 		if _, reordered := m.keys[row.Key]; !reordered {
 			return
 		}
@@ -143,7 +144,7 @@ func (m *mender) newest(ctx context.Context) error {
 			return err
 		}
 		step, cancel := context.WithTimeout(ctx, queryTimeout)
-		copies, err := m.a.table.Copy(step, m.a.pool, overtaken)
+		copies, err := audit.In(m.a.table).Copy(step, m.a.pool, overtaken)
 		cancel()
 		if err != nil {
 			return err

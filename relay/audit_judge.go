@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/audit"
 )
 
 // maxNamed is how many sequences of a kind are kept for a repair: what is more is for the next one.
@@ -46,7 +46,7 @@ func (j *judge) judge(ctx context.Context, p *page) error {
 	for i := range p.entries {
 		e := &p.entries[i]
 		j.end = max(j.end, e.sequence)
-		row := (*outbox.AuditRow)(nil)
+		row := (*audit.Row)(nil)
 		if e.ours {
 			row = p.at(e.position)
 		}
@@ -75,7 +75,7 @@ func (j *judge) judge(ctx context.Context, p *page) error {
 }
 
 // planned takes a message that is what the plan has at its position.
-func (j *judge) planned(e *entry, row *outbox.AuditRow) error {
+func (j *judge) planned(e *entry, row *audit.Row) error {
 	if e.marker || !j.a.scope.judges(e.position) && j.only {
 		return nil
 	}
@@ -117,11 +117,11 @@ func (j *judge) unplanned(ctx context.Context, odd []*entry) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*queryTimeout)
 	defer cancel()
 	a := j.a
-	known, err := a.table.AuditKnown(ctx, a.pool, ids)
+	known, err := audit.In(a.table).Known(ctx, a.pool, ids)
 	if err != nil {
 		return err
 	}
-	gone, err := a.table.AuditGone(ctx, a.pool, positions)
+	gone, err := audit.In(a.table).Gone(ctx, a.pool, positions)
 	if err != nil {
 		return err
 	}

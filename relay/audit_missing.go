@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/audit"
 )
 
 // absentPage is how many positions that are not in the stream are looked up at a time.
@@ -31,7 +31,7 @@ func (a *Audit) countMissing(ctx context.Context, report *AuditReport) error {
 		return err
 	}
 	report.Expired = max(begins-a.scope.firstPosition, 0) - a.j.there.count(a.scope.firstPosition, begins-1)
-	err = a.eachMissing(ctx, begins, func(events []outbox.AuditEvent) error {
+	err = a.eachMissing(ctx, begins, func(events []audit.Event) error {
 		for i := range events {
 			found.add(a.cfg.Limit, a.absent(&events[i], "the stream does not have it"))
 		}
@@ -41,7 +41,7 @@ func (a *Audit) countMissing(ctx context.Context, report *AuditReport) error {
 	return err
 }
 
-func (a *Audit) absent(e *outbox.AuditEvent, detail string) Finding {
+func (a *Audit) absent(e *audit.Event, detail string) Finding {
 	f := Finding{EventID: e.ID, Subject: e.Subject, Key: e.Key, Position: e.Position, Detail: detail}
 	if base, ok := a.scope.log.baseOf(e.Position); ok {
 		f.Sequence = uint64(max(e.Position+base, 0))
@@ -79,7 +79,7 @@ func (s *scope) stored() int64 {
 }
 
 // eachMissing hands the events that are missing, from a position on, to each: pages of them, lowest first.
-func (a *Audit) eachMissing(ctx context.Context, begins int64, each func(events []outbox.AuditEvent) error) error {
+func (a *Audit) eachMissing(ctx context.Context, begins int64, each func(events []audit.Event) error) error {
 	if a.scope.dropsPerSubject || !a.scope.keeps {
 		return nil // any message may be gone by its limits
 	}
@@ -87,7 +87,7 @@ func (a *Audit) eachMissing(ctx context.Context, begins int64, each func(events 
 }
 
 // eachAbsent hands the events from first through last that the stream does not have, and that are not parked, to each.
-func (a *Audit) eachAbsent(ctx context.Context, first, last int64, each func(events []outbox.AuditEvent) error) error {
+func (a *Audit) eachAbsent(ctx context.Context, first, last int64, each func(events []audit.Event) error) error {
 	for first <= last {
 		var low, high []int64
 		n := int64(0)
@@ -103,7 +103,7 @@ func (a *Audit) eachAbsent(ctx context.Context, first, last int64, each func(eve
 			return nil
 		}
 		page, cancel := context.WithTimeout(ctx, 2*queryTimeout)
-		events, err := a.table.AuditAbsent(page, a.pool, low, high)
+		events, err := audit.In(a.table).Absent(page, a.pool, low, high)
 		cancel()
 		if err != nil {
 			return err

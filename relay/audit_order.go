@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/audit"
 )
 
 // The plan has the events of a key in the order of their commits. So a message can only be behind a later event of its key when
@@ -116,7 +116,7 @@ func (a *Audit) order(ctx context.Context) error {
 // orderSpan goes through the plan of a span of positions, with the late messages in it by key.
 func (a *Audit) orderSpan(ctx context.Context, late []lateMessage, low, high int64) error {
 	byKey := make(map[int64][]*lateMessage)
-	return a.eachPlanned(ctx, low, high, func(row *outbox.AuditRow) {
+	return a.eachPlanned(ctx, low, high, func(row *audit.Row) {
 		for len(late) > 0 && late[0].position < row.Position { // its row was dropped
 			late = late[1:]
 		}
@@ -139,13 +139,13 @@ func (a *Audit) orderSpan(ctx context.Context, late []lateMessage, low, high int
 }
 
 // eachPlanned hands what the plan has from low through high to each, in position order, a page at a time.
-func (a *Audit) eachPlanned(ctx context.Context, low, high int64, each func(row *outbox.AuditRow)) error {
-	rows := make([]outbox.AuditRow, orderPage)
+func (a *Audit) eachPlanned(ctx context.Context, low, high int64, each func(row *audit.Row)) error {
+	rows := make([]audit.Row, orderPage)
 	for first := low; first <= high; first += orderPage {
 		last := min(first+orderPage-1, high)
 		clear(rows)
 		page, cancel := context.WithTimeout(ctx, 2*queryTimeout)
-		err := a.table.AuditPlan(page, a.pool, []int64{first}, []int64{last}, func(row outbox.AuditRow) { rows[row.Position-first] = row })
+		err := audit.In(a.table).Plan(page, a.pool, []int64{first}, []int64{last}, func(row audit.Row) { rows[row.Position-first] = row })
 		cancel()
 		if err != nil {
 			return err

@@ -11,7 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/audit"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 const (
@@ -40,14 +41,14 @@ func newEntry(sequence uint64, stored time.Time, m jetstream.Msg) entry {
 		}
 		return ""
 	}
-	e.key, e.marker = value(outbox.HeaderKey), value(outbox.HeaderParked) != ""
-	id := value(outbox.HeaderEventID)
+	e.key, e.marker = value(event.HeaderKey), value(event.HeaderParked) != ""
+	id := value(event.HeaderEventID)
 	if id == "" {
-		id = value(outbox.HeaderMsgID)
+		id = value(event.HeaderMsgID)
 	}
 	var idErr, positionErr error
 	e.id, idErr = uuid.Parse(id)
-	e.position, positionErr = strconv.ParseInt(value(outbox.HeaderPosition), 10, 64)
+	e.position, positionErr = strconv.ParseInt(value(event.HeaderPosition), 10, 64)
 	e.ours = idErr == nil && positionErr == nil && e.position > 0
 	return e
 }
@@ -65,11 +66,11 @@ type page struct {
 // planSpan is the plan from one position on.
 type planSpan struct {
 	first int64
-	rows  []outbox.AuditRow // one for each position
+	rows  []audit.Row // one for each position
 }
 
 // at returns what the plan has at a position; nil when the table has no row there.
-func (p *page) at(position int64) *outbox.AuditRow {
+func (p *page) at(position int64) *audit.Row {
 	n, found := slices.BinarySearchFunc(p.plan, position, func(s planSpan, position int64) int {
 		switch {
 		case s.first > position:
@@ -195,7 +196,7 @@ func (a *Audit) load(ctx context.Context, entries []entry) (*page, error) {
 		first, last = append(first, position), append(last, position)
 	}
 	for i := range first {
-		p.plan = append(p.plan, planSpan{first: first[i], rows: make([]outbox.AuditRow, last[i]-first[i]+1)})
+		p.plan = append(p.plan, planSpan{first: first[i], rows: make([]audit.Row, last[i]-first[i]+1)})
 	}
 	if len(first) == 0 {
 		return p, nil
@@ -203,7 +204,7 @@ func (a *Audit) load(ctx context.Context, entries []entry) (*page, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*queryTimeout)
 	defer cancel()
 	at := 0
-	err := a.table.AuditPlan(ctx, a.pool, first, last, func(row outbox.AuditRow) {
+	err := audit.In(a.table).Plan(ctx, a.pool, first, last, func(row audit.Row) {
 		for s := &p.plan[at]; row.Position < s.first || row.Position >= s.first+int64(len(s.rows)); s = &p.plan[at] {
 			at = (at + 1) % len(p.plan)
 		}

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/audit"
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // A repair goes through the relay: there is one door to the stream. What is missing gets another position at the end of the plan,
@@ -83,7 +84,7 @@ type mender struct {
 func retry(ctx context.Context, do func() error) error {
 	for n := 1; ; n++ {
 		err := do()
-		if !errors.Is(err, outbox.ErrPlanned) || n == repairTries {
+		if !errors.Is(err, table.ErrPlanned) || n == repairTries {
 			return err
 		}
 		sleep(ctx, time.Duration(n)*20*time.Millisecond)
@@ -96,7 +97,7 @@ func (m *mender) orphans(ctx context.Context) error {
 		err := retry(ctx, func() error {
 			ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 			defer cancel()
-			planned, err := m.a.table.PlanOrphans(ctx, m.a.pool, left[:n], m.a.cfg.Name)
+			planned, err := audit.In(m.a.table).PlanOrphans(ctx, m.a.pool, left[:n], m.a.cfg.Name)
 			m.out.Orphans += planned
 			return err
 		})
@@ -105,7 +106,7 @@ func (m *mender) orphans(ctx context.Context) error {
 		}
 		left = left[n:]
 	}
-	return m.a.table.Nudge(ctx, m.a.pool)
+	return audit.In(m.a.table).Nudge(ctx, m.a.pool)
 }
 
 // missing gives the events that the stream has passed another position.
@@ -115,7 +116,7 @@ func (m *mender) missing(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = a.eachMissing(ctx, begins, func(events []outbox.AuditEvent) error {
+	err = a.eachMissing(ctx, begins, func(events []audit.Event) error {
 		behind := events[:0]
 		for _, e := range events {
 			if a.ahead(e.Position) {
@@ -134,7 +135,7 @@ func (m *mender) missing(ctx context.Context) error {
 	if err != nil || m.try {
 		return err
 	}
-	return a.table.Nudge(ctx, a.pool)
+	return audit.In(a.table).Nudge(ctx, a.pool)
 }
 
 // ahead says that the relay gets to a position by itself: it goes on where the stream ends.
@@ -147,7 +148,7 @@ func (a *Audit) ahead(position int64) bool {
 }
 
 // replan plans a page of events again, unless somebody else did meanwhile: then their old positions are parked.
-func (m *mender) replan(ctx context.Context, events []outbox.AuditEvent) error {
+func (m *mender) replan(ctx context.Context, events []audit.Event) error {
 	if m.try {
 		m.out.Replanned += int64(len(events))
 		return nil
@@ -164,13 +165,13 @@ func (m *mender) replan(ctx context.Context, events []outbox.AuditEvent) error {
 	return retry(ctx, func() error {
 		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
-		left, err := m.a.table.AuditAbsent(ctx, m.a.pool, first, last) // not parked meanwhile
+		left, err := audit.In(m.a.table).Absent(ctx, m.a.pool, first, last) // not parked meanwhile
 		if err != nil {
 			return err
 		}
-		var places []outbox.Place
+		var places []table.Place
 		for i := range left {
-			places = append(places, outbox.Place{Position: left[i].Position, RowID: left[i].RowID})
+			places = append(places, table.Place{Position: left[i].Position, RowID: left[i].RowID})
 		}
 		if len(places) == 0 {
 			return nil
@@ -204,7 +205,7 @@ func (m *mender) accept(ctx context.Context) error {
 			continue
 		}
 		step, cancel := context.WithTimeout(ctx, queryTimeout)
-		n, copies, err := a.table.Accept(step, a.pool, a.scope.stream, page, rows)
+		n, copies, err := audit.In(a.table).Accept(step, a.pool, a.scope.stream, page, rows)
 		cancel()
 		if err != nil {
 			return err
@@ -220,7 +221,7 @@ func (m *mender) accept(ctx context.Context) error {
 func (m *mender) receipt(ctx context.Context) error {
 	a := m.a
 	absent := false
-	err := a.eachAbsent(ctx, a.scope.acked+1, a.j.high, func(events []outbox.AuditEvent) error {
+	err := a.eachAbsent(ctx, a.scope.acked+1, a.j.high, func(events []audit.Event) error {
 		for i := range events {
 			absent = absent || a.scope.shared || a.ahead(events[i].Position)
 		}
@@ -240,5 +241,5 @@ func (m *mender) receipt(ctx context.Context) error {
 		return nil
 	}
 	a.j.sequences.sort()
-	return a.table.AppendReceipt(ctx, a.pool, outbox.Receipt{Stream: a.scope.stream, Position: a.j.high, Sequence: a.j.sequences.at(a.j.high)}, a.cfg.Name)
+	return a.table.AppendReceipt(ctx, a.pool, table.Receipt{Stream: a.scope.stream, Position: a.j.high, Sequence: a.j.sequences.at(a.j.high)}, a.cfg.Name)
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // Kind is what is wrong with an event or a message.
@@ -61,9 +61,9 @@ type AuditConsumer struct {
 
 // AuditReport is what an audit found.
 type AuditReport struct {
-	Stream       outbox.Stream // Created is zero when there is none
-	Until        uint64        // sequence up to which it was judged
-	LastPosition int64         // the same in positions
+	Stream       table.Stream // Created is zero when there is none
+	Until        uint64       // sequence up to which it was judged
+	LastPosition int64        // the same in positions
 
 	Committed int64 // rows of the table
 	Published int64 // of these, in the stream

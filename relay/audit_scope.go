@@ -8,7 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/audit"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // scope is where an audit begins and ends.
@@ -30,7 +31,7 @@ type scope struct {
 	head     int64     // row id up to which all was planned
 	now      time.Time // by the clock of the database, at began
 	began    time.Time
-	status   outbox.Status
+	status   table.Status
 	paused   bool
 	moved    bool // the relay has got further meanwhile
 	accepted []uint64
@@ -45,7 +46,7 @@ func (a *Audit) fix(ctx context.Context) (*scope, error) {
 	if err != nil {
 		return nil, err
 	}
-	bounds, err := a.table.AuditBounds(ctx, a.pool)
+	bounds, err := audit.In(a.table).Bounds(ctx, a.pool)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ func (a *Audit) fix(ctx context.Context) (*scope, error) {
 		s.firstPosition = max(s.firstPosition, s.log.first())
 	}
 	s.from, s.to, s.ended = max(s.target.first, 1), s.target.last, s.target.last
-	if s.accepted, err = a.table.AuditAccepted(ctx, a.pool, s.stream); err != nil {
+	if s.accepted, err = audit.In(a.table).Accepted(ctx, a.pool, s.stream); err != nil {
 		return nil, err
 	}
 	return s, a.narrow(ctx, s)
@@ -73,7 +74,7 @@ func (a *Audit) evidence(ctx context.Context) (*scope, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, paused, err := a.table.Paused(ctx, a.pool, outbox.PauseRelay)
+	_, paused, err := a.table.Paused(ctx, a.pool, table.PauseRelay)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func (a *Audit) evidence(ctx context.Context) (*scope, error) {
 
 // find asks for the stream; one that does not exist is empty.
 func (a *Audit) find(ctx context.Context) (*scope, error) {
-	none := &scope{target: &target{stream: outbox.Stream{Name: a.cfg.Stream}, first: 1}, keeps: true}
+	none := &scope{target: &target{stream: table.Stream{Name: a.cfg.Stream}, first: 1}, keeps: true}
 	if !a.r.nc.IsConnected() {
 		return nil, fmt.Errorf("audit stream %s: %w", a.cfg.Stream, errAway)
 	}
@@ -148,7 +149,7 @@ func (a *Audit) narrow(ctx context.Context, s *scope) (err error) {
 		}
 		s.lastPosition = min(s.lastPosition, behind-1)
 	}
-	low, high, err := a.table.AuditSpan(ctx, a.pool, s.firstPosition, s.lastPosition)
+	low, high, err := audit.In(a.table).Span(ctx, a.pool, s.firstPosition, s.lastPosition)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -41,25 +42,25 @@ func (g *rig) audited(a *relay.Audit, want map[relay.Kind]int64) *relay.AuditRep
 }
 
 // planned plans all there is, without a relay.
-func (g *rig) planned() []outbox.Planned {
+func (g *rig) planned() []table.Planned {
 	g.t.Helper()
 	session, err := g.table.OpenSession(g.t.Context(), g.pool.Config().ConnConfig.Copy(), "test")
 	must(g.t, err)
 	defer session.Close()
-	events, err := session.Plan(g.t.Context(), outbox.Page{Events: 1000, Bytes: 1 << 20})
+	events, err := session.Plan(g.t.Context(), table.Page{Events: 1000, Bytes: 1 << 20})
 	must(g.t, err)
 	return events
 }
 
 // store puts an event into the stream past its relay and its deduplication, and says at which sequence.
-func (g *rig) store(e outbox.Event, headers ...string) uint64 {
+func (g *rig) store(e event.Event, headers ...string) uint64 {
 	g.t.Helper()
 	js, err := jetstream.New(g.nc)
 	must(g.t, err)
 	msg := nats.NewMsg(e.Subject)
 	e.SetHeaders(msg.Header)
-	msg.Header.Set(outbox.HeaderEventID, e.ID.String())
-	msg.Header.Set(outbox.HeaderMsgID, uuid.NewString())
+	msg.Header.Set(event.HeaderEventID, e.ID.String())
+	msg.Header.Set(event.HeaderMsgID, uuid.NewString())
 	for _, name := range headers {
 		msg.Header.Set(name, "x")
 	}
@@ -75,24 +76,24 @@ func (g *rig) sql(query string, args ...any) {
 }
 
 // damages is every kind of damage, to an outbox of 60 published events without a relay, with what an audit finds then.
-func damages() map[string]func(g *rig, e []outbox.Planned) map[relay.Kind]int64 {
+func damages() map[string]func(g *rig, e []table.Planned) map[relay.Kind]int64 {
 	type found = map[relay.Kind]int64
-	return map[string]func(g *rig, e []outbox.Planned) found{
-		"nothing": func(g *rig, e []outbox.Planned) found { return nil },
-		"deleted": func(g *rig, e []outbox.Planned) found {
+	return map[string]func(g *rig, e []table.Planned) found{
+		"nothing": func(g *rig, e []table.Planned) found { return nil },
+		"deleted": func(g *rig, e []table.Planned) found {
 			must(g.t, g.jetStream().DeleteMsg(g.t.Context(), 7))
 			must(g.t, g.jetStream().DeleteMsg(g.t.Context(), 8))
 			return found{relay.Missing: 2}
 		},
-		"purged": func(g *rig, e []outbox.Planned) found {
+		"purged": func(g *rig, e []table.Planned) found {
 			must(g.t, g.jetStream().Purge(g.t.Context()))
 			return found{relay.Missing: 60}
 		},
-		"purged, but for some": func(g *rig, e []outbox.Planned) found {
+		"purged, but for some": func(g *rig, e []table.Planned) found {
 			must(g.t, g.jetStream().Purge(g.t.Context(), jetstream.WithPurgeKeep(20)))
 			return found{relay.Missing: 40}
 		},
-		"deleted and made again": func(g *rig, e []outbox.Planned) found {
+		"deleted and made again": func(g *rig, e []table.Planned) found {
 			js, err := jetstream.New(g.nc)
 			must(g.t, err)
 			config := g.info().Config
@@ -101,54 +102,54 @@ func damages() map[string]func(g *rig, e []outbox.Planned) map[relay.Kind]int64 
 			must(g.t, err)
 			return found{relay.Missing: 60}
 		},
-		"deleted for good": func(g *rig, e []outbox.Planned) found {
+		"deleted for good": func(g *rig, e []table.Planned) found {
 			js, err := jetstream.New(g.nc)
 			must(g.t, err)
 			must(g.t, js.DeleteStream(g.t.Context(), g.stream))
 			return found{relay.Missing: 60}
 		},
-		"foreign": func(g *rig, e []outbox.Planned) found {
+		"foreign": func(g *rig, e []table.Planned) found {
 			g.foreign(2)
 			return found{relay.Foreign: 2}
 		},
-		"rolled back": func(g *rig, e []outbox.Planned) found { // and published all the same
-			g.store(outbox.Event{ID: uuid.New(), Subject: g.subject("x"), Key: "1", Position: 61})
-			g.store(outbox.Event{ID: uuid.New(), Subject: g.subject("x"), Key: "1", Position: 5})
-			g.store(outbox.Event{ID: uuid.New(), Subject: g.subject("x"), Key: "1", Position: 1 << 62})
+		"rolled back": func(g *rig, e []table.Planned) found { // and published all the same
+			g.store(event.Event{ID: uuid.New(), Subject: g.subject("x"), Key: "1", Position: 61})
+			g.store(event.Event{ID: uuid.New(), Subject: g.subject("x"), Key: "1", Position: 5})
+			g.store(event.Event{ID: uuid.New(), Subject: g.subject("x"), Key: "1", Position: 1 << 62})
 			return found{relay.Foreign: 3}
 		},
-		"twice": func(g *rig, e []outbox.Planned) found {
+		"twice": func(g *rig, e []table.Planned) found {
 			g.store(e[7].Event)
 			g.store(e[59].Event)
 			return found{relay.Duplicates: 2}
 		},
-		"behind a later event of its key": func(g *rig, e []outbox.Planned) found {
-			g.insert(outbox.Event{Subject: g.subject("x"), Key: "a"}, outbox.Event{Subject: g.subject("x"), Key: "a"}, outbox.Event{Subject: g.subject("y")},
-				outbox.Event{Subject: g.subject("y")}, outbox.Event{Subject: g.subject("z"), Key: "b"}, outbox.Event{Subject: g.subject("z"), Key: "c"},
-				outbox.Event{Subject: g.subject("z"), Key: "d"}, outbox.Event{Subject: g.subject("z"), Key: "d"}, outbox.Event{Subject: g.subject("z"), Key: "e"})
+		"behind a later event of its key": func(g *rig, e []table.Planned) found {
+			g.insert(event.Event{Subject: g.subject("x"), Key: "a"}, event.Event{Subject: g.subject("x"), Key: "a"}, event.Event{Subject: g.subject("y")},
+				event.Event{Subject: g.subject("y")}, event.Event{Subject: g.subject("z"), Key: "b"}, event.Event{Subject: g.subject("z"), Key: "c"},
+				event.Event{Subject: g.subject("z"), Key: "d"}, event.Event{Subject: g.subject("z"), Key: "d"}, event.Event{Subject: g.subject("z"), Key: "e"})
 			more := g.planned()
 			for _, n := range []int{1, 0, 3, 2, 5, 4, 8, 6, 7} { // the last five are in the order of their keys
 				g.store(more[n].Event)
 			}
 			return found{relay.Reordered: 2, relay.Unreceipted: 9}
 		},
-		"at another's position": func(g *rig, e []outbox.Planned) found {
+		"at another's position": func(g *rig, e []table.Planned) found {
 			must(g.t, g.jetStream().DeleteMsg(g.t.Context(), 60))
 			other := e[59].Event
 			other.Position = 3
 			g.store(other)
 			return found{relay.Misplaced: 1, relay.Unreceipted: 0}
 		},
-		"without receipts": func(g *rig, e []outbox.Planned) found {
+		"without receipts": func(g *rig, e []table.Planned) found {
 			g.sql("DELETE FROM outbox.receipt")
 			return found{relay.Unreceipted: 60}
 		},
-		"never planned": func(g *rig, e []outbox.Planned) found {
+		"never planned": func(g *rig, e []table.Planned) found {
 			g.insertN(2)
 			g.sql("UPDATE outbox.batch SET head = 62, snapshot = pg_current_snapshot() WHERE first_position = (SELECT max(first_position) FROM outbox.batch)")
 			return found{relay.Unplanned: 2}
 		},
-		"waiting": func(g *rig, e []outbox.Planned) found {
+		"waiting": func(g *rig, e []table.Planned) found {
 			g.insertN(3)
 			g.planned()
 			g.insertN(4)
@@ -168,7 +169,7 @@ func TestAudit(t *testing.T) {
 			run := g.start(g.config())
 			g.drained()
 			must(t, run.stop())
-			events, err := g.table.Load(t.Context(), g.pool, 1, outbox.Page{Events: 100, Bytes: 1 << 20})
+			events, err := g.table.Load(t.Context(), g.pool, 1, table.Page{Events: 100, Bytes: 1 << 20})
 			must(t, err)
 			want := damage(g, events)
 			a := g.audit(relay.AuditConfig{Grace: time.Nanosecond, Limit: 100})
@@ -202,13 +203,13 @@ func TestAudit(t *testing.T) {
 
 // endsWithCopies says that consumers end with copies of the newest events of the keys that came in the wrong order: the second and the
 // fourth of those behind events.
-func (g *rig) endsWithCopies(events []outbox.Planned) {
+func (g *rig) endsWithCopies(events []table.Planned) {
 	g.t.Helper()
-	more, err := g.table.Load(g.t.Context(), g.pool, int64(len(events))+1, outbox.Page{Events: 100, Bytes: 1 << 20})
+	more, err := g.table.Load(g.t.Context(), g.pool, int64(len(events))+1, table.Page{Events: 100, Bytes: 1 << 20})
 	must(g.t, err)
 	last := map[string]uuid.UUID{}
 	must(g.t, g.readStream(g.t.Context(), func(m jetstream.Msg) error {
-		e, err := outbox.Parse(m.Subject(), m.Headers(), nil)
+		e, err := event.Parse(m.Subject(), m.Headers(), nil)
 		last[e.Subject] = e.ResendOf
 		return err
 	}))

@@ -8,15 +8,16 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // What the relay does for each event, piece by piece. All of it together, beside the raw floor: outbox bench --scenario drain.
 
-func benchEvent() *outbox.Planned {
-	return &outbox.Planned{Event: outbox.Event{
+func benchEvent() *table.Planned {
+	return &table.Planned{Event: event.Event{
 		ID: uuid.New(), Position: 123_456_789, Subject: "orders.123456.updated", Key: "123456", Payload: []byte(strings.Repeat("x", 200)),
-		ContentType: outbox.DefaultContentType, CreatedAt: time.Now(),
+		ContentType: event.DefaultContentType, CreatedAt: time.Now(),
 	}}
 }
 

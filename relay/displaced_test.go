@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // A relay died in a full window that a foreign message had got into: the server refused the one event whose place was
@@ -27,7 +27,7 @@ func TestEventsDisplacedByForeignMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	planned, err := session.Plan(t.Context(), outbox.Page{Events: 100, Bytes: 1 << 20})
+	planned, err := session.Plan(t.Context(), table.Page{Events: 100, Bytes: 1 << 20})
 	session.Close()
 	if err != nil || len(planned) != 20 {
 		t.Fatalf("planned %d, %v", len(planned), err)

@@ -7,7 +7,7 @@
 // read again. Nothing is remembered from one to the next but what PostgreSQL and the stream themselves say.
 //
 // In a window two goroutines work. The source hands out batches: first what is planned and not published, then what it
-// plans itself (outbox.Session.Plan), a batch ahead of the publisher; when nothing is left it sleeps. The publisher
+// plans itself (table.Session.Plan), a batch ahead of the publisher; when nothing is left it sleeps. The publisher
 // sends each event with the sequence that the stream must end with before it, and takes the answers in.
 //
 // # Order and duplicates

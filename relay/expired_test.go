@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // looks counts the statements that look for what a stream has lost.
@@ -43,7 +43,7 @@ func TestExpiredMessagesAreNotLookedAt(t *testing.T) {
 	g := newRig(t)
 	js, err := jetstream.New(g.nc)
 	must(t, err)
-	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: g.stream, Subjects: append(g.subjects(), outbox.ParkedPrefix+g.stream),
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: g.stream, Subjects: append(g.subjects(), event.ParkedPrefix+g.stream),
 		MaxAge: time.Minute + time.Second, Duplicates: time.Second})
 	must(t, err)
 	run := g.start(g.config())

@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // maxHoles is how many holes of a stream are looked at one by one; beyond, none is.
@@ -20,7 +20,7 @@ type span struct{ first, last uint64 }
 // removed is what a stream has lost but its end: the messages before the first, and holes behind it. One goroutine,
 // the one in Run, owns it.
 type removed struct {
-	stream  outbox.Stream
+	stream  table.Stream
 	first   uint64 // sequence
 	deleted int    // number of holes
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -96,7 +96,7 @@ func TestRecreatedStream(t *testing.T) {
 	must(t, js.DeleteStream(t.Context(), g.stream))
 	cfg := g.config()
 	cfg.OnRecreate = relay.Halt
-	r, err := relay.New(g.table, g.pool, g.connect(), cfg)
+	r, err := relay.New(g.pool, g.connect(), cfg)
 	must(t, err)
 	if err := r.Run(t.Context()); !errors.Is(err, relay.ErrRecreated) {
 		t.Fatalf("got %v, want ErrRecreated", err)
@@ -116,7 +116,7 @@ func TestDatabaseRestarts(t *testing.T) {
 		must(t, server.Kill())
 		must(t, server.Start(t.Context()))
 		devtest.Eventually(t, 20*time.Second, "insert after the restart", func() error {
-			_, err := g.table.InsertOutsideTx(t.Context(), g.pool, outbox.Event{Subject: g.subject("x")})
+			_, err := g.table.InsertAndCommit(t.Context(), g.pool, event.Event{Subject: g.subject("x")})
 			return err
 		})
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func TestWindow(t *testing.T) {
@@ -43,9 +43,9 @@ func TestWindow(t *testing.T) {
 }
 
 func TestBaseLog(t *testing.T) {
-	s := outbox.Stream{Name: "S", Created: time.Unix(5, 0)}
-	other := outbox.Stream{Name: "S", Created: time.Unix(6, 0)}
-	log := baseLog{stream: s, all: []outbox.Base{
+	s := table.Stream{Name: "S", Created: time.Unix(5, 0)}
+	other := table.Stream{Name: "S", Created: time.Unix(6, 0)}
+	log := baseLog{stream: s, all: []table.Base{
 		{N: 1, Stream: s, From: 1, Base: 10},   // positions 1 … 100 at 11 … 110
 		{N: 2, Stream: s, From: 101, Base: 13}, // 111 … 113 are foreign, 101 … is at 114
 		{N: 3, Stream: other, From: 1, Base: 0},
@@ -64,7 +64,7 @@ func TestBaseLog(t *testing.T) {
 	if b, ok := log.baseOf(101); b != 13 || !ok {
 		t.Errorf("base of 101: %d", b)
 	}
-	if log.first() != 1 || !log.started() || (baseLog{stream: outbox.Stream{Name: "T"}, all: log.all}).started() {
+	if log.first() != 1 || !log.started() || (baseLog{stream: table.Stream{Name: "T"}, all: log.all}).started() {
 		t.Error("first or started")
 	}
 }
@@ -113,7 +113,7 @@ func TestCovered(t *testing.T) {
 
 func TestConfigIsChecked(t *testing.T) {
 	for _, c := range []Config{{}, {Stream: "a.b"}, {Stream: "S", OnRecreate: "x"}, {Stream: "S", WindowEvents: 20000}, {Stream: "S", Replicas: 9}, {Stream: "S", PollMin: time.Second, PollMax: 1}, {Stream: "S", Grace: -1}} {
-		if _, err := New(outbox.Default, nil, nil, c); err == nil {
+		if _, err := New(nil, nil, c); err == nil {
 			t.Errorf("%+v: want an error", c)
 		}
 	}

@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -51,10 +51,6 @@ func child(text string) int {
 	defer stop()
 	spec.Config.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	err := func() error {
-		table, err := outbox.In(spec.Schema)
-		if err != nil {
-			return err
-		}
 		pool, err := pgxpool.New(ctx, spec.Database)
 		if err != nil {
 			return err
@@ -65,7 +61,7 @@ func child(text string) int {
 			return err
 		}
 		defer nc.Close()
-		r, err := relay.New(table, pool, nc, spec.Config)
+		r, err := relay.New(pool, nc, spec.Config)
 		if err != nil {
 			return err
 		}
@@ -208,7 +204,7 @@ func (g *rig) change(conn *pgx.Conn, rng *rand.Rand, keys int) (events int64, er
 		if err := tx.QueryRow(ctx, g.table.SQL("UPDATE outbox.account SET version = version + 1 WHERE key = $1 RETURNING version"), key).Scan(&version); err != nil {
 			return 0, err
 		}
-		if _, err := g.table.Insert(ctx, tx, outbox.Event{Subject: g.subject("%d", key), Key: strconv.Itoa(key), Headers: map[string]string{"Version": strconv.Itoa(version)}}); err != nil {
+		if _, err := g.table.Insert(ctx, tx, event.Event{Subject: g.subject("%d", key), Key: strconv.Itoa(key), Headers: map[string]string{"Version": strconv.Itoa(version)}}); err != nil {
 			return 0, err
 		}
 		events++
@@ -229,7 +225,7 @@ func (g *rig) verifyVersions() {
 	g.t.Helper()
 	version := make(map[string]int)
 	err := g.readStream(g.t.Context(), func(m jetstream.Msg) error {
-		key := m.Headers().Get(outbox.HeaderKey)
+		key := m.Headers().Get(event.HeaderKey)
 		version[key]++
 		if got := m.Headers().Get("Version"); got != strconv.Itoa(version[key]) {
 			return fmt.Errorf("key %s: version %s where %d belongs", key, got, version[key])

@@ -7,11 +7,12 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // message makes the event's message in p.msg.
-func (p *publisher) message(e *outbox.Planned) {
+func (p *publisher) message(e *table.Planned) {
 	p.clear(e)
 	p.msg.Subject, p.msg.Data = e.Subject, e.Payload
 	p.headers.Set(p.msg.Header, &e.Event)
@@ -25,23 +26,23 @@ func (p *publisher) message(e *outbox.Planned) {
 
 // freshen gives the message another id than its event's, which the stream may remember.
 func (p *publisher) freshen(id string) {
-	p.msg.Header[outbox.HeaderEventID] = p.msg.Header[outbox.HeaderMsgID]
-	p.msg.Header[outbox.HeaderMsgID] = []string{id}
+	p.msg.Header[event.HeaderEventID] = p.msg.Header[event.HeaderMsgID]
+	p.msg.Header[event.HeaderMsgID] = []string{id}
 }
 
 // marker makes the message that stands at a parked event's position.
-func (p *publisher) marker(e *outbox.Planned) {
+func (p *publisher) marker(e *table.Planned) {
 	p.clear(e)
 	p.msg.Subject, p.msg.Data = ControlSubject(p.r.cfg.Stream), nil
-	p.msg.Header[outbox.HeaderMsgID] = []string{fmt.Sprintf("%s:parked:%d", e.ID, e.Position)}
-	p.msg.Header[outbox.HeaderEventID] = []string{e.ID.String()}
-	p.msg.Header[outbox.HeaderPosition] = []string{strconv.FormatInt(e.Position, 10)}
-	p.msg.Header[outbox.HeaderParked] = []string{e.Parked}
+	p.msg.Header[event.HeaderMsgID] = []string{fmt.Sprintf("%s:parked:%d", e.ID, e.Position)}
+	p.msg.Header[event.HeaderEventID] = []string{e.ID.String()}
+	p.msg.Header[event.HeaderPosition] = []string{strconv.FormatInt(e.Position, 10)}
+	p.msg.Header[event.HeaderParked] = []string{e.Parked}
 }
 
 // clear empties p.msg but for what the server checks. The name of the stream is asked for where a message goes alone, and so the first after
 // every doubt: of one in a window, which belongs behind a message of ours, the ack tells it, and every header costs each server that stores it.
-func (p *publisher) clear(e *outbox.Planned) {
+func (p *publisher) clear(e *table.Planned) {
 	if p.msg.Header == nil {
 		p.msg.Header = make(nats.Header, 8)
 	}
@@ -56,8 +57,8 @@ func (p *publisher) clear(e *outbox.Planned) {
 }
 
 // fits says why the stream would refuse the event for ever, as far as that can be known before.
-func (p *publisher) fits(e *outbox.Planned) (reason string, err error) {
-	if err := outbox.ValidateSubject(e.Subject); err != nil {
+func (p *publisher) fits(e *table.Planned) (reason string, err error) {
+	if err := event.ValidateSubject(e.Subject); err != nil {
 		return reasonBadSubject, err
 	}
 	if !Covered(p.at.subjects, e.Subject) {

@@ -5,12 +5,12 @@ import (
 	"fmt"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // park sets an event aside: the row first, durable before the marker that is published in its place, so that every
 // relay that ever comes to this position publishes the marker too.
-func (r *Relay) park(ctx context.Context, e *outbox.Planned, reason string, why error) error {
+func (r *Relay) park(ctx context.Context, e *table.Planned, reason string, why error) error {
 	if r.cfg.OnRefuse == Halt {
 		return fmt.Errorf("%w: event %s at position %d, subject %s: %s: %w; mend the stream, or run outbox relay with --on-refuse park",
 			ErrRefused, e.ID, e.Position, e.Subject, reason, why)
@@ -39,7 +39,7 @@ func (r *Relay) mend(ctx context.Context, d *doubt, at *place) (freshID int64, e
 	if d == nil || d.position != at.next || d.class != refused && d.class != duplicate {
 		return 0, nil
 	}
-	events, err := r.load(ctx, at.next, outbox.Page{Events: 1, Bytes: 1})
+	events, err := r.load(ctx, at.next, table.Page{Events: 1, Bytes: 1})
 	if err != nil {
 		return 0, err
 	}
@@ -60,7 +60,7 @@ func (r *Relay) mend(ctx context.Context, d *doubt, at *place) (freshID int64, e
 	case !there:
 		return e.Position, nil
 	case m.event.Position == e.Position: // it is published, elsewhere: a marker takes its place here
-		return 0, r.park(ctx, e, outbox.Displaced, fmt.Errorf("published at sequence %d", d.sequence))
+		return 0, r.park(ctx, e, table.Displaced, fmt.Errorf("published at sequence %d", d.sequence))
 	default:
 		return 0, r.park(ctx, e, reasonDuplicateID, fmt.Errorf("position %d has the same event id", m.event.Position))
 	}

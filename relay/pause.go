@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 const (
@@ -21,7 +21,7 @@ const (
 
 // hold returns when the relay is not paused, or ctx ends. Meanwhile it leads, listens and keeps the session alive. Writers do
 // not notify, but those who pause and resume do.
-func (r *Relay) hold(ctx context.Context, s *outbox.Session) error {
+func (r *Relay) hold(ctx context.Context, s *table.Session) error {
 	defer r.stats.paused.Store(nil)
 	for ctx.Err() == nil {
 		p, paused, err := r.askPause(ctx, s)
@@ -49,7 +49,7 @@ func untilText(until time.Time) string {
 	return until.Format(time.RFC3339)
 }
 
-func (r *Relay) askPause(ctx context.Context, s *outbox.Session) (outbox.Pause, bool, error) {
+func (r *Relay) askPause(ctx context.Context, s *table.Session) (table.Pause, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return s.Paused(ctx)

@@ -6,19 +6,19 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func (g *rig) pause(d time.Duration) {
 	g.t.Helper()
-	if _, err := g.table.Pause(g.t.Context(), g.pool, []string{outbox.PauseRelay}, d, "maintenance", "ada"); err != nil {
+	if _, err := g.table.Pause(g.t.Context(), g.pool, []string{table.PauseRelay}, d, "maintenance", "ada"); err != nil {
 		g.t.Fatal(err)
 	}
 }
 
 func (g *rig) resume() {
 	g.t.Helper()
-	ended, err := g.table.Resume(g.t.Context(), g.pool, []string{outbox.PauseRelay}, "done", "ada")
+	ended, err := g.table.Resume(g.t.Context(), g.pool, []string{table.PauseRelay}, "done", "ada")
 	if err != nil || len(ended) != 1 {
 		g.t.Fatalf("resumed %q, %v", ended, err)
 	}

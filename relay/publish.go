@@ -10,7 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // publisher publishes planned events in order behind a window of unacknowledged ones, and ends with the first doubt.
@@ -24,7 +25,7 @@ type publisher struct {
 	replies   [replies]string // subjects of acks, in turns
 	acks      chan *nats.Msg
 	msg       nats.Msg // reused: publishing copies it
-	headers   outbox.HeaderWriter
+	headers   event.HeaderWriter
 	stream    []string // value of Nats-Expected-Stream
 	last      []string // value of Nats-Expected-Last-Sequence
 	ackPrefix []byte   // of the answer to a publish that went well
@@ -41,7 +42,7 @@ var errLost = errors.New("connection to the broker lost")
 
 // publish runs a window from place at until batches is closed and all is acknowledged (nil), until there is a doubt
 // (*doubt), or until ctx ends.
-func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.Planned, rec *recorder, freshID int64, lost <-chan nats.Status, changed <-chan error) error {
+func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []table.Planned, rec *recorder, freshID int64, lost <-chan nats.Status, changed <-chan error) error {
 	p := &publisher{
 		r: r, at: at, rec: rec, freshID: freshID, progress: time.Now(),
 		win:       newWindow(r.cfg.WindowEvents, r.cfg.WindowBytes, at.next),
@@ -65,11 +66,11 @@ func (r *Relay) publish(ctx context.Context, at *place, batches <-chan []outbox.
 	return p.run(ctx, batches, lost, changed)
 }
 
-func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lost <-chan nats.Status, changed <-chan error) error {
+func (p *publisher) run(ctx context.Context, batches <-chan []table.Planned, lost <-chan nats.Status, changed <-chan error) error {
 	check := time.NewTicker(p.r.cfg.AckWait / 4)
 	defer check.Stop()
 	in := batches
-	var todo []outbox.Planned
+	var todo []table.Planned
 	for {
 		if in == nil && len(todo) == 0 && p.win.len() == 0 {
 			return nil
@@ -131,7 +132,7 @@ func (p *publisher) doubtAt(position int64, class class, err error) *doubt {
 }
 
 // send publishes the next event, or the marker in its place when it is parked or has to be.
-func (p *publisher) send(ctx context.Context, e *outbox.Planned) error {
+func (p *publisher) send(ctx context.Context, e *table.Planned) error {
 	if e.Position != p.win.next {
 		return fmt.Errorf("publish: position %d came where %d belongs", e.Position, p.win.next)
 	}
@@ -164,7 +165,7 @@ func (p *publisher) send(ctx context.Context, e *outbox.Planned) error {
 }
 
 // unsent is what an error of the client means.
-func (p *publisher) unsent(e *outbox.Planned, err error) error {
+func (p *publisher) unsent(e *table.Planned, err error) error {
 	d := &doubt{class: unavailable, position: e.Position, err: err}
 	switch {
 	case !p.r.nc.IsConnected():

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -28,6 +29,7 @@ const (
 
 // Config of a Relay. The zero value of a field means its default.
 type Config struct {
+	Schema   string   // of the outbox. Defaults to outbox.DefaultSchema
 	Stream   string   // name of the stream. Required
 	Subjects []string // that the stream must cover. Required where the stream has to be made; defaults to what it has
 	Name     string   // of this relay, in status and beside what it plans. Defaults to host name and pid
@@ -64,7 +66,7 @@ type Config struct {
 	// stream is served by another process than before. Defaults to 200,000; -1 for none.
 	VerifyEvents int
 	// Retention is how long events are kept after the stream acknowledged them, and at least as long as one of a partition
-	// is not done with. Defaults to outbox.DefaultRetention; -1 for ever.
+	// is not done with. Defaults to table.DefaultRetention; -1 for ever.
 	Retention  time.Duration
 	HouseEvery time.Duration // between looks after the partitions, made ahead and dropped; a twelfth as often while nothing comes. Defaults to 5 s
 	Grace      time.Duration // to finish what is in flight when ctx ends. Defaults to 10 s
@@ -74,6 +76,10 @@ type Config struct {
 
 // Errors that end Run: going on needs a person.
 var (
+	// ErrMoved means that the outbox was restored from another cluster: a copy must not publish. See `outbox adopt`.
+	ErrMoved = table.ErrMoved
+	// ErrPooler means that the pool reaches PostgreSQL through a pooler in transaction mode, which a session cannot pass.
+	ErrPooler = table.ErrPooler
 	// ErrStream says that the stream cannot serve this relay as it is configured.
 	ErrStream = errors.New("stream does not fit")
 	// ErrRecreated says that the stream was deleted and made again, and OnRecreate is Halt.
@@ -87,7 +93,7 @@ var (
 // Relay moves the events of one outbox to one stream. Any number may run; one leads.
 type Relay struct {
 	cfg   Config
-	table *outbox.Table
+	table *table.Table
 	pool  *pgxpool.Pool
 	nc    *nats.Conn
 	log   *slog.Logger
@@ -105,11 +111,15 @@ type Relay struct {
 // New checks the configuration; it connects nothing. pool must reach PostgreSQL itself, not a transaction pooler:
 // the relay opens one more connection beside it, with the same settings, for its session. nc should be made with
 // nats.ReconnectBufSize(-1) and nats.MaxReconnects(-1).
-func New(table *outbox.Table, pool *pgxpool.Pool, nc *nats.Conn, cfg Config) (*Relay, error) {
+func New(pool *pgxpool.Pool, nc *nats.Conn, cfg Config) (*Relay, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("new relay: %w", err)
 	}
-	return &Relay{cfg: cfg, table: table, pool: pool, nc: nc, log: cfg.Logger}, nil
+	t, err := table.In(cfg.Schema)
+	if err != nil {
+		return nil, fmt.Errorf("new relay: %w", err)
+	}
+	return &Relay{cfg: cfg, table: t, pool: pool, nc: nc, log: cfg.Logger}, nil
 }
 
 func (c *Config) setDefaults() error {
@@ -123,6 +133,7 @@ func (c *Config) setDefaults() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	def(&c.Schema, outbox.DefaultSchema)
 	def(&c.Replicas, 1)
 	def(&c.OnRecreate, Republish)
 	def(&c.OnRemoved, Republish)
@@ -140,7 +151,7 @@ func (c *Config) setDefaults() error {
 	def(&c.ReconcileEvery, 5*time.Second)
 	def(&c.VerifyEvents, 200_000)
 	def(&c.Grace, 10*time.Second)
-	def(&c.Retention, outbox.DefaultRetention)
+	def(&c.Retention, table.DefaultRetention)
 	def(&c.HouseEvery, houseEvery)
 	switch {
 	case !validStream(c.Stream):
@@ -162,7 +173,7 @@ func (c *Config) setDefaults() error {
 	case c.PollMin < 0 || c.PollMax < c.PollMin:
 		return fmt.Errorf("poll from %v to %v: want a range", c.PollMin, c.PollMax)
 	case c.SleepPoll > longestRest || c.StandbyPoll > longestRest:
-		return fmt.Errorf("sleep poll %v, standby poll %v: want at most %v, PostgreSQL ends sessions that do nothing for %v", c.SleepPoll, c.StandbyPoll, longestRest, outbox.SessionIdle)
+		return fmt.Errorf("sleep poll %v, standby poll %v: want at most %v, PostgreSQL ends sessions that do nothing for %v", c.SleepPoll, c.StandbyPoll, longestRest, table.SessionIdle)
 	case c.MaxAge < 0 || c.AckWait < 0 || c.SleepPoll < 0 || c.StandbyPoll < 0 || c.ReceiptEvery < 0 || c.ReconcileEvery < 0 || c.HouseEvery < 0 || c.Grace < 0:
 		return errors.New("a duration is negative")
 	}
@@ -170,7 +181,7 @@ func (c *Config) setDefaults() error {
 }
 
 // longestRest is how long the session is left alone at most.
-const longestRest = outbox.SessionIdle / 2
+const longestRest = table.SessionIdle / 2
 
 func def[T comparable](field *T, value T) {
 	var zero T

@@ -14,14 +14,16 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
 // rig is one outbox, one stream and the way between them, of one test.
 type rig struct {
 	t       testing.TB
-	table   *outbox.Table
+	table   *table.Table
 	pool    *pgxpool.Pool
 	natsURL string
 	nc      *nats.Conn
@@ -53,14 +55,14 @@ func (g *rig) openTableOn(server *devstack.Postgres) {
 
 func (g *rig) migrate(schema string) {
 	g.t.Helper()
-	table, err := outbox.In(schema)
+	tbl, err := table.In(schema)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	if _, err := table.Migrate(g.t.Context(), g.pool); err != nil {
+	if _, err := tbl.Migrate(g.t.Context(), g.pool); err != nil {
 		g.t.Fatal(err)
 	}
-	g.table = table
+	g.table = tbl
 }
 
 // subjects that the test's stream takes; its own, because streams of one server must not overlap.
@@ -72,7 +74,7 @@ func (g *rig) subject(format string, args ...any) string {
 
 func (g *rig) config() relay.Config {
 	return relay.Config{
-		Stream: g.stream, Subjects: g.subjects(), Name: g.t.Name(),
+		Schema: g.table.Schema(), Stream: g.stream, Subjects: g.subjects(), Name: g.t.Name(),
 		AckWait: 2 * time.Second, ReceiptEvery: 50 * time.Millisecond, StandbyPoll: 20 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(testLog{g.t}, &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
@@ -115,7 +117,7 @@ func (g *rig) start(cfg relay.Config) *running {
 // startOn starts a relay whose connections are not the test's own.
 func (g *rig) startOn(pool *pgxpool.Pool, nc *nats.Conn, cfg relay.Config) *running {
 	g.t.Helper()
-	r, err := relay.New(g.table, pool, nc, cfg)
+	r, err := relay.New(pool, nc, cfg)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -144,9 +146,9 @@ func (g *rig) startOn(pool *pgxpool.Pool, nc *nats.Conn, cfg relay.Config) *runn
 	return run
 }
 
-func (g *rig) insert(events ...outbox.Event) {
+func (g *rig) insert(events ...event.Event) {
 	g.t.Helper()
-	if _, err := g.table.InsertOutsideTx(g.t.Context(), g.pool, events...); err != nil {
+	if _, err := g.table.InsertAndCommit(g.t.Context(), g.pool, events...); err != nil {
 		g.t.Fatal(err)
 	}
 }
@@ -200,7 +202,7 @@ func (g *rig) drained() {
 func TestRelayPublishesWhatCommits(t *testing.T) {
 	g := newRig(t)
 	run := g.start(g.config())
-	g.insert(outbox.Event{Subject: g.subject("a"), Key: "k", Payload: []byte(`{"a":1}`), Headers: map[string]string{"Trace": "x"}})
+	g.insert(event.Event{Subject: g.subject("a"), Key: "k", Payload: []byte(`{"a":1}`), Headers: map[string]string{"Trace": "x"}})
 	g.insertN(5000)
 	g.drained()
 	g.verify()
@@ -332,11 +334,11 @@ func TestUnpublishableEventsAreParked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	twice := outbox.Event{Subject: g.subject("twice"), ID: [16]byte{1, 2, 3}}
-	g.insert(outbox.Event{Subject: g.subject("good")}, outbox.Event{Subject: "elsewhere.1"}, outbox.Event{Subject: g.subject("good")})
-	g.insert(outbox.Event{Subject: g.subject("large"), Payload: make([]byte, 3000)})
-	g.insert(outbox.Event{Subject: g.subject("header"), Payload: make([]byte, 1990)}) // with headers too large: only the server knows
-	g.insert(twice, outbox.Event{Subject: g.subject("good")}, twice, outbox.Event{Subject: g.subject("good")})
+	twice := event.Event{Subject: g.subject("twice"), ID: [16]byte{1, 2, 3}}
+	g.insert(event.Event{Subject: g.subject("good")}, event.Event{Subject: "elsewhere.1"}, event.Event{Subject: g.subject("good")})
+	g.insert(event.Event{Subject: g.subject("large"), Payload: make([]byte, 3000)})
+	g.insert(event.Event{Subject: g.subject("header"), Payload: make([]byte, 1990)}) // with headers too large: only the server knows
+	g.insert(twice, event.Event{Subject: g.subject("good")}, twice, event.Event{Subject: g.subject("good")})
 	run := g.start(g.config())
 	g.drained()
 	var reasons string
@@ -359,11 +361,11 @@ func TestHaltOnRefusal(t *testing.T) {
 	g := newRig(t)
 	cfg := g.config()
 	cfg.OnRefuse = relay.Halt
-	r, err := relay.New(g.table, g.pool, g.connect(), cfg)
+	r, err := relay.New(g.pool, g.connect(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.insert(outbox.Event{Subject: "elsewhere.1"})
+	g.insert(event.Event{Subject: "elsewhere.1"})
 	err = r.Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "does not cover") || !strings.Contains(err.Error(), "--on-refuse park") {
 		t.Fatalf("got %v", err)
@@ -379,7 +381,7 @@ func TestStreamThatDoesNotCover(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: g.stream, Subjects: []string{g.stream + ".x"}}); err != nil {
 		t.Fatal(err)
 	}
-	r, err := relay.New(g.table, g.pool, g.connect(), g.config())
+	r, err := relay.New(g.pool, g.connect(), g.config())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -416,7 +418,7 @@ func TestPlanIsCommittedBeforeAnythingIsPublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 300 {
-		g.insert(outbox.Event{Subject: g.subject("a")})
+		g.insert(event.Event{Subject: g.subject("a")})
 		m, err := sub.NextMsg(10 * time.Second)
 		if err != nil {
 			t.Fatal(err)
@@ -425,7 +427,7 @@ func TestPlanIsCommittedBeforeAnythingIsPublished(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := outbox.Parse(m.Subject, m.Header, m.Data)
+		e, err := event.Parse(m.Subject, m.Header, m.Data)
 		if err != nil || e.Position > cursor.LastPosition {
 			t.Fatalf("position %d is published, the plan ends at %d (%v)", e.Position, cursor.LastPosition, err)
 		}

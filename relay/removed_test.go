@@ -86,7 +86,7 @@ func TestRemovedMessagesByPolicy(t *testing.T) {
 	}
 	must(t, run.stop())
 	cfg.OnRemoved = relay.Halt
-	r, err := relay.New(g.table, g.pool, g.connect(), cfg)
+	r, err := relay.New(g.pool, g.connect(), cfg)
 	must(t, err)
 	if err := r.Run(t.Context()); !errors.Is(err, relay.ErrRemoved) {
 		t.Fatalf("got %v, want ErrRemoved", err)

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // ever is a time before every plan.
@@ -61,7 +61,7 @@ func (r *Relay) displace(ctx context.Context, first, last int64, since time.Time
 	return n, nil
 }
 
-func (r *Relay) unparked(ctx context.Context, first, last int64, since time.Time) ([]outbox.Place, error) {
+func (r *Relay) unparked(ctx context.Context, first, last int64, since time.Time) ([]table.Place, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	return r.table.Unparked(ctx, r.pool, first, last, since)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -102,7 +103,7 @@ func (r *Relay) wentBack(to, from int64, end uint64) {
 }
 
 // evidence is what the table says of the stream.
-func (r *Relay) evidence(ctx context.Context) (outbox.Receipt, []outbox.Base, error) {
+func (r *Relay) evidence(ctx context.Context) (table.Receipt, []table.Base, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	receipt, err := r.table.LastReceipt(ctx, r.pool, r.cfg.Stream)
@@ -115,7 +116,7 @@ func (r *Relay) evidence(ctx context.Context) (outbox.Receipt, []outbox.Base, er
 
 // begin starts a stream that has no base: a new one, or one that was made again.
 func (r *Relay) begin(ctx context.Context, t *target, log baseLog) (*place, error) {
-	if !slices.ContainsFunc(log.all, func(b outbox.Base) bool { return b.Stream.Name == t.stream.Name }) {
+	if !slices.ContainsFunc(log.all, func(b table.Base) bool { return b.Stream.Name == t.stream.Name }) {
 		return r.settleAnew(ctx, t, log, "first")
 	}
 	if r.cfg.OnRecreate == Halt {
@@ -159,7 +160,7 @@ func (r *Relay) recreated(t *target) error {
 // to the log of bases unless its newest row says so already.
 func (r *Relay) settle(ctx context.Context, t *target, log baseLog, f *found, reason string) (*place, error) {
 	next := f.last + 1
-	b := outbox.Base{N: 1, Stream: t.stream, From: next, Base: int64(t.last) + 1 - next}
+	b := table.Base{N: 1, Stream: t.stream, From: next, Base: int64(t.last) + 1 - next}
 	if f.base == b.Base && f.from > 0 {
 		b.From = min(f.from, next)
 	}
@@ -180,7 +181,7 @@ func (r *Relay) settle(ctx context.Context, t *target, log baseLog, f *found, re
 }
 
 // resumeShared goes on after the last receipt: others write too, so the end of the stream says nothing.
-func (r *Relay) resumeShared(ctx context.Context, t *target, receipt outbox.Receipt) (*place, error) {
+func (r *Relay) resumeShared(ctx context.Context, t *target, receipt table.Receipt) (*place, error) {
 	if receipt.Position > 0 && !same(receipt.Stream, t.stream) {
 		if r.cfg.OnRecreate == Halt {
 			return nil, r.recreated(t)
@@ -193,17 +194,17 @@ func (r *Relay) resumeShared(ctx context.Context, t *target, receipt outbox.Rece
 
 // baseLog is the log of bases, read for one stream.
 type baseLog struct {
-	stream outbox.Stream
-	all    []outbox.Base
+	stream table.Stream
+	all    []table.Base
 }
 
 // same compares by the microsecond: PostgreSQL keeps no more.
-func same(a, b outbox.Stream) bool {
+func same(a, b table.Stream) bool {
 	return a.Name == b.Name && a.Created.UnixMicro() == b.Created.UnixMicro()
 }
 
 // rows yields the rows of the stream, newest first.
-func (l baseLog) rows(yield func(outbox.Base) bool) {
+func (l baseLog) rows(yield func(table.Base) bool) {
 	for _, b := range slices.Backward(l.all) {
 		if same(b.Stream, l.stream) && !yield(b) {
 			return
@@ -211,11 +212,11 @@ func (l baseLog) rows(yield func(outbox.Base) bool) {
 	}
 }
 
-func (l baseLog) newest() (outbox.Base, bool) {
+func (l baseLog) newest() (table.Base, bool) {
 	for b := range l.rows {
 		return b, true
 	}
-	return outbox.Base{}, false
+	return table.Base{}, false
 }
 
 func (l baseLog) started() bool {
@@ -266,6 +267,6 @@ func (l baseLog) positionAt(sequence uint64) (position int64, belongs bool) {
 // fatal says that an error ends Run: no waiting mends it.
 func fatal(err error) bool {
 	return errors.Is(err, ErrStream) || errors.Is(err, ErrRecreated) || errors.Is(err, ErrRemoved) || errors.Is(err, ErrRefused) ||
-		errors.Is(err, outbox.ErrMoved) || errors.Is(err, outbox.ErrPooler) ||
+		errors.Is(err, table.ErrMoved) || errors.Is(err, table.ErrPooler) ||
 		errors.Is(err, outbox.ErrNotMigrated) || errors.Is(err, outbox.ErrNewerSchema) || errors.Is(err, outbox.ErrMigrationGap)
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // houseEvery is how often the leader looks after the partitions.
@@ -44,7 +44,7 @@ func (h *housekeeper) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	r := h.r
-	if _, err := r.table.Extend(ctx, r.pool, r.retention()); err != nil && !errors.Is(err, outbox.ErrBusy) {
+	if _, err := r.table.Extend(ctx, r.pool, r.retention()); err != nil && !errors.Is(err, table.ErrBusy) {
 		h.warn(ctx, "partitions not made ahead; run outbox doctor", err)
 	}
 	if n, err := r.table.Net(ctx, r.pool); err != nil {
@@ -73,9 +73,9 @@ func (h *housekeeper) drop(ctx context.Context) error {
 	}
 	for i := range all {
 		p := &all[i]
-		if p.State == outbox.PartitionDue {
+		if p.State == table.PartitionDue {
 			emptied, err := r.table.EmptyPartition(ctx, r.pool, p.Name, r.cfg.Retention)
-			if err != nil && !errors.Is(err, outbox.ErrBusy) {
+			if err != nil && !errors.Is(err, table.ErrBusy) {
 				return err
 			}
 			if !emptied {
@@ -83,13 +83,13 @@ func (h *housekeeper) drop(ctx context.Context) error {
 			}
 			r.stats.dropped.Add(1)
 			r.log.Info("partition dropped", "partition", p.Name, "bytes", p.Bytes)
-		} else if p.State != outbox.PartitionEmptied {
+		} else if p.State != table.PartitionEmptied {
 			continue
 		}
 		if p.MadeAt.IsZero() { // the net stays
 			continue
 		}
-		if _, err := r.table.DropPartition(ctx, r.pool, p.Name); err != nil && !errors.Is(err, outbox.ErrBusy) {
+		if _, err := r.table.DropPartition(ctx, r.pool, p.Name); err != nil && !errors.Is(err, table.ErrBusy) {
 			return err
 		}
 	}
@@ -107,7 +107,7 @@ func (h *housekeeper) warn(ctx context.Context, what string, err error) {
 // retention is the one that sizes partitions.
 func (r *Relay) retention() time.Duration {
 	if r.cfg.Retention < 0 {
-		return outbox.DefaultRetention
+		return table.DefaultRetention
 	}
 	return r.cfg.Retention
 }

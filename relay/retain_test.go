@@ -13,7 +13,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -56,7 +57,7 @@ func (g *rig) holds(markers bool) {
 		}
 		gone, last := 0, int64(0)
 		err = g.readStream(g.t.Context(), func(m jetstream.Msg) error {
-			e, err := outbox.Parse(m.Subject(), m.Headers(), nil)
+			e, err := event.Parse(m.Subject(), m.Headers(), nil)
 			if err != nil {
 				return err
 			}
@@ -64,7 +65,7 @@ func (g *rig) holds(markers bool) {
 				return fmt.Errorf("position %d after %d", e.Position, last)
 			}
 			last = e.Position
-			if e.ID == uuid.Nil && m.Headers().Get(outbox.HeaderParked) == outbox.Gone {
+			if e.ID == uuid.Nil && m.Headers().Get(event.HeaderParked) == table.Gone {
 				gone++
 			}
 			delete(want, e.ID.String())

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // steadyTerm is how long a session has to last, without anything acknowledged, for the next one to be opened at once.
@@ -106,7 +106,7 @@ func (r *Relay) lead(ctx context.Context) error {
 
 // term serves until ctx ends or the session is lost: wait while paused, read where the stream ends, publish from there on until
 // there is a doubt or a pause, and again.
-func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
+func (r *Relay) term(ctx context.Context, s *table.Session) error {
 	work, cancel := r.graceful(ctx)
 	defer cancel()
 	var background sync.WaitGroup
@@ -193,7 +193,7 @@ func (e *sessionError) Unwrap() error { return e.err }
 
 // window reads where the stream ends, does what the last doubt asks for, and publishes until the next one. Three
 // goroutines beside it, the source, the recorder and the reconciler, end with it.
-func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt) error {
+func (r *Relay) window(ctx, work context.Context, s *table.Session, last *doubt) error {
 	// Before the end is read: what happens to the connection afterwards is a doubt about it.
 	lost := r.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
 	defer r.nc.RemoveStatusListener(lost)
@@ -213,13 +213,13 @@ func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt
 
 	stop, cancel := context.WithCancel(ctx)
 	defer cancel()
-	batches := make(chan []outbox.Planned, 1)
+	batches := make(chan []table.Planned, 1)
 	src := &source{r: r, s: s, next: at.next, out: batches}
 	planned := make(chan error, 1)
 	go func() { planned <- src.run(work, stop) }()
 
 	r.credit(at)
-	rec := &recorder{r: r, wrote: at.receipts, latest: outbox.Receipt{Stream: at.stream, Position: at.receipts}}
+	rec := &recorder{r: r, wrote: at.receipts, latest: table.Receipt{Stream: at.stream, Position: at.receipts}}
 	if found := at.next - 1; found > at.receipts { // acknowledged, and the receipt got lost
 		rec.note(found, uint64(found+at.base))
 	}

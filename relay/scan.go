@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // found is what a scan of the end of a stream says.
@@ -94,10 +94,10 @@ func (f *found) see(position int64, sequence uint64) {
 
 // compare holds a page of messages against the plan.
 func (r *Relay) compare(ctx context.Context, log baseLog, page []stored, f *found) error {
-	plan := make(map[int64]outbox.Planned, len(page))
+	plan := make(map[int64]table.Planned, len(page))
 	for i := range page { // most pages are one run of positions: a load or two
 		if p := page[i].event.Position; page[i].ours && plan[p].Position == 0 {
-			events, err := r.load(ctx, p, outbox.Page{Events: len(page) - i, Bytes: r.cfg.BatchBytes})
+			events, err := r.load(ctx, p, table.Page{Events: len(page) - i, Bytes: r.cfg.BatchBytes})
 			if err != nil {
 				return err
 			}
@@ -140,8 +140,8 @@ func (r *Relay) wasDropped(log baseLog, m *stored, oldest int64) bool {
 	return belongs && position == m.event.Position && position < oldest
 }
 
-// load is outbox.Table.Load with a deadline.
-func (r *Relay) load(ctx context.Context, from int64, page outbox.Page) ([]outbox.Planned, error) {
+// load is table.Table.Load with a deadline.
+func (r *Relay) load(ctx context.Context, from int64, page table.Page) ([]table.Planned, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	return r.table.Load(ctx, r.pool, from, page)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // strays are events that the stream has at positions which the plan gave to others, or to none: the database failed over and
@@ -27,7 +27,7 @@ func (s *strays) Error() string {
 // of the plan that was lost, so that many positions turn out to be those in the stream. When the next scan finds strays all
 // the same, their new positions are marked as displaced, and nothing is published there. It returns nil when the window is to
 // begin again, and every other error of resume as it is.
-func (r *Relay) keep(ctx context.Context, s *outbox.Session, resumed error) error {
+func (r *Relay) keep(ctx context.Context, s *table.Session, resumed error) error {
 	found, ok := errors.AsType[*strays](resumed)
 	if !ok {
 		return resumed
@@ -51,11 +51,11 @@ func (r *Relay) keep(ctx context.Context, s *outbox.Session, resumed error) erro
 }
 
 // planAll plans until nothing waits, 10 minutes at most: planning is much faster than inserting.
-func (r *Relay) planAll(ctx context.Context, s *outbox.Session) error {
+func (r *Relay) planAll(ctx context.Context, s *table.Session) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	for {
-		events, err := s.Plan(ctx, outbox.Page{Events: r.cfg.BatchEvents, Bytes: r.cfg.BatchBytes})
+		events, err := s.Plan(ctx, table.Page{Events: r.cfg.BatchEvents, Bytes: r.cfg.BatchBytes})
 		if err != nil || len(events) == 0 {
 			return err
 		}

@@ -11,7 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // requestTimeout bounds one question to a server. An answer that got lost with its connection is waited for in vain, so
@@ -26,7 +27,7 @@ var errAway = errors.New("not connected to the broker")
 
 // target is the stream as a window needs it.
 type target struct {
-	stream     outbox.Stream
+	stream     table.Stream
 	last       uint64 // sequence of its last message
 	first      uint64
 	deleted    int       // messages missing between first and last
@@ -42,7 +43,7 @@ type target struct {
 }
 
 // ControlSubject is the subject of the markers that stand in for parked events; a chained stream must cover it.
-func ControlSubject(stream string) string { return outbox.ParkedPrefix + stream }
+func ControlSubject(stream string) string { return event.ParkedPrefix + stream }
 
 func validStream(name string) bool {
 	return name != "" && len(name) <= 255 && !strings.ContainsAny(name, ". \t\r\n*>/\\")
@@ -88,7 +89,7 @@ func (r *Relay) lookUp(ctx context.Context, missing func(context.Context, jetstr
 func newTarget(info *jetstream.StreamInfo) *target {
 	c := &info.Config
 	t := &target{
-		stream: outbox.Stream{Name: c.Name, Created: info.Created},
+		stream: table.Stream{Name: c.Name, Created: info.Created},
 		last:   info.State.LastSeq, first: info.State.FirstSeq, deleted: info.State.NumDeleted, oldest: info.State.FirstTime,
 		replicas: max(c.Replicas, 1), subjects: c.Subjects, maxMsgSize: int(max(c.MaxMsgSize, 0)), maxAge: c.MaxAge,
 		dropsOld:        c.MaxMsgsPerSubject > 0 || c.Discard == jetstream.DiscardOld && (c.MaxMsgs > 0 || c.MaxBytes > 0),
@@ -199,7 +200,7 @@ func covers(pattern, subject string) bool {
 // stored is a message as the leader has it.
 type stored struct {
 	sequence uint64
-	event    outbox.Event
+	event    event.Event
 	marker   bool
 	ours     bool // it says that it came from a relay
 }
@@ -245,10 +246,10 @@ func (r *Relay) message(ctx context.Context, sequence uint64) (*stored, error) {
 
 func read(sequence uint64, subject string, headers nats.Header, data []byte) stored {
 	s := stored{sequence: sequence}
-	event, err := outbox.Parse(subject, headers, data)
-	if err == nil && event.Position > 0 {
-		s.event, s.ours = event, true
-		s.marker = headers.Get(outbox.HeaderParked) != ""
+	ev, err := event.Parse(subject, headers, data)
+	if err == nil && ev.Position > 0 {
+		s.event, s.ours = ev, true
+		s.marker = headers.Get(event.HeaderParked) != ""
 	}
 	return s
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/internal/dead"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -102,7 +102,7 @@ func audit(c *cli.Context, s settings) error {
 	}
 	defer nc.Close()
 	open, cancel := within(c.Context)
-	letters, err := invalidate.OpenLetters(open, js, s.text("stream"), s.text("invalidate.dead_stream"))
+	letters, err := dead.OpenLetters(open, js, s.text("stream"), s.text("invalidate.dead_stream"))
 	cancel()
 	if err != nil {
 		return &serverError{natsServer, err}

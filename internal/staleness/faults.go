@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A faultKind is what breaks.
@@ -101,7 +101,7 @@ func (s *stage) fault(ctx context.Context, kind faultKind, c clock) (w Window, e
 func (s *stage) worksOff(ctx context.Context) error {
 	s.probes++
 	probe := fmt.Sprintf("%s.probe-%d.updated", subject, s.probes)
-	if _, err := s.table.InsertOutsideTx(ctx, s.pool, outbox.Event{Subject: probe}); err != nil {
+	if _, err := s.table.InsertAndCommit(ctx, s.pool, event.Event{Subject: probe}); err != nil {
 		return err
 	}
 	var seq uint64

@@ -16,7 +16,9 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A stage is the servers of one arm, clients of them, and the programs that run. It belongs to the goroutine of the arm;
@@ -36,7 +38,7 @@ type stage struct {
 	conn        *nats.Conn
 	js          jetstream.JetStream
 	rdb         *redis.Client // of the readers and writers
-	table       *outbox.Table
+	table       *table.Table
 
 	relay, invalidator *program
 	probes             int    // events that are no update
@@ -84,7 +86,7 @@ func (s *stage) openPostgres(ctx context.Context) (err error) {
 	if s.pool, err = s.openPool(ctx, s.postgres, s.cfg.Writers+4); err != nil {
 		return err
 	}
-	if s.table, err = outbox.In(outbox.DefaultSchema); err != nil {
+	if s.table, err = table.In(outbox.DefaultSchema); err != nil {
 		return err
 	}
 	_, err = s.pool.Exec(ctx, "CREATE TABLE acct (id int PRIMARY KEY, version int NOT NULL DEFAULT 0) WITH (fillfactor = 50)")
@@ -100,7 +102,7 @@ func (s *stage) openPostgres(ctx context.Context) (err error) {
 	if _, err = s.table.Migrate(ctx, s.pool); err != nil {
 		return err
 	}
-	_, err = s.table.Attach(ctx, s.pool, outbox.Attachment{Table: "acct", Subject: subject + ".{id}.updated", Operations: []string{"update"}}, 10*time.Second)
+	_, err = s.table.Attach(ctx, s.pool, outbox.Attachment{Table: "acct", Subject: subject + ".{id}.updated", Operations: []outbox.Operation{outbox.OpUpdate}}, 10*time.Second)
 	return err
 }
 
@@ -158,7 +160,7 @@ func (s *stage) openNATS(ctx context.Context) (err error) {
 	if s.js, err = jetstream.New(s.conn); err != nil {
 		return fmt.Errorf("use jetstream: %w", err)
 	}
-	_, err = s.js.CreateStream(ctx, jetstream.StreamConfig{Name: stream, Subjects: []string{subject + ".>", outbox.ParkedPrefix + stream}, Duplicates: time.Second})
+	_, err = s.js.CreateStream(ctx, jetstream.StreamConfig{Name: stream, Subjects: []string{subject + ".>", event.ParkedPrefix + stream}, Duplicates: time.Second})
 	if err != nil {
 		return fmt.Errorf("make stream: %w", err)
 	}

@@ -13,7 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // Verdict is what came of it. All but the first four are faults, and Foreign is one unless others write to the stream.
@@ -42,13 +43,13 @@ func (v Verdict) Err() error {
 
 // Stream says what to verify, and how.
 type Stream struct {
-	Table *outbox.Table
+	Table *table.Table
 	Pool  *pgxpool.Pool
 	Conn  *nats.Conn
 	Name  string
 	// Seen, if set, is called for each event found for the first time, with when it was committed, or where the
 	// server does not keep that, inserted, and when the stream stored it.
-	Seen func(e *outbox.Event, committed, stored time.Time)
+	Seen func(e *event.Event, committed, stored time.Time)
 }
 
 // row is what the table has of an event.
@@ -80,11 +81,11 @@ func (s *Stream) Verify(ctx context.Context) (Verdict, error) {
 		return Verdict{}, fmt.Errorf("verify: read plan: %w", err)
 	}
 	err := s.Read(ctx, func(msg jetstream.Msg) error {
-		e, err := outbox.Parse(msg.Subject(), msg.Headers(), nil)
+		e, err := event.Parse(msg.Subject(), msg.Headers(), nil)
 		if err != nil {
-			e = outbox.Event{} // then it is not one of ours
+			e = event.Event{} // then it is not one of ours
 		}
-		r := j.message(&e, msg.Headers().Get(outbox.HeaderParked) != "")
+		r := j.message(&e, msg.Headers().Get(event.HeaderParked) != "")
 		meta, err := msg.Metadata()
 		if err == nil && s.Seen != nil && r != nil {
 			s.Seen(&e, r.committed, meta.Timestamp)
@@ -107,7 +108,7 @@ func (s *Stream) Verify(ctx context.Context) (Verdict, error) {
 }
 
 // message takes the next message. It returns the row of an event that was not there before, otherwise nil.
-func (j *judge) message(e *outbox.Event, marker bool) *row {
+func (j *judge) message(e *event.Event, marker bool) *row {
 	r, ok := j.rows[e.ID]
 	if !ok || e.Position == 0 {
 		j.verdict.Foreign++
