@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // Audit is what one audit consumer found since New. Some time after an event, its scale, an audit looks at the keys of
@@ -88,7 +88,7 @@ type auditor struct {
 // A check is one key of one event.
 type check struct {
 	rules.Deletion
-	event *outbox.Event
+	event *event.Event
 	seq   uint64
 	span  around
 	gone  bool // the event says that its row is deleted
@@ -149,14 +149,14 @@ func (a *auditor) work(ctx context.Context, msgs []jetstream.Msg) error {
 
 // take finds the keys of a message that can be judged.
 func (a *auditor) take(msg jetstream.Msg, now time.Time) {
-	event, _ := read(msg) // poison may have keys that can be made, and these were deleted
-	a.found, _ = a.lane.resolver.Resolve(&event, a.found[:0])
-	span := a.lane.around(&event, msg, now)
+	ev, _ := read(msg) // poison may have keys that can be made, and these were deleted
+	a.found, _ = a.lane.resolver.Resolve(&ev, a.found[:0])
+	span := a.lane.around(&ev, msg, now)
 	for i := range a.found {
 		if d := &a.found[i]; !d.Tag && (d.TTL != rules.Span{} || d.Due != "") {
 			a.checks = append(a.checks, check{
-				Deletion: *d, event: &event, seq: sequence(msg.Reply()), span: span,
-				gone: event.Headers[outbox.HeaderOp] == "delete",
+				Deletion: *d, event: &ev, seq: sequence(msg.Reply()), span: span,
+				gone: ev.Headers[event.HeaderOp] == "delete",
 			})
 		}
 	}

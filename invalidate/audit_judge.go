@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // How a value is judged
@@ -69,13 +69,13 @@ type around struct {
 }
 
 // around finds the moments for an event that we have had in hand since a moment.
-func (l *lane) around(event *outbox.Event, msg jetstream.Msg, since time.Time) around {
+func (l *lane) around(ev *event.Event, msg jetstream.Msg, since time.Time) around {
 	// Without the margin: the slowest reader is a guess that is larger, and an echo does not wait for the margin if it has
 	// the message by then. What is filled right after it should be clean.
 	stored := l.clock.latest(storedAt(msg.Reply()), since).Add(-clockMargin)
 	span := around{before: stored, after: stored}
-	if !event.CreatedAt.IsZero() && event.CreatedAt.Before(stored) {
-		span.before = event.CreatedAt
+	if !ev.CreatedAt.IsZero() && ev.CreatedAt.Before(stored) {
+		span.before = ev.CreatedAt
 	}
 	span.before = span.before.Add(-auditMargin)
 	if l.cfg.Gate != nil {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // newAuditRig is a rig whose event <stream>.<kind>.<n> makes one key stale, <kind>:<n>. How such a key can be judged, the
@@ -76,7 +76,7 @@ func (r *rig) changed(name string, version int) {
 // changedAt publishes one event about a key, named kind.n, that was created at a time.
 func (r *rig) changedAt(created time.Time, name string, version int) {
 	r.t.Helper()
-	r.publishEvent(&outbox.Event{
+	r.publishEvent(&event.Event{
 		Subject: r.stream + "." + name, Payload: fmt.Appendf(nil, `{"version": %d}`, version), Position: 1, CreatedAt: created,
 	})
 	r.published()

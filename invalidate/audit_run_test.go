@@ -12,7 +12,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // Processes come and go: what they found is summed up by who reads it, and what came in between is looked at by the next.
@@ -110,8 +110,8 @@ func TestAuditFollowsTheRules(t *testing.T) {
 	tagged := parse(t, fmt.Sprintf(`rules: [{subject: %s.aged.*, prefix: [%q], keys: ["aged:${payload.id}"], tags: ["tag:$1"], ttl: 1h}]`, r.stream, r.prefix))
 	fatal(t, v.Reload(t.Context(), tagged))
 	fatal(t, v.Reload(t.Context(), tagged)) // the first is taken over by the time that the second one is heard
-	r.publishEvent(&outbox.Event{Subject: r.stream + ".aged.1", Payload: []byte(`{}`), CreatedAt: time.Now()})
-	r.publishEvent(&outbox.Event{Subject: r.stream + ".aged.1", Payload: []byte(`{"id": 1}`), CreatedAt: time.Now()})
+	r.publishEvent(&event.Event{Subject: r.stream + ".aged.1", Payload: []byte(`{}`), CreatedAt: time.Now()})
+	r.publishEvent(&event.Event{Subject: r.stream + ".aged.1", Payload: []byte(`{"id": 1}`), CreatedAt: time.Now()})
 	r.published()
 	r.tally(v, "absent=1 clean=0 suspect=0 no_ttl=0 violations=0")
 	devtest.Eventually(t, patience, "all acknowledged", func() error {
@@ -124,7 +124,7 @@ func TestAuditFollowsTheRules(t *testing.T) {
 	if len(letters) != 1 {
 		t.Fatalf("%d dead letters", len(letters))
 	}
-	contains(t, "given up by", letters[0].Header.Get(invalidate.HeaderDeadConsumer), durable)
+	contains(t, "given up by", letters[0].Header.Get(event.HeaderDeadConsumer), durable)
 }
 
 // An audit waits for Redis as the others do, and has looked at everything afterwards.

@@ -7,7 +7,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A sample chooses events by a hash of their id: the same in every process and at every scale. It is the largest hash
@@ -38,10 +38,10 @@ func (s sample) has(id uuid.UUID) bool {
 	return mix(binary.BigEndian.Uint64(id[:8])+mix(binary.BigEndian.Uint64(id[8:]))) <= uint64(s)
 }
 
-// eventID returns the id that outbox.Parse would; zero if the message has none.
+// eventID returns the id that event.Parse would; zero if the message has none.
 func eventID(msg jetstream.Msg) uuid.UUID {
 	headers := msg.Headers()
-	for _, name := range []string{outbox.HeaderEventID, outbox.HeaderMsgID} {
+	for _, name := range []string{event.HeaderEventID, event.HeaderMsgID} {
 		if values := headers[name]; len(values) > 0 {
 			if id, err := uuid.Parse(values[0]); err == nil {
 				return id

@@ -7,7 +7,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A value that was there before the event, and that no deletion reached, is found by its age and by its version, and told
@@ -109,9 +109,9 @@ func TestAuditOfADeletedRow(t *testing.T) {
 	v := r.invalidator(r.audits(100 * time.Millisecond))
 	r.auditing(v)
 	for n := 1; n <= 3; n++ {
-		r.publishEvent(&outbox.Event{
+		r.publishEvent(&event.Event{
 			Subject: fmt.Sprintf("%s.both.%d", r.stream, n), Payload: []byte(`{"version": 7}`), CreatedAt: created,
-			Headers: map[string]string{outbox.HeaderOp: "delete"},
+			Headers: map[string]string{event.HeaderOp: "delete"},
 		})
 	}
 	r.published()
@@ -127,7 +127,7 @@ func TestAuditDoesNotTrustTheClockOfTheDatabase(t *testing.T) {
 	r.auditing(v)
 	skews := []time.Duration{-time.Hour, -2 * time.Second, 2 * time.Second, time.Hour}
 	for i, skew := range skews {
-		r.publishEvent(&outbox.Event{
+		r.publishEvent(&event.Event{
 			Subject: fmt.Sprintf("%s.aged.%d", r.stream, i), Payload: []byte(`{}`), Position: 1, CreatedAt: time.Now().Add(skew),
 		})
 	}
@@ -151,7 +151,7 @@ func TestAuditSamples(t *testing.T) {
 	r.auditing(v)
 	r.auditing(other)
 	for i := range n {
-		r.publishEvent(&outbox.Event{Subject: fmt.Sprintf("%s.aged.%d", r.stream, i), Payload: []byte(`{}`), CreatedAt: time.Now()})
+		r.publishEvent(&event.Event{Subject: fmt.Sprintf("%s.aged.%d", r.stream, i), Payload: []byte(`{}`), CreatedAt: time.Now()})
 	}
 	r.published()
 	var sums [2]invalidate.Tally

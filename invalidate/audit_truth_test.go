@@ -15,7 +15,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A world is rows with a version, writers that change them, and readers that fill the cache from them as an ordinary
@@ -51,7 +51,7 @@ func (w *world) write(n int, every time.Duration) {
 		w.versions[name]++
 		version := w.versions[name]
 		w.mu.Unlock()
-		w.r.publishEvent(&outbox.Event{
+		w.r.publishEvent(&event.Event{
 			Subject: w.r.stream + "." + name, Payload: fmt.Appendf(nil, `{"version": %d}`, version), Position: 1, CreatedAt: inserted,
 		})
 	}

@@ -8,14 +8,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A batch is the messages in hand, sorted by what has to happen to them. It is used again and again by the
 // goroutine that works.
 type batch struct {
 	good        []jetstream.Msg // acknowledged once the keys are gone; markers of parked events and unasked ones too
-	events      []outbox.Event  // of the good and the tagged ones, markers and unasked ones not among them
+	events      []event.Event   // of the good and the tagged ones, markers and unasked ones not among them
 	tagged      []tagged        // acknowledged once the members of their tags are gone
 	poison      []poisoned
 	keys        []string         // of all of them, each once
@@ -34,7 +34,7 @@ type batch struct {
 // A poisoned msg can never be resolved.
 type poisoned struct {
 	msg   jetstream.Msg
-	event outbox.Event
+	event event.Event
 	err   error
 }
 
@@ -77,9 +77,9 @@ func (b *batch) add(s *rules.Resolver, msg jetstream.Msg, expired func(*rules.De
 		b.unasked++
 		return
 	}
-	event, err := read(msg)
+	ev, err := read(msg)
 	var wrong error
-	b.found, wrong = s.Resolve(&event, b.found)
+	b.found, wrong = s.Resolve(&ev, b.found)
 	var tags []string
 	for i := range b.found {
 		switch d := &b.found[i]; {
@@ -92,7 +92,7 @@ func (b *batch) add(s *rules.Resolver, msg jetstream.Msg, expired func(*rules.De
 		}
 	}
 	if err = errors.Join(err, wrong); err != nil {
-		b.poison = append(b.poison, poisoned{msg, event, err})
+		b.poison = append(b.poison, poisoned{msg, ev, err})
 		if len(tags) > 0 {
 			b.tagged = append(b.tagged, tagged{tags: tags})
 		}
@@ -101,10 +101,10 @@ func (b *batch) add(s *rules.Resolver, msg jetstream.Msg, expired func(*rules.De
 	if len(b.found) == 0 {
 		b.unmatched++
 	}
-	if created := createdAt(&event, msg); b.oldest.IsZero() || created.Before(b.oldest) {
+	if created := createdAt(&ev, msg); b.oldest.IsZero() || created.Before(b.oldest) {
 		b.oldest = created
 	}
-	b.events = append(b.events, event)
+	b.events = append(b.events, ev)
 	if len(tags) > 0 {
 		b.tagged = append(b.tagged, tagged{msg, tags})
 		return
@@ -151,35 +151,35 @@ func newest(a, b string) string {
 
 // marker says whether a message only stands in for an event that was parked.
 func marker(msg jetstream.Msg) bool {
-	return strings.HasPrefix(msg.Subject(), outbox.ParkedPrefix) && msg.Headers().Get(outbox.HeaderParked) != ""
+	return strings.HasPrefix(msg.Subject(), event.ParkedPrefix) && msg.Headers().Get(event.HeaderParked) != ""
 }
 
 // read returns the event of a message. If its headers cannot be read, it returns what the rules need of it
 // all the same, and an error that wraps rules.ErrPoison.
-func read(msg jetstream.Msg) (outbox.Event, error) {
-	event, err := outbox.Parse(msg.Subject(), msg.Headers(), msg.Data())
+func read(msg jetstream.Msg) (event.Event, error) {
+	ev, err := event.Parse(msg.Subject(), msg.Headers(), msg.Data())
 	if err == nil {
-		return event, nil
+		return ev, nil
 	}
-	event = outbox.Event{
+	ev = event.Event{
 		Subject: msg.Subject(),
-		Key:     msg.Headers().Get(outbox.HeaderKey),
+		Key:     msg.Headers().Get(event.HeaderKey),
 		Payload: msg.Data(),
 		Headers: make(map[string]string),
 	}
 	for name, values := range msg.Headers() {
 		if len(values) > 0 {
-			event.Headers[name] = values[0]
+			ev.Headers[name] = values[0]
 		}
 	}
-	return event, errors.Join(rules.ErrPoison, err)
+	return ev, errors.Join(rules.ErrPoison, err)
 }
 
 // createdAt returns when the event was written, or for a message of a foreign publisher, when it came into
 // the stream.
-func createdAt(event *outbox.Event, msg jetstream.Msg) time.Time {
-	if !event.CreatedAt.IsZero() {
-		return event.CreatedAt
+func createdAt(ev *event.Event, msg jetstream.Msg) time.Time {
+	if !ev.CreatedAt.IsZero() {
+		return ev.CreatedAt
 	}
 	if meta, err := msg.Metadata(); err == nil {
 		return meta.Timestamp

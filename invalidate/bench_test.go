@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // aMsg is a message without a server.
@@ -34,9 +34,9 @@ func BenchmarkBatch(b *testing.B) {
 	}
 	var msgs []jetstream.Msg
 	for i := range 256 {
-		event := outbox.Event{ID: uuid.New(), Position: int64(i + 1), Key: strconv.Itoa(i), CreatedAt: time.Now()}
+		ev := event.Event{ID: uuid.New(), Position: int64(i + 1), Key: strconv.Itoa(i), CreatedAt: time.Now()}
 		m := aMsg{subject: "users." + strconv.Itoa(i) + ".updated", headers: nats.Header{}}
-		event.SetHeaders(m.headers)
+		ev.SetHeaders(m.headers)
 		msgs = append(msgs, m)
 	}
 	never := func(*rules.Deletion, jetstream.Msg) bool { return false }

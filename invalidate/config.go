@@ -10,7 +10,7 @@ import (
 	"unicode"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // Config says what an Invalidator consumes and how. The zero value of a field means its default.
@@ -78,7 +78,7 @@ type Done struct {
 	Delay    time.Duration
 	// Events are those that were resolved and acknowledged, whether a rule matched or not. The slice and
 	// what it points to belong to the invalidator: copy what is needed after Observe returns.
-	Events []outbox.Event
+	Events []event.Event
 	// Keys is how many keys Redis was asked to delete, equal ones counted once.
 	Keys int
 	// Deleted is how many of them existed, fill tokens beside them included.

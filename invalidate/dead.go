@@ -15,19 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
-)
-
-// A dead letter is a poison event as it was, body and headers, in the dead-letter stream, with these headers
-// more. Those of NATS itself are left out: they would do something there.
-const (
-	HeaderDeadReason   = "Outbox-Dead-Reason"   // why it cannot be resolved
-	HeaderDeadConsumer = "Outbox-Dead-Consumer" // the durable that gave up on it
-	HeaderDeadSubject  = "Outbox-Dead-Subject"  // where it was published
-	HeaderDeadSequence = "Outbox-Dead-Sequence" // its sequence in the stream it came from
-	HeaderDeadTime     = "Outbox-Dead-Time"     // when it was given up, RFC 3339
-	HeaderDeadOmitted  = "Outbox-Dead-Omitted"  // bytes of the body, if it had to be left out to fit
-	DeadPrefix         = "_OUTBOX.dead."        // subject of dead letters: DeadPrefix + name of the stream
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 const (
@@ -107,7 +95,7 @@ func (d *deadLetters) buryOne(ctx context.Context, p *poisoned) error {
 	}
 	_, err = d.js.PublishMsg(ctx, letter, opts...)
 	if errors.Is(err, nats.ErrMaxPayload) {
-		letter.Header.Set(HeaderDeadOmitted, strconv.Itoa(len(letter.Data)))
+		letter.Header.Set(event.HeaderDeadOmitted, strconv.Itoa(len(letter.Data)))
 		letter.Data = nil
 		_, err = d.js.PublishMsg(ctx, letter, opts...)
 	}
@@ -115,7 +103,7 @@ func (d *deadLetters) buryOne(ctx context.Context, p *poisoned) error {
 		return fmt.Errorf("publish dead letter: %w", err)
 	}
 	crash.Point("buried")
-	if err := p.msg.TermWithReason(letter.Header.Get(HeaderDeadReason)); err != nil {
+	if err := p.msg.TermWithReason(letter.Header.Get(event.HeaderDeadReason)); err != nil {
 		return fmt.Errorf("terminate msg: %w", err)
 	}
 	return nil
@@ -131,7 +119,7 @@ func (d *deadLetters) ensure(ctx context.Context) error {
 		_, err = d.js.CreateStream(ctx, jetstream.StreamConfig{
 			Name:        d.cfg.DeadStream,
 			Description: "Events of " + d.cfg.Stream + " that a consumer can never work off",
-			Subjects:    []string{DeadPrefix + d.cfg.Stream},
+			Subjects:    []string{event.DeadPrefix + d.cfg.Stream},
 			Storage:     jetstream.FileStorage,
 			Retention:   jetstream.LimitsPolicy,
 			Replicas:    d.cfg.Replicas,
@@ -154,14 +142,14 @@ func (d *deadLetters) letter(p *poisoned, meta *jetstream.MsgMetadata) *nats.Msg
 	}
 	// The dedupe id becomes that of the letter, so the event id has to move to its own header.
 	if p.event.ID != uuid.Nil {
-		header.Set(outbox.HeaderEventID, p.event.ID.String())
+		header.Set(event.HeaderEventID, p.event.ID.String())
 	}
-	header.Set(HeaderDeadReason, reason(p.err))
-	header.Set(HeaderDeadConsumer, d.durable)
-	header.Set(HeaderDeadSubject, p.msg.Subject())
-	header.Set(HeaderDeadSequence, strconv.FormatUint(meta.Sequence.Stream, 10))
-	header.Set(HeaderDeadTime, time.Now().UTC().Format(time.RFC3339Nano))
-	return &nats.Msg{Subject: DeadPrefix + d.cfg.Stream, Header: header, Data: p.msg.Data()}
+	header.Set(event.HeaderDeadReason, reason(p.err))
+	header.Set(event.HeaderDeadConsumer, d.durable)
+	header.Set(event.HeaderDeadSubject, p.msg.Subject())
+	header.Set(event.HeaderDeadSequence, strconv.FormatUint(meta.Sequence.Stream, 10))
+	header.Set(event.HeaderDeadTime, time.Now().UTC().Format(time.RFC3339Nano))
+	return &nats.Msg{Subject: event.DeadPrefix + d.cfg.Stream, Header: header, Data: p.msg.Data()}
 }
 
 // reason makes one line of an error that fits a header.

@@ -10,11 +10,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-func (r *rig) bought(user int, payload string) *outbox.Event {
-	return &outbox.Event{
+func (r *rig) bought(user int, payload string) *event.Event {
+	return &event.Event{
 		Subject: fmt.Sprintf("%s.bought.%d", r.stream, user), Payload: []byte(payload),
 		Headers: map[string]string{"Trace": "abc"}, Position: 1, CreatedAt: time.Now(),
 	}
@@ -26,7 +26,7 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 	r := newRig(t)
 	r.fill(0, n)
 	r.publish(0, n/2)
-	events := []*outbox.Event{
+	events := []*event.Event{
 		r.bought(9001, `not json`), r.bought(9002, `{}`), r.bought(9003, `{"cart": null}`), r.bought(9004, `{"cart": {"id": 1}}`),
 	}
 	// The poison events name this key too, and they alone.
@@ -51,17 +51,17 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 		"payload has null where a string, number or boolean is due", "payload has an object where",
 	} {
 		letter, h := letters[i], letters[i].Header
-		contains(t, "reason", h.Get(invalidate.HeaderDeadReason), reason)
+		contains(t, "reason", h.Get(event.HeaderDeadReason), reason)
 		same(t, "subject", letter.Subject, "_OUTBOX.dead."+r.stream)
 		same(t, "body", string(letter.Data), string(events[i].Payload))
-		same(t, "dead headers", []string{h.Get(invalidate.HeaderDeadConsumer), h.Get(invalidate.HeaderDeadSubject), h.Get(invalidate.HeaderDeadSequence)},
+		same(t, "dead headers", []string{h.Get(event.HeaderDeadConsumer), h.Get(event.HeaderDeadSubject), h.Get(event.HeaderDeadSequence)},
 			[]string{durable, events[i].Subject, fmt.Sprint(n/2 + i + 1)})
 		contains(t, "message id", h.Get("Nats-Msg-Id"), fmt.Sprintf("%s:%d:%s:", r.stream, n/2+i+1, durable))
-		if at, err := time.Parse(time.RFC3339Nano, h.Get(invalidate.HeaderDeadTime)); err != nil || time.Since(at) > patience {
+		if at, err := time.Parse(time.RFC3339Nano, h.Get(event.HeaderDeadTime)); err != nil || time.Since(at) > patience {
 			t.Errorf("time: %v, %v", at, err)
 		}
 		// The event can be read back as it was.
-		e, err := outbox.Parse(h.Get(invalidate.HeaderDeadSubject), h, letter.Data)
+		e, err := event.Parse(h.Get(event.HeaderDeadSubject), h, letter.Data)
 		if err != nil || e.ID != events[i].ID || e.Headers["Trace"] != "abc" {
 			t.Errorf("event of the letter: %+v, %v", e, err)
 		}
@@ -115,7 +115,7 @@ func TestUnreadableHeadersArePoison(t *testing.T) {
 	r := newRig(t)
 	r.fill(5, 6)
 	msg := nats.NewMsg(r.stream + ".users.5.updated")
-	msg.Header.Set(outbox.HeaderEventID, "not a uuid")
+	msg.Header.Set(event.HeaderEventID, "not a uuid")
 	msg.Header.Set("Nats-Msg-Id", uuid.NewString())
 	r.publishMsg(msg)
 	r.published()
@@ -123,7 +123,7 @@ func TestUnreadableHeadersArePoison(t *testing.T) {
 	r.run(v)
 	r.settled()
 	r.until(v, "dead", func(s invalidate.Stats) bool { return s.Dead == 1 && s.Deleted == 2 })
-	contains(t, "reason", r.letters()[0].Header.Get(invalidate.HeaderDeadReason), "not a uuid")
+	contains(t, "reason", r.letters()[0].Header.Get(event.HeaderDeadReason), "not a uuid")
 }
 
 // A dead-letter stream that cannot take them holds nobody up, and they come when it can.

@@ -101,7 +101,7 @@
 // So each is open for a second at most. When the context of Run ends, no further one is made, and what the open one
 // brings is worked off: at rest that takes up to a second, and never longer than [Config.Grace].
 //
-// An event is buried once, by the consumer that deletes at once. A dead letter waits until a person decides. [Letters] reads them for outbox.Table.ReplayDead and DropDead (the command
+// An event is buried once, by the consumer that deletes at once. A dead letter waits until a person decides. [Letters] reads them for table.Table.ReplayDead and DropDead (the command
 // outbox dead), which record the decision in the database before the letter is deleted.
 //
 // # Several of them

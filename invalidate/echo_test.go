@@ -12,7 +12,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // echoes is a configuration with these delays.
@@ -97,7 +97,7 @@ rules:
 	v := r.invalidator(r.echoes(100 * time.Millisecond))
 	r.run(v)
 	r.publish(0, 10)
-	r.publishEvent(&outbox.Event{Subject: r.stream + ".bought.1"})
+	r.publishEvent(&event.Event{Subject: r.stream + ".bought.1"})
 	r.published()
 	r.until(v, "all echoes", func(s invalidate.Stats) bool {
 		return s.Events == 11 && s.Echoes[0].Events == 11 && s.Echoes[1].Events == 11 && s.Echoes[2].Events == 11
@@ -178,7 +178,7 @@ rules:
 		}
 	}
 	fatal(t, v.Reload(t.Context(), wider))
-	r.publishEvent(&outbox.Event{Subject: r.stream + ".new.1"})
+	r.publishEvent(&event.Event{Subject: r.stream + ".new.1"})
 	r.published()
 	r.settled()
 	r.until(v, "the new rule", func(s invalidate.Stats) bool { return s.Events >= n+1 })
@@ -202,7 +202,7 @@ func TestEchoBuriesNothing(t *testing.T) {
 	r := newRig(t)
 	v := r.invalidator(r.echoes(50 * time.Millisecond))
 	r.run(v)
-	r.publishEvent(&outbox.Event{Subject: r.stream + ".bought.7", Payload: []byte(`{}`)}) // has no cart
+	r.publishEvent(&event.Event{Subject: r.stream + ".bought.7", Payload: []byte(`{}`)}) // has no cart
 	r.published()
 	r.acknowledged(durable)
 	r.acknowledged("invalidate-echo-50ms")

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func TestAuditHistoryIsBounded(t *testing.T) {
@@ -92,7 +92,7 @@ func binomial(k, n int64, share float64) (sum float64) {
 
 // BenchmarkAuditSample is what an event that is not looked at costs each lane.
 func BenchmarkAuditSample(b *testing.B) {
-	var msg jetstream.Msg = headersOnly{header: nats.Header{outbox.HeaderMsgID: {uuid.NewString()}, outbox.HeaderKey: {"42"}}}
+	var msg jetstream.Msg = headersOnly{header: nats.Header{event.HeaderMsgID: {uuid.NewString()}, event.HeaderKey: {"42"}}}
 	n := &noter{history: newHistory(), sample: newSample(1e-18)}
 	b.ReportAllocs()
 	for b.Loop() {

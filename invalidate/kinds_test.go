@@ -11,7 +11,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // everyKind has the rules of a rig delete keys, tags of both types and what .NET's IDistributedCache wrote.
@@ -90,7 +90,7 @@ func comeBack(t *testing.T, rdb redis.UniversalClient, deafen, failOver func()) 
 	v, err := invalidate.New(r.js, rdb, invalidate.Config{Stream: r.stream, Rules: r.rules, Echo: []time.Duration{50 * time.Millisecond}})
 	fatal(t, err)
 	r.run(v)
-	r.publishEvent(&outbox.Event{Subject: r.stream + ".users.none.updated"})
+	r.publishEvent(&event.Event{Subject: r.stream + ".users.none.updated"})
 	r.published()
 	r.acknowledged(durable)
 	deafen()

@@ -10,24 +10,24 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/dead"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // killed is a place whose owner dies at a point of the work.
 type killed struct {
-	outbox.DeadPlace
+	dead.Source
 	after int // letters that are still forgotten
 }
 
 var errKilled = errors.New("killed")
 
-func (k *killed) Forget(ctx context.Context, dead []outbox.Dead) error {
-	if len(dead) == 0 {
+func (k *killed) Forget(ctx context.Context, letters []dead.Event) error {
+	if len(letters) == 0 {
 		return nil
 	}
-	n := min(k.after, len(dead))
-	if err := k.DeadPlace.Forget(ctx, dead[:n]); err != nil {
+	n := min(k.after, len(letters))
+	if err := k.Source.Forget(ctx, letters[:n]); err != nil {
 		return err
 	}
 	return errKilled
@@ -37,26 +37,26 @@ func (k *killed) Forget(ctx context.Context, dead []outbox.Dead) error {
 func TestReplayKilledBeforeTheDelete(t *testing.T) {
 	m := newMorgue(t)
 	m.die(10)
-	_, err := m.table.ReplayDead(t.Context(), m.pool, outbox.DeadWork{Places: []outbox.DeadPlace{&killed{m.open(), 0}}, Limit: 4})
+	_, err := dead.In(m.table).Replay(t.Context(), m.pool, dead.Work{Places: []dead.Source{&killed{m.open(), 0}}, Limit: 4})
 	same(t, "killed", errors.Is(err, errKilled), true)
-	same(t, "letters", len(m.dead(outbox.DeadFilter{})), 10)
-	_, err = m.table.ReplayDead(t.Context(), m.pool, outbox.DeadWork{Places: []outbox.DeadPlace{&killed{m.open(), 2}}, Limit: 3})
+	same(t, "letters", len(m.dead(dead.Filter{})), 10)
+	_, err = dead.In(m.table).Replay(t.Context(), m.pool, dead.Work{Places: []dead.Source{&killed{m.open(), 2}}, Limit: 3})
 	same(t, "killed", errors.Is(err, errKilled), true)
-	same(t, "letters", len(m.dead(outbox.DeadFilter{})), 8)
-	same(t, "outcome", m.replay(m.open()), outbox.DeadOutcome{Done: 6, Already: 2})
-	same(t, "letters", len(m.dead(outbox.DeadFilter{})), 0)
+	same(t, "letters", len(m.dead(dead.Filter{})), 8)
+	same(t, "outcome", m.replay(m.open()), dead.Outcome{Done: 6, Already: 2})
+	same(t, "letters", len(m.dead(dead.Filter{})), 0)
 	same(t, "copies", len(m.copies()), 10)
 	same(t, "decisions", m.decisions(), 10)
 }
 
 // interrupted is a place that ends the run's context before anything is loaded, deep in a batch.
 type interrupted struct {
-	outbox.DeadPlace
+	dead.Source
 	cancel context.CancelFunc
 }
 
-func (i *interrupted) Load(ctx context.Context, dead []outbox.Dead) error {
-	err := i.DeadPlace.Load(ctx, dead)
+func (i *interrupted) Load(ctx context.Context, letters []dead.Event) error {
+	err := i.Source.Load(ctx, letters)
 	i.cancel()
 	return err
 }
@@ -65,10 +65,10 @@ func TestReplayInterruptedBeforeTheCommit(t *testing.T) {
 	m := newMorgue(t)
 	m.die(5)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := m.table.ReplayDead(ctx, m.pool, outbox.DeadWork{Places: []outbox.DeadPlace{&interrupted{m.open(), cancel}}})
+	_, err := dead.In(m.table).Replay(ctx, m.pool, dead.Work{Places: []dead.Source{&interrupted{m.open(), cancel}}})
 	same(t, "interrupted", errors.Is(err, context.Canceled), true)
 	same(t, "decisions", m.decisions(), 0)
-	same(t, "outcome", m.replay(m.open()), outbox.DeadOutcome{Done: 5})
+	same(t, "outcome", m.replay(m.open()), dead.Outcome{Done: 5})
 	same(t, "copies", len(m.copies()), 5)
 }
 
@@ -78,7 +78,7 @@ func TestReplayTakesTheRowElseTheLetter(t *testing.T) {
 	m := newMorgue(t)
 	planned := m.die(3)
 	publish := func(body string, header ...string) {
-		msg := nats.NewMsg(invalidate.DeadPrefix + m.stream)
+		msg := nats.NewMsg(event.DeadPrefix + m.stream)
 		msg.Data = []byte(body)
 		for i := 0; i < len(header); i += 2 {
 			msg.Header.Set(header[i], header[i+1])
@@ -87,17 +87,17 @@ func TestReplayTakesTheRowElseTheLetter(t *testing.T) {
 		fatal(t, err)
 	}
 	omitted := func(position int64, id uuid.UUID) {
-		publish("", invalidate.HeaderDeadSubject, "a.b", invalidate.HeaderDeadOmitted, "9", outbox.HeaderPosition, fmt.Sprint(position), outbox.HeaderEventID, id.String())
+		publish("", event.HeaderDeadSubject, "a.b", event.HeaderDeadOmitted, "9", event.HeaderPosition, fmt.Sprint(position), event.HeaderEventID, id.String())
 	}
 	gone := uuid.New()
 	omitted(planned[0].Position, planned[0].ID) // 4: the row has it
 	omitted(planned[0].Position, gone)          // 5: another event has that position
 	omitted(99, uuid.New())                     // 6: no such position
-	publish("whole", invalidate.HeaderDeadSubject, "a.b", outbox.HeaderPosition, "99", outbox.HeaderEventID, gone.String(), outbox.HeaderKey, "k")
-	publish("foreign", invalidate.HeaderDeadSubject, "a.c")                                 // 8: an event that no relay published
-	publish("bad", invalidate.HeaderDeadSubject, "a.d", outbox.HeaderEventID, "not a uuid") // 9
-	publish("what?")                                                                        // 10: no letter at all
-	publish("ours", invalidate.HeaderDeadSubject, "a.e", "Outbox-Odd", "x")                 // 11: a reserved header
+	publish("whole", event.HeaderDeadSubject, "a.b", event.HeaderPosition, "99", event.HeaderEventID, gone.String(), event.HeaderKey, "k")
+	publish("foreign", event.HeaderDeadSubject, "a.c")                                // 8: an event that no relay published
+	publish("bad", event.HeaderDeadSubject, "a.d", event.HeaderEventID, "not a uuid") // 9
+	publish("what?")                                                                  // 10: no letter at all
+	publish("ours", event.HeaderDeadSubject, "a.e", "Outbox-Odd", "x")                // 11: a reserved header
 	_, err := m.pool.Exec(t.Context(), m.table.SQL(`DELETE FROM outbox.event WHERE id = $1`), planned[1].RowID)
 	fatal(t, err)
 
@@ -118,11 +118,11 @@ func TestReplayTakesTheRowElseTheLetter(t *testing.T) {
 		got = append(got, fmt.Sprint(string(p.Payload), " ", p.Key))
 	}
 	same(t, "copies", got, []string{`{"n": 0} 0`, `{"n": 1} 1`, `{"n": 2} 2`, `{"n": 0} 0`, "whole k", "foreign "})
-	same(t, "letters left", len(m.dead(outbox.DeadFilter{})), 5)
+	same(t, "letters left", len(m.dead(dead.Filter{})), 5)
 
-	dropped, err := m.table.DropDead(t.Context(), m.pool, outbox.DeadWork{Places: []outbox.DeadPlace{m.open()}})
-	same(t, "dropped", []any{dropped, err}, []any{outbox.DeadOutcome{Done: 5}, nil})
-	same(t, "letters left", len(m.dead(outbox.DeadFilter{})), 0)
+	dropped, err := dead.In(m.table).Drop(t.Context(), m.pool, dead.Work{Places: []dead.Source{m.open()}})
+	same(t, "dropped", []any{dropped, err}, []any{dead.Outcome{Done: 5}, nil})
+	same(t, "letters left", len(m.dead(dead.Filter{})), 0)
 	same(t, "decisions", m.decisions(), 11)
 }
 
@@ -132,14 +132,14 @@ func TestLetterAtASequenceThatWasDecided(t *testing.T) {
 	m := newMorgue(t)
 	m.die(2)
 	l := m.open()
-	dead := m.dead(outbox.DeadFilter{})
+	letters := m.dead(dead.Filter{})
 	for i, copied := range []any{uuid.New().String(), nil} {
 		_, err := m.pool.Exec(t.Context(), m.table.SQL(`INSERT INTO outbox.decision (source, number, action, copy, decided_at)
-			VALUES ($1, $2, CASE WHEN $3::text IS NULL THEN 'dropped' ELSE 'replayed' END, $3::text::uuid, '2026-01-01')`), dead[i].Source, dead[i].Number, copied)
+			VALUES ($1, $2, CASE WHEN $3::text IS NULL THEN 'dropped' ELSE 'replayed' END, $3::text::uuid, '2026-01-01')`), letters[i].Source, letters[i].Number, copied)
 		fatal(t, err)
 	}
 	out := m.replay(l)
 	same(t, "outcome", []any{out.Done, out.Already, len(out.Failed)}, []any{0, 0, 2})
 	contains(t, "reason", out.Failed[0].Err.Error(), "the dead-letter stream went back")
-	same(t, "letters left", len(m.dead(outbox.DeadFilter{})), 2)
+	same(t, "letters left", len(m.dead(dead.Filter{})), 2)
 }

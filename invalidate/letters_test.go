@@ -11,15 +11,16 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/dead"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A morgue is a rig with a table: events are inserted, planned and published, and are poison.
 type morgue struct {
 	*rig
-	table *outbox.Table
+	table *table.Table
 	pool  *pgxpool.Pool
 }
 
@@ -28,7 +29,7 @@ func newMorgue(t *testing.T) *morgue {
 	t.Parallel()
 	m := &morgue{rig: newRig(t), pool: devtest.Pool(t)}
 	var err error
-	m.table, err = outbox.In(devtest.Schema(t))
+	m.table, err = table.In(devtest.Schema(t))
 	fatal(t, err)
 	_, err = m.table.Migrate(t.Context(), m.pool)
 	fatal(t, err)
@@ -36,12 +37,12 @@ func newMorgue(t *testing.T) *morgue {
 }
 
 // die publishes n events of a few keys, as the relay would, and has them dead-lettered.
-func (m *morgue) die(n int) []outbox.Planned {
+func (m *morgue) die(n int) []table.Planned {
 	m.t.Helper()
 	for i := range n {
 		e := m.bought(i, fmt.Sprintf(`{"n": %d}`, i))
 		e.Key = fmt.Sprint(i % 3)
-		_, err := m.table.InsertOutsideTx(m.t.Context(), m.pool, *e)
+		_, err := m.table.InsertAndCommit(m.t.Context(), m.pool, *e)
 		fatal(m.t, err)
 	}
 	planned := m.plan()
@@ -54,12 +55,12 @@ func (m *morgue) die(n int) []outbox.Planned {
 	return planned
 }
 
-func (m *morgue) plan() []outbox.Planned {
+func (m *morgue) plan() []table.Planned {
 	m.t.Helper()
 	s, err := m.table.OpenSession(m.t.Context(), m.pool.Config().ConnConfig.Copy(), m.t.Name())
 	fatal(m.t, err)
 	defer s.Close()
-	planned, err := s.Plan(m.t.Context(), outbox.Page{Events: 10_000, Bytes: 1 << 30})
+	planned, err := s.Plan(m.t.Context(), table.Page{Events: 10_000, Bytes: 1 << 30})
 	fatal(m.t, err)
 	return planned
 }
@@ -81,29 +82,29 @@ func (m *morgue) bury() {
 	}
 }
 
-func (m *morgue) open() *invalidate.Letters {
+func (m *morgue) open() *dead.Letters {
 	m.t.Helper()
-	l, err := invalidate.OpenLetters(m.t.Context(), m.js, m.stream, "")
+	l, err := dead.OpenLetters(m.t.Context(), m.js, m.stream, "")
 	fatal(m.t, err)
 	return l
 }
 
-func (m *morgue) dead(f outbox.DeadFilter) []outbox.Dead {
+func (m *morgue) dead(f dead.Filter) []dead.Event {
 	m.t.Helper()
-	list, err := outbox.ListDead(m.t.Context(), &f, 0, m.open())
+	list, err := dead.List(m.t.Context(), &f, 0, m.open())
 	fatal(m.t, err)
 	return list.First
 }
 
-func (m *morgue) replay(place outbox.DeadPlace) outbox.DeadOutcome {
+func (m *morgue) replay(place dead.Source) dead.Outcome {
 	m.t.Helper()
-	out, err := m.table.ReplayDead(m.t.Context(), m.pool, outbox.DeadWork{Places: []outbox.DeadPlace{place}})
+	out, err := dead.In(m.table).Replay(m.t.Context(), m.pool, dead.Work{Places: []dead.Source{place}})
 	fatal(m.t, err)
 	return out
 }
 
 // copies are the events that replays inserted, in order.
-func (m *morgue) copies() (copies []outbox.Planned) {
+func (m *morgue) copies() (copies []table.Planned) {
 	m.t.Helper()
 	for _, p := range m.plan() {
 		if p.ResendOf != uuid.Nil {
@@ -121,9 +122,9 @@ func (m *morgue) decisions() (n int) {
 
 func TestLettersAreListed(t *testing.T) {
 	m := newMorgue(t)
-	same(t, "without a stream", len(m.dead(outbox.DeadFilter{})), 0)
+	same(t, "without a stream", len(m.dead(dead.Filter{})), 0)
 	planned := m.die(600) // three pages
-	all := m.dead(outbox.DeadFilter{})
+	all := m.dead(dead.Filter{})
 	if len(all) != 600 {
 		t.Fatalf("%d letters", len(all))
 	}
@@ -138,26 +139,26 @@ func TestLettersAreListed(t *testing.T) {
 	contains(t, "detail", d.Detail, `payload has no "payload.cart"`)
 	contains(t, "source", d.Source, m.stream+"_DEAD@20")
 	same(t, "age", time.Since(d.Since) < patience, true)
-	subject, err := outbox.SubjectPattern("*.bought.5")
+	subject, err := event.SubjectPattern("*.bought.5")
 	fatal(t, err)
-	same(t, "by subject", len(m.dead(outbox.DeadFilter{Subject: subject})), 1)
-	same(t, "by reason", len(m.dead(outbox.DeadFilter{Reason: "payload.cart"})), 600)
-	same(t, "by id", m.dead(outbox.DeadFilter{EventID: planned[300].ID})[0].Number, 301)
+	same(t, "by subject", len(m.dead(dead.Filter{Subject: subject})), 1)
+	same(t, "by reason", len(m.dead(dead.Filter{Reason: "payload.cart"})), 600)
+	same(t, "by id", m.dead(dead.Filter{EventID: planned[300].ID})[0].Number, 301)
 
 	// No consumer is left behind.
 	stream, err := m.js.Stream(t.Context(), m.stream+"_DEAD")
 	fatal(t, err)
 	same(t, "consumers", stream.CachedInfo().State.Consumers, 0)
 
-	fatal(t, m.table.LoadDead(t.Context(), m.pool, m.open(), all[:2]))
+	fatal(t, dead.In(m.table).Load(t.Context(), m.pool, m.open(), all[:2]))
 	same(t, "loaded", []any{string(all[1].Payload), all[1].Headers, all[1].Flaw}, []any{`{"n": 1}`, map[string]string{"Trace": "abc"}, nil})
 }
 
 func TestReplayLetters(t *testing.T) {
 	m := newMorgue(t)
 	planned := m.die(1100)
-	same(t, "outcome", m.replay(m.open()), outbox.DeadOutcome{Done: 1100})
-	same(t, "letters", len(m.dead(outbox.DeadFilter{})), 0)
+	same(t, "outcome", m.replay(m.open()), dead.Outcome{Done: 1100})
+	same(t, "letters", len(m.dead(dead.Filter{})), 0)
 	copies := m.copies()
 	if len(copies) != len(planned) {
 		t.Fatalf("%d copies", len(copies))
@@ -168,7 +169,7 @@ func TestReplayLetters(t *testing.T) {
 			t.Fatalf("copy %d is %+v of %+v", i, c.Event, want.Event)
 		}
 	}
-	same(t, "again", m.replay(m.open()), outbox.DeadOutcome{})
+	same(t, "again", m.replay(m.open()), dead.Outcome{})
 }
 
 // A dead-letter stream that was made again has other letters at the sequences that were read.
@@ -176,14 +177,14 @@ func TestLettersOfARemadeStreamAreNotDeleted(t *testing.T) {
 	m := newMorgue(t)
 	m.die(1)
 	l := m.open()
-	dead := m.dead(outbox.DeadFilter{})
+	letters := m.dead(dead.Filter{})
 	fatal(t, m.js.DeleteStream(t.Context(), m.stream+"_DEAD"))
 	m.die(1)
-	if err := l.Forget(t.Context(), dead); !errors.Is(err, invalidate.ErrLettersRemade) {
+	if err := l.Forget(t.Context(), letters); !errors.Is(err, dead.ErrLettersRemade) {
 		t.Errorf("forget: %v", err)
 	}
-	same(t, "letters", len(m.dead(outbox.DeadFilter{})), 1)
-	same(t, "forgotten twice", []error{m.open().Forget(t.Context(), dead), m.open().Forget(t.Context(), dead)}, []error{nil, nil})
+	same(t, "letters", len(m.dead(dead.Filter{})), 1)
+	same(t, "forgotten twice", []error{m.open().Forget(t.Context(), letters), m.open().Forget(t.Context(), letters)}, []error{nil, nil})
 }
 
 // What the invalidator cannot reach is an error, not an empty list.
@@ -193,13 +194,13 @@ func TestLettersThatCannotBeRead(t *testing.T) {
 	conn := devtest.Conn(t)
 	js, err := jetstream.New(conn)
 	fatal(t, err)
-	l, err := invalidate.OpenLetters(t.Context(), js, m.stream, "")
+	l, err := dead.OpenLetters(t.Context(), js, m.stream, "")
 	fatal(t, err)
 	conn.Close()
-	if _, err := outbox.ListDead(t.Context(), &outbox.DeadFilter{}, 0, l); err == nil {
+	if _, err := dead.List(t.Context(), &dead.Filter{}, 0, l); err == nil {
 		t.Error("list: no error")
 	}
-	if _, err := invalidate.OpenLetters(t.Context(), js, m.stream, ""); err == nil {
+	if _, err := dead.OpenLetters(t.Context(), js, m.stream, ""); err == nil {
 		t.Error("open: no error")
 	}
 }
@@ -211,5 +212,5 @@ func TestLettersInAStreamOfOthers(t *testing.T) {
 	fatal(t, err)
 	_, err = m.js.Publish(t.Context(), m.stream+"_WRONG", nil)
 	fatal(t, err)
-	same(t, "letters", len(m.dead(outbox.DeadFilter{})), 0)
+	same(t, "letters", len(m.dead(dead.Filter{})), 0)
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // patience is how long a test waits for what should happen at once, on a busy machine.
@@ -65,7 +65,7 @@ rules:
 func (r *rig) makeStream() {
 	r.t.Helper()
 	_, err := r.js.CreateStream(r.t.Context(), jetstream.StreamConfig{
-		Name: r.stream, Subjects: []string{r.stream + ".>", outbox.ParkedPrefix + r.stream},
+		Name: r.stream, Subjects: []string{r.stream + ".>", event.ParkedPrefix + r.stream},
 	})
 	if err != nil {
 		r.t.Fatalf("create stream: %v", err)
@@ -147,7 +147,7 @@ func (r *rig) fill(from, to int) {
 func (r *rig) publish(from, to int) {
 	r.t.Helper()
 	for i := from; i < to; i++ {
-		r.publishEvent(&outbox.Event{
+		r.publishEvent(&event.Event{
 			Subject: fmt.Sprintf("%s.users.%d.updated", r.stream, i), Key: fmt.Sprint(i),
 			Payload: []byte(`{}`), Position: int64(i + 1), CreatedAt: time.Now(),
 		})
@@ -156,7 +156,7 @@ func (r *rig) publish(from, to int) {
 }
 
 // publishEvent publishes one event, a new id given; published waits for it.
-func (r *rig) publishEvent(e *outbox.Event) {
+func (r *rig) publishEvent(e *event.Event) {
 	r.t.Helper()
 	e.ID = uuid.New()
 	msg := &nats.Msg{Subject: e.Subject, Header: nats.Header{}, Data: e.Payload}
@@ -248,7 +248,7 @@ func (r *rig) letters() []*jetstream.RawStreamMsg {
 func (r *rig) noLetters() {
 	r.t.Helper()
 	for _, msg := range r.letters() {
-		r.t.Errorf("dead letter: %s", msg.Header.Get(invalidate.HeaderDeadReason))
+		r.t.Errorf("dead letter: %s", msg.Header.Get(event.HeaderDeadReason))
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func TestRunDeletesTheKeysOfEveryEvent(t *testing.T) {
@@ -126,8 +126,8 @@ func TestMarkersAndForeignMessages(t *testing.T) {
 	r.fill(3, 4)
 	r.rdb.Set(t.Context(), r.prefix+"user:"+r.stream+".foreign:profile", "old", 0)
 	r.rdb.Del(t.Context(), r.prefix+"user:3:profile")
-	marker := nats.NewMsg(outbox.ParkedPrefix + r.stream)
-	marker.Header.Set(outbox.HeaderParked, "too large")
+	marker := nats.NewMsg(event.ParkedPrefix + r.stream)
+	marker.Header.Set(event.HeaderParked, "too large")
 	r.publishMsg(marker)
 	r.publishMsg(&nats.Msg{Subject: r.stream + ".foreign"})
 	r.published()
@@ -188,7 +188,7 @@ func TestWhatNoRuleIsAboutIsLetGoUnread(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	msg := nats.NewMsg(r.stream + ".elsewhere")
-	msg.Header.Set(outbox.HeaderEventID, "not an id")
+	msg.Header.Set(event.HeaderEventID, "not an id")
 	msg.Data = []byte("not JSON")
 	if _, err := r.js.PublishMsg(t.Context(), msg); err != nil {
 		t.Fatal(err)

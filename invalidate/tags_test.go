@@ -11,7 +11,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // tagRules are rules by which an event <stream>.tag.<name> makes the members of tag <name> stale.
@@ -40,7 +40,7 @@ func (r *rig) index(name string, n int, scored bool) []string {
 
 func (r *rig) publishTag(name string) {
 	r.t.Helper()
-	r.publishEvent(&outbox.Event{Subject: r.stream + ".tag." + name, CreatedAt: time.Now()})
+	r.publishEvent(&event.Event{Subject: r.stream + ".tag." + name, CreatedAt: time.Now()})
 	r.published()
 }
 

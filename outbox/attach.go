@@ -6,27 +6,40 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/pgtx"
+	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 )
 
 // Attachment describes a capture trigger: what happens to a table becomes events, with no application code.
 type Attachment struct {
-	Table      string    // as SQL names it: users, shop."Order"
-	Subject    string    // template: users.{id}.updated, users.{id}.{op}
-	Key        string    // template; defaults to the primary key's columns joined by dots
-	Columns    []string  // of the payload, a JSON object; defaults to the whole row
-	Watch      []string  // an UPDATE counts only if one of these changed; defaults to any change
-	Operations []string  // of insert, update, delete; defaults to all three
-	AttachedAt time.Time // set by Attached
+	Table      string      // as SQL names it: users, shop."Order"
+	Subject    string      // template: users.{id}.updated, users.{id}.{op}
+	Key        string      // template; defaults to the primary key's columns joined by dots
+	Columns    []string    // of the payload, a JSON object; defaults to the whole row
+	Watch      []string    // an UPDATE counts only if one of these changed; defaults to any change
+	Operations []Operation // defaults to all three
+	AttachedAt time.Time   // set by Attached
 }
+
+// Operation is a kind of change to a row.
+type Operation string
+
+// The operations that a capture trigger can watch.
+const (
+	OpInsert Operation = "insert"
+	OpUpdate Operation = "update"
+	OpDelete Operation = "delete"
+)
 
 // Attach puts capture triggers on a table, or replaces them, and returns the name of the function they call. It
 // waits at most lockTimeout for the table's lock, during which writers queue behind it; try again when it fails.
 func (t *Table) Attach(ctx context.Context, db Beginner, a Attachment, lockTimeout time.Duration) (function string, err error) {
 	operations := a.Operations
 	if len(operations) == 0 {
-		operations = []string{"insert", "update", "delete"}
+		operations = []Operation{OpInsert, OpUpdate, OpDelete}
 	}
-	err = inLockTimeout(ctx, db, lockTimeout, func(tx pgx.Tx) error {
+	err = pgtx.WithLockTimeout(ctx, db, lockTimeout, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, t.q.Attach, a.Table, a.Subject, orNull(a.Key), a.Columns, a.Watch, operations).Scan(&function)
 	})
 	if err != nil {
@@ -37,7 +50,7 @@ func (t *Table) Attach(ctx context.Context, db Beginner, a Attachment, lockTimeo
 
 // Detach removes the capture triggers of a table and says whether there were any.
 func (t *Table) Detach(ctx context.Context, db Beginner, table string, lockTimeout time.Duration) (found bool, err error) {
-	err = inLockTimeout(ctx, db, lockTimeout, func(tx pgx.Tx) error {
+	err = pgtx.WithLockTimeout(ctx, db, lockTimeout, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, t.q.Detach, table).Scan(&found)
 	})
 	if err != nil {
@@ -48,7 +61,7 @@ func (t *Table) Detach(ctx context.Context, db Beginner, table string, lockTimeo
 
 // target tells a table of the application that is missing from an outbox that is: PostgreSQL says both with one code.
 func (t *Table) target(ctx context.Context, db Beginner, err error) error {
-	if !hasCode(err, undefinedTable) && !hasCode(err, invalidSchemaName) {
+	if !sqlstate.Is(err, sqlstate.UndefinedTable, sqlstate.InvalidSchemaName) {
 		return t.migrated(err)
 	}
 	check := func(tx pgx.Tx) error { return t.CheckMigrated(ctx, tx) }
@@ -69,15 +82,6 @@ func (t *Table) Attached(ctx context.Context, db DB) ([]Attachment, error) {
 		return nil, fmt.Errorf("list attached tables: %w", t.migrated(err))
 	}
 	return list, nil
-}
-
-func inLockTimeout(ctx context.Context, db Beginner, d time.Duration, f func(pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', $1, true)", fmt.Sprintf("%dms", d.Milliseconds())); err != nil {
-			return fmt.Errorf("set lock timeout: %w", err)
-		}
-		return f(tx)
-	})
 }
 
 func orNull(s string) *string {

@@ -3,66 +3,18 @@ package outbox_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/table/tabletest"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// shop is a table to attach to, in the test's schema, with the odd things that real tables have: a quoted name,
-// columns called like aliases, a type without equality.
-func shop(t *testing.T) (*outbox.Table, *pgxpool.Pool, string) {
-	t.Helper()
-	table, pool := newTable(t)
-	own := "shop_" + table.Schema()
-	if _, err := pool.Exec(t.Context(), fmt.Sprintf(`CREATE SCHEMA %s; CREATE TABLE %s."User s" (id int PRIMARY KEY, "e mail" text, n int DEFAULT 0, o json DEFAULT '{}')`, own, own)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if _, err := pool.Exec(context.Background(), "DROP SCHEMA "+own+" CASCADE"); err != nil {
-			t.Error(err)
-		}
-	})
-	return table, pool, own + `."User s"`
-}
-
-func run(t *testing.T, pool *pgxpool.Pool, statements ...string) {
-	t.Helper()
-	for _, s := range statements {
-		if _, err := pool.Exec(t.Context(), s); err != nil {
-			t.Fatalf("%s: %v", s, err)
-		}
-	}
-}
-
-// captured returns what the outbox has, in order, as "subject key op payload", and empties it by planning.
-func captured(t *testing.T, s *outbox.Session) (out []string) {
-	t.Helper()
-	events, err := s.Plan(t.Context(), outbox.Page{Events: 1000, Bytes: 1 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range events {
-		out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", e.Subject, e.Key, e.Headers[outbox.HeaderOp], e.Payload)))
-	}
-	return out
-}
-
-func expect(t *testing.T, got []string, want ...string) {
-	t.Helper()
-	if strings.Join(got, "\n") != strings.Join(want, "\n") {
-		t.Fatalf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
 func TestCapture(t *testing.T) {
-	table, pool, users := shop(t)
-	session := newSession(t, table, pool)
+	table, pool, users := tabletest.Shop(t)
+	session := tabletest.Session(t, table, pool)
 	attach := func(a outbox.Attachment) {
 		t.Helper()
 		a.Table = users
@@ -71,36 +23,36 @@ func TestCapture(t *testing.T) {
 		}
 	}
 	attach(outbox.Attachment{Subject: "users.{id}.{op}"})
-	run(t, pool, "INSERT INTO "+users+` VALUES (1, 'a@b.c'), (2, NULL)`)
-	expect(t, captured(t, session),
+	tabletest.Run(t, pool, "INSERT INTO "+users+` VALUES (1, 'a@b.c'), (2, NULL)`)
+	tabletest.Expect(t, tabletest.Captured(t, session),
 		`users.1.inserted 1 insert {"n": 0, "o": {}, "id": 1, "e mail": "a@b.c"}`,
 		`users.2.inserted 2 insert {"n": 0, "o": {}, "id": 2, "e mail": null}`)
 
-	run(t, pool, "UPDATE "+users+" SET n = n")
-	expect(t, captured(t, session)) // changed nothing
-	run(t, pool, "UPDATE "+users+" SET n = 5 WHERE id = 1", "DELETE FROM "+users+" WHERE id = 2")
-	expect(t, captured(t, session),
+	tabletest.Run(t, pool, "UPDATE "+users+" SET n = n")
+	tabletest.Expect(t, tabletest.Captured(t, session)) // changed nothing
+	tabletest.Run(t, pool, "UPDATE "+users+" SET n = 5 WHERE id = 1", "DELETE FROM "+users+" WHERE id = 2")
+	tabletest.Expect(t, tabletest.Captured(t, session),
 		`users.1.updated 1 update {"n": 5, "o": {}, "id": 1, "e mail": "a@b.c"}`,
 		`users.2.deleted 2 delete {"n": 0, "o": {}, "id": 2, "e mail": null}`)
 
-	run(t, pool, "UPDATE "+users+" SET id = 9 WHERE id = 1") // both subjects hear of it
-	expect(t, captured(t, session),
+	tabletest.Run(t, pool, "UPDATE "+users+" SET id = 9 WHERE id = 1") // both subjects hear of it
+	tabletest.Expect(t, tabletest.Captured(t, session),
 		`users.9.updated 9 update {"n": 5, "o": {}, "id": 9, "e mail": "a@b.c"}`,
 		`users.1.updated 1 update {"n": 5, "o": {}, "id": 1, "e mail": "a@b.c"}`)
 
 	// A value becomes one token; named columns; only what is watched; only updates.
-	attach(outbox.Attachment{Subject: `mail.{e mail}`, Key: "{id}", Columns: []string{"n", "e mail"}, Watch: []string{"n"}, Operations: []string{"update"}})
-	run(t, pool, "INSERT INTO "+users+` VALUES (3, NULL)`, "UPDATE "+users+` SET "e mail" = 'x' WHERE id = 9`)
-	expect(t, captured(t, session))
-	run(t, pool, "UPDATE "+users+` SET n = 6, "e mail" = coalesce("e mail", '') || '.é'`)
-	expect(t, captured(t, session),
+	attach(outbox.Attachment{Subject: `mail.{e mail}`, Key: "{id}", Columns: []string{"n", "e mail"}, Watch: []string{"n"}, Operations: []outbox.Operation{outbox.OpUpdate}})
+	tabletest.Run(t, pool, "INSERT INTO "+users+` VALUES (3, NULL)`, "UPDATE "+users+` SET "e mail" = 'x' WHERE id = 9`)
+	tabletest.Expect(t, tabletest.Captured(t, session))
+	tabletest.Run(t, pool, "UPDATE "+users+` SET n = 6, "e mail" = coalesce("e mail", '') || '.é'`)
+	tabletest.Expect(t, tabletest.Captured(t, session),
 		`mail.%2E%C3%A9 3 update {"n": 6, "e mail": ".é"}`, `mail.%N 3 update {"n": 0, "e mail": null}`,
 		`mail.x%2E%C3%A9 9 update {"n": 6, "e mail": "x.é"}`, `mail.x 9 update {"n": 5, "e mail": "x"}`)
 
 	// An upsert is an insert and an update; a column that came later is in the payload of the whole row.
 	attach(outbox.Attachment{Subject: "u.{id}"})
-	run(t, pool, "ALTER TABLE "+users+" ADD COLUMN later int", "INSERT INTO "+users+` (id) VALUES (4), (9) ON CONFLICT (id) DO UPDATE SET later = 7`)
-	expect(t, captured(t, session),
+	tabletest.Run(t, pool, "ALTER TABLE "+users+" ADD COLUMN later int", "INSERT INTO "+users+` (id) VALUES (4), (9) ON CONFLICT (id) DO UPDATE SET later = 7`)
+	tabletest.Expect(t, tabletest.Captured(t, session),
 		`u.9 9 update {"n": 6, "o": {}, "id": 9, "later": 7, "e mail": "x.é"}`,
 		`u.4 4 insert {"n": 0, "o": {}, "id": 4, "later": null, "e mail": null}`)
 
@@ -113,20 +65,20 @@ func TestCapture(t *testing.T) {
 			t.Fatalf("detach: %v, %v, want %v", found, err, want)
 		}
 	}
-	run(t, pool, "UPDATE "+users+" SET n = 100")
-	expect(t, captured(t, session))
+	tabletest.Run(t, pool, "UPDATE "+users+" SET n = 100")
+	tabletest.Expect(t, tabletest.Captured(t, session))
 }
 
 // A bulk statement costs one INSERT, not one a row: the statement trigger of the outbox runs once.
 func TestCaptureIsOneInsertPerStatement(t *testing.T) {
-	table, pool, users := shop(t)
-	run(t, pool, table.SQL(`CREATE TABLE outbox.statement (n serial);
+	table, pool, users := tabletest.Shop(t)
+	tabletest.Run(t, pool, table.SQL(`CREATE TABLE outbox.statement (n serial);
 		CREATE FUNCTION outbox.count_statement() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO outbox.statement DEFAULT VALUES; RETURN NULL; END $$;
 		CREATE TRIGGER counted AFTER INSERT ON outbox.event FOR EACH STATEMENT EXECUTE FUNCTION outbox.count_statement()`))
 	if _, err := table.Attach(t.Context(), pool, outbox.Attachment{Table: users, Subject: "users.{id}"}, time.Second); err != nil {
 		t.Fatal(err)
 	}
-	run(t, pool, "INSERT INTO "+users+" SELECT g FROM generate_series(1, 5000) g", "UPDATE "+users+" SET n = id", "DELETE FROM "+users)
+	tabletest.Run(t, pool, "INSERT INTO "+users+" SELECT g FROM generate_series(1, 5000) g", "UPDATE "+users+" SET n = id", "DELETE FROM "+users)
 	var statements, events int
 	if err := pool.QueryRow(t.Context(), table.SQL("SELECT (SELECT count(*) FROM outbox.statement), (SELECT count(*) FROM outbox.event)")).Scan(&statements, &events); err != nil {
 		t.Fatal(err)
@@ -138,24 +90,24 @@ func TestCaptureIsOneInsertPerStatement(t *testing.T) {
 
 // The application's role needs no right on the outbox.
 func TestCaptureForARoleWithoutRights(t *testing.T) {
-	table, pool, users := shop(t)
+	table, pool, users := tabletest.Shop(t)
 	if _, err := table.Attach(t.Context(), pool, outbox.Attachment{Table: users, Subject: "users.{id}"}, time.Second); err != nil {
 		t.Fatal(err)
 	}
 	role := "app_" + table.Schema()
 	own, _, _ := strings.Cut(users, ".")
-	run(t, pool, "CREATE ROLE "+role, "GRANT USAGE ON SCHEMA "+own+" TO "+role, "GRANT ALL ON "+users+" TO "+role)
+	tabletest.Run(t, pool, "CREATE ROLE "+role, "GRANT USAGE ON SCHEMA "+own+" TO "+role, "GRANT ALL ON "+users+" TO "+role)
 	t.Cleanup(func() {
 		if _, err := pool.Exec(context.Background(), "DROP OWNED BY "+role+"; DROP ROLE "+role); err != nil {
 			t.Error(err)
 		}
 	})
-	run(t, pool, "BEGIN; SET LOCAL ROLE "+role+"; INSERT INTO "+users+" VALUES (1); COMMIT")
-	expect(t, captured(t, newSession(t, table, pool)), `users.1 1 insert {"n": 0, "o": {}, "id": 1, "e mail": null}`)
+	tabletest.Run(t, pool, "BEGIN; SET LOCAL ROLE "+role+"; INSERT INTO "+users+" VALUES (1); COMMIT")
+	tabletest.Expect(t, tabletest.Captured(t, tabletest.Session(t, table, pool)), `users.1 1 insert {"n": 0, "o": {}, "id": 1, "e mail": null}`)
 }
 
 func TestAttachSaysWhatIsWrong(t *testing.T) {
-	table, pool, users := shop(t)
+	table, pool, users := tabletest.Shop(t)
 	for _, c := range []struct {
 		a    outbox.Attachment
 		want string
@@ -168,7 +120,7 @@ func TestAttachSaysWhatIsWrong(t *testing.T) {
 		{outbox.Attachment{Table: users, Subject: "$JS.{id}"}, "literal tokens"},
 		{outbox.Attachment{Table: users, Subject: ""}, "literal tokens"},
 		{outbox.Attachment{Table: users, Subject: "u.{id}", Columns: []string{"nope"}}, `no column "nope"`},
-		{outbox.Attachment{Table: users, Subject: "u.{id}", Operations: []string{"truncate"}}, "invalid operations {truncate}: want one or more of insert, update, delete"},
+		{outbox.Attachment{Table: users, Subject: "u.{id}", Operations: []outbox.Operation{"truncate"}}, "invalid operations {truncate}: want one or more of insert, update, delete"},
 		{outbox.Attachment{Table: table.SQL("outbox.event"), Subject: "u.{id}"}, "belongs to the outbox"},
 		{outbox.Attachment{Table: "pg_stat_activity", Subject: "u"}, "not a table"},
 	} {

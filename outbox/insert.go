@@ -2,51 +2,47 @@ package outbox
 
 import (
 	"context"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 )
 
-// Insert writes events into the outbox inside the caller's transaction, in the order given, with one statement
-// however many they are, and returns their ids. tx is a pgx.Tx (so *pgxpool.Tx and sqlc's), a *sql.Tx, or what embeds
-// one (sqlx, bun, ent); anything else is ErrNoTransaction. An event that breaks a rule is ErrInvalid before
-// anything is sent. After any other error the transaction is aborted, as after every failed statement.
+// Insert writes events into the outbox in the caller's transaction, with one statement for all of them, and returns their
+// ids in the order given. It returns ErrInvalid, before it sends anything, if an event breaks a rule; after any other
+// error the transaction is aborted, as after every failed statement.
 //
-// Write an event after the change it describes: the row lock then makes its place among the events of the same key
+// Insert an event after the change that it describes. The change's row lock then makes the order of events of one key
 // the order of the commits.
-func (t *Table) Insert(ctx context.Context, tx any, events ...Event) ([]uuid.UUID, error) {
-	if err := asTx(tx); err != nil {
-		return nil, fmt.Errorf("insert events: %w", err)
-	}
-	return t.insert(ctx, tx, events)
-}
-
-// InsertOutsideTx writes events that belong to no other change, atomically by themselves. db is a *pgxpool.Pool,
-// a *pgx.Conn, a *sql.DB or a *sql.Conn. Its name is long on purpose: an event beside a change wants Insert.
-func (t *Table) InsertOutsideTx(ctx context.Context, db any, events ...Event) ([]uuid.UUID, error) {
-	return t.insert(ctx, db, events)
-}
-
-func (t *Table) insert(ctx context.Context, db any, events []Event) ([]uuid.UUID, error) {
-	if len(events) == 0 {
-		return nil, nil
-	}
+func (t *Table) Insert(ctx context.Context, tx pgx.Tx, events ...Event) ([]uuid.UUID, error) {
 	c, err := newColumns(events)
+	if c == nil {
+		return nil, err
+	}
+	_, err = tx.Exec(ctx, t.q.Insert, c.eventIDs, c.subjects, c.keys, c.payloads, c.contentTypes, c.headers, c.originals)
 	if err != nil {
-		return nil, fmt.Errorf("insert events: %w", err)
+		return nil, fmt.Errorf("insert events: %w", t.migrated(err))
 	}
-	switch db := db.(type) {
-	case pgxExecer:
-		_, err = db.Exec(ctx, t.q.Insert, c.eventIDs, c.subjects, c.keys, c.payloads, c.contentTypes, c.headers, c.originals)
-	case sqlExecer: // every driver takes an array as its literal
-		_, err = db.ExecContext(ctx, t.q.Insert, literal(c.eventIDs), literal(c.subjects), literal(c.keys),
-			byteaLiteral(c.payloads), literal(c.contentTypes), literal(c.headers), literal(c.originals))
-	default:
-		err = fmt.Errorf("%T can neither Exec like pgx nor ExecContext like database/sql", db)
+	return c.ids, nil
+}
+
+// InsertSQL is Insert for database/sql, with any driver for PostgreSQL.
+//
+// It takes a *sql.Tx and no interface on purpose. Libraries on database/sql hold one that they can give: sqlx and bun
+// embed it (tx.Tx), gorm has it in tx.Statement.ConnPool.(*sql.Tx), and ent can run on one. Their own transaction types
+// rewrite the placeholders of a statement ($1), so to pass one of those must not compile.
+func (t *Table) InsertSQL(ctx context.Context, tx *sql.Tx, events ...Event) ([]uuid.UUID, error) {
+	c, err := newColumns(events)
+	if c == nil {
+		return nil, err
 	}
+	// Every driver takes an array as its literal.
+	_, err = tx.ExecContext(ctx, t.q.Insert, literal(c.eventIDs), literal(c.subjects), literal(c.keys),
+		byteaLiteral(c.payloads), literal(c.contentTypes), literal(c.headers), literal(c.originals))
 	if err != nil {
 		return nil, fmt.Errorf("insert events: %w", t.migrated(err))
 	}
@@ -60,8 +56,12 @@ type columns struct {
 	payloads                                                   [][]byte
 }
 
+// newColumns returns nil without an error when there are no events.
 func newColumns(events []Event) (*columns, error) {
 	n := len(events)
+	if n == 0 {
+		return nil, nil
+	}
 	texts := make([]string, 6*n)
 	c := &columns{
 		ids: make([]uuid.UUID, n), payloads: make([][]byte, n),
@@ -71,13 +71,13 @@ func newColumns(events []Event) (*columns, error) {
 	for i := range events {
 		e := &events[i]
 		if err := e.Validate(); err != nil {
-			return nil, fmt.Errorf("event %d: %w", i, err)
+			return nil, fmt.Errorf("insert events: event %d: %w", i, err)
 		}
 		c.ids[i] = e.ID
 		if e.ID == uuid.Nil {
 			id, err := uuid.NewRandom()
 			if err != nil {
-				return nil, fmt.Errorf("make an event id: %w", err)
+				return nil, fmt.Errorf("insert events: generate an event id: %w", err)
 			}
 			c.ids[i] = id
 		}
@@ -91,7 +91,7 @@ func newColumns(events []Event) (*columns, error) {
 		if len(e.Headers) > 0 {
 			headers, err := json.Marshal(e.Headers)
 			if err != nil {
-				return nil, fmt.Errorf("event %d: encode headers: %w", i, err)
+				return nil, fmt.Errorf("insert events: event %d: encode headers: %w", i, err)
 			}
 			c.headers[i] = string(headers)
 		}

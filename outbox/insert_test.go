@@ -12,7 +12,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/internal/table/tabletest"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 var sample = outbox.Event{
@@ -20,17 +23,16 @@ var sample = outbox.Event{
 	Headers: map[string]string{"Trace-Parent": `00-"x"`, "Empty": ""}, ResendOf: uuid.MustParse("7c9e6679-7425-40de-944b-e07fc1f90ae7"),
 }
 
-// wrapped is what sqlx, bun and ent do: a transaction in a struct of their own.
+// wrapped embeds a transaction, as sqlx and bun do.
 type wrapped struct{ *sql.Tx }
 
-// Every kind of transaction takes the same events and they come out as they went in.
+// Every kind of transaction takes the same events, and they come out as they went in.
 func TestInsertThroughEveryKindOfTransaction(t *testing.T) {
-	table, pool := newTable(t)
+	tbl, pool := tabletest.New(t)
 	db := stdlib.OpenDBFromPool(pool)
 	t.Cleanup(func() { _ = db.Close() })
-	insert := func(t *testing.T, tx any) {
-		t.Helper()
-		ids, err := table.Insert(t.Context(), tx, sample, outbox.Event{Subject: "a", ID: uuid.New()}, outbox.Event{Subject: "b"})
+	events := []outbox.Event{sample, {Subject: "a", ID: uuid.New()}, {Subject: "b"}}
+	inserted := func(ids []uuid.UUID, err error) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,26 +40,28 @@ func TestInsertThroughEveryKindOfTransaction(t *testing.T) {
 			t.Fatalf("ids %v", ids)
 		}
 	}
+	insert := func(tx pgx.Tx) { inserted(tbl.Insert(t.Context(), tx, events...)) }
+	insertSQL := func(tx *sql.Tx) { inserted(tbl.InsertSQL(t.Context(), tx, events...)) }
 	kinds := map[string]func(t *testing.T){
 		"pgx.Tx": func(t *testing.T) {
-			inTx(t, pool, func(_ context.Context, tx pgx.Tx) { insert(t, tx) })
+			tabletest.InTx(t, pool, func(_ context.Context, tx pgx.Tx) { insert(tx) })
 		},
 		"pgxpool.Conn": func(t *testing.T) {
 			err := pool.AcquireFunc(t.Context(), func(c *pgxpool.Conn) error {
-				return pgx.BeginFunc(t.Context(), c, func(tx pgx.Tx) error { insert(t, tx); return nil })
+				return pgx.BeginFunc(t.Context(), c, func(tx pgx.Tx) error { insert(tx); return nil })
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 		},
-		"sql.Tx":  func(t *testing.T) { inSQLTx(t, db, func(tx *sql.Tx) { insert(t, tx) }) },
-		"wrapper": func(t *testing.T) { inSQLTx(t, db, func(tx *sql.Tx) { insert(t, wrapped{tx}) }) },
+		"sql.Tx":  func(t *testing.T) { inSQLTx(t, db, insertSQL) },
+		"wrapper": func(t *testing.T) { inSQLTx(t, db, func(tx *sql.Tx) { insertSQL(wrapped{tx}.Tx) }) },
 	}
 	for name, run := range kinds {
 		t.Run(name, func(t *testing.T) {
 			run(t)
-			session := newSession(t, table, pool)
-			events, err := session.Plan(t.Context(), outbox.Page{Events: 10, Bytes: 1 << 20})
+			session := tabletest.Session(t, tbl, pool)
+			events, err := session.Plan(t.Context(), table.Page{Events: 10, Bytes: 1 << 20})
 			if err != nil || len(events) != 3 {
 				t.Fatalf("planned %d, %v", len(events), err)
 			}
@@ -86,38 +90,31 @@ func inSQLTx(t *testing.T, db *sql.DB, f func(*sql.Tx)) {
 	}
 }
 
-func TestInsertWantsATransaction(t *testing.T) {
-	table, pool := newTable(t)
-	db := stdlib.OpenDBFromPool(pool)
-	t.Cleanup(func() { _ = db.Close() })
-	for _, not := range []any{pool, db, nil, 7} {
-		if _, err := table.Insert(t.Context(), not, sample); !errors.Is(err, outbox.ErrNoTransaction) || !strings.Contains(err.Error(), "InsertOutsideTx") {
-			t.Errorf("%T: got %v", not, err)
+func TestInsertOfNoEvents(t *testing.T) {
+	tbl, pool := tabletest.New(t)
+	tabletest.InTx(t, pool, func(ctx context.Context, tx pgx.Tx) {
+		if ids, err := tbl.Insert(ctx, tx); ids != nil || err != nil {
+			t.Errorf("Insert of no events = %v, %v; want nil, nil", ids, err)
 		}
-	}
-	for _, db := range []any{pool, db} {
-		if _, err := table.InsertOutsideTx(t.Context(), db, sample); err != nil {
-			t.Errorf("%T: %v", db, err)
-		}
-	}
-	if ids, err := table.InsertOutsideTx(t.Context(), pool); ids != nil || err != nil {
-		t.Errorf("no events: %v, %v", ids, err)
-	}
+	})
 }
 
+// What is no *sql.Tx must not compile: a wrapper may rewrite the placeholders of the statement.
+var _ func(context.Context, *sql.Tx, ...outbox.Event) ([]uuid.UUID, error) = outbox.InsertSQL
+
 func TestRolledBackEventIsNeverPlanned(t *testing.T) {
-	table, pool := newTable(t)
+	tbl, pool := tabletest.New(t)
 	tx, err := pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := table.Insert(t.Context(), tx, sample); err != nil {
+	if _, err := tbl.Insert(t.Context(), tx, sample); err != nil {
 		t.Fatal(err)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	events, err := newSession(t, table, pool).Plan(t.Context(), outbox.Page{Events: 10, Bytes: 1 << 20})
+	events, err := tabletest.Session(t, tbl, pool).Plan(t.Context(), table.Page{Events: 10, Bytes: 1 << 20})
 	if err != nil || len(events) != 0 {
 		t.Fatalf("planned %v, %v", events, err)
 	}
@@ -125,7 +122,7 @@ func TestRolledBackEventIsNeverPlanned(t *testing.T) {
 
 // Go and SQL agree on what is valid: each bad event is refused by Validate, and by the table where Validate is left out.
 func TestGrammarAtTheDoor(t *testing.T) {
-	table, pool := newTable(t)
+	tbl, pool := tabletest.New(t)
 	long := func(n int) string { return strings.Repeat("x", n) }
 	subjects := map[string]bool{
 		"a": true, "users.42.updated": true, "Ünï.cödé": true, "a-b_c%20": true, long(1024): true,
@@ -133,10 +130,10 @@ func TestGrammarAtTheDoor(t *testing.T) {
 		"a\nb": false, "a*b": false, "$JS.API.x": false, "$x": false, "_INBOX.x": false, "_INBOX_outbox_relay.x": false, "_OUTBOX.x": false, long(1025): false, "a\u00a0b": true,
 	}
 	for subject, valid := range subjects {
-		if err := outbox.ValidateSubject(subject); (err == nil) != valid {
+		if err := event.ValidateSubject(subject); (err == nil) != valid {
 			t.Errorf("ValidateSubject(%.20q) = %v, want valid %v", subject, err, valid)
 		}
-		_, err := pool.Exec(t.Context(), table.SQL("INSERT INTO outbox.event (subject) VALUES ($1)"), subject)
+		_, err := pool.Exec(t.Context(), tbl.SQL("INSERT INTO outbox.event (subject) VALUES ($1)"), subject)
 		if (err == nil) != valid {
 			t.Errorf("insert of subject %.20q: %v, want valid %v", subject, err, valid)
 		}
@@ -148,7 +145,7 @@ func TestGrammarAtTheDoor(t *testing.T) {
 		`{"a":"` + long(17000) + `"}`: false,
 	}
 	for h, valid := range headers {
-		_, err := pool.Exec(t.Context(), table.SQL("INSERT INTO outbox.event (subject, headers) VALUES ('a', $1::text::jsonb)"), h)
+		_, err := pool.Exec(t.Context(), tbl.SQL("INSERT INTO outbox.event (subject, headers) VALUES ('a', $1::text::jsonb)"), h)
 		if (err == nil) != valid {
 			t.Errorf("insert of headers %.30s: %v, want valid %v", h, err, valid)
 		}
@@ -159,7 +156,7 @@ func TestGrammarAtTheDoor(t *testing.T) {
 		{Subject: "a", Headers: map[string]string{"Content-Type": "x"}}, {Subject: "a", Headers: map[string]string{"a": "x\r"}},
 		{Subject: "a", Headers: map[string]string{"a": long(17000)}}, {Subject: "a", Key: "\xff"},
 	} {
-		if _, err := table.InsertOutsideTx(t.Context(), pool, e); !errors.Is(err, outbox.ErrInvalid) {
+		if _, err := tbl.InsertAndCommit(t.Context(), pool, e); !errors.Is(err, outbox.ErrInvalid) {
 			t.Errorf("%.40q: got %v, want ErrInvalid", e.Key+e.ContentType, err)
 		}
 	}
@@ -169,14 +166,14 @@ func TestGrammarAtTheDoor(t *testing.T) {
 		"INSERT INTO outbox.event (subject, content_type) VALUES ('a', '')",
 		"INSERT INTO outbox.event (id, subject) VALUES (7, 'a')", // ids are the sequence's
 	} {
-		if _, err := pool.Exec(t.Context(), table.SQL(q)); err == nil {
+		if _, err := pool.Exec(t.Context(), tbl.SQL(q)); err == nil {
 			t.Errorf("%s: want an error", q)
 		}
 	}
 }
 
 func TestEnqueue(t *testing.T) {
-	table, pool := newTable(t)
+	tbl, pool := tabletest.New(t)
 	for _, q := range []string{
 		`SELECT outbox.enqueue('a.1', '{"x": 1}')`,
 		`SELECT outbox.enqueue('a.2', '{"x": 1}'::jsonb, key => 'k', headers => '{"H": "v"}')`,
@@ -184,21 +181,21 @@ func TestEnqueue(t *testing.T) {
 		`SELECT outbox.enqueue('a.4', 'plain', content_type => 'text/plain')`,
 	} {
 		var id uuid.UUID
-		if err := pool.QueryRow(t.Context(), table.SQL(q)).Scan(&id); err != nil || id == uuid.Nil {
+		if err := pool.QueryRow(t.Context(), tbl.SQL(q)).Scan(&id); err != nil || id == uuid.Nil {
 			t.Fatalf("%s: %v, %v", q, id, err)
 		}
 	}
 	for _, q := range []string{`SELECT outbox.enqueue('a.*', '{}')`, `SELECT outbox.enqueue('a', 'not json')`} {
-		if _, err := pool.Exec(t.Context(), table.SQL(q)); err == nil {
+		if _, err := pool.Exec(t.Context(), tbl.SQL(q)); err == nil {
 			t.Errorf("%s: want an error", q)
 		}
 	}
 	// An untyped parameter, as drivers of other languages send it, is text.
 	var id uuid.UUID
-	if err := pool.QueryRow(t.Context(), table.SQL("SELECT outbox.enqueue($1, $2)"), pgx.QueryExecModeSimpleProtocol, "a.5", `{"y":2}`).Scan(&id); err != nil {
+	if err := pool.QueryRow(t.Context(), tbl.SQL("SELECT outbox.enqueue($1, $2)"), pgx.QueryExecModeSimpleProtocol, "a.5", `{"y":2}`).Scan(&id); err != nil {
 		t.Fatal(err)
 	}
-	events, err := newSession(t, table, pool).Plan(t.Context(), outbox.Page{Events: 10, Bytes: 1 << 20})
+	events, err := tabletest.Session(t, tbl, pool).Plan(t.Context(), table.Page{Events: 10, Bytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,33 +210,17 @@ func TestEnqueue(t *testing.T) {
 }
 
 func TestTokenIsTheSameInGoAndSQL(t *testing.T) {
-	table, pool := newTable(t)
+	tbl, pool := tabletest.New(t)
 	for _, s := range []string{"", "42", "a b", "a.b", "é*>", "%", "%41", "a-b_C", "日本", "\t"} {
 		var token string
-		if err := pool.QueryRow(t.Context(), table.SQL("SELECT outbox.token($1)"), s).Scan(&token); err != nil {
+		if err := pool.QueryRow(t.Context(), tbl.SQL("SELECT outbox.token($1)"), s).Scan(&token); err != nil {
 			t.Fatal(err)
 		}
 		if token != outbox.Token(s) {
 			t.Errorf("token of %q is %q in SQL, %q in Go", s, token, outbox.Token(s))
 		}
-		if back := outbox.DecodeToken(token); back != s {
+		if back := event.DecodeToken(token); back != s {
 			t.Errorf("token %q decodes to %q, want %q", token, back, s)
 		}
 	}
-}
-
-func FuzzToken(f *testing.F) {
-	f.Add("a.b")
-	f.Add("%41")
-	f.Fuzz(func(t *testing.T, s string) {
-		token := outbox.Token(s)
-		if back := outbox.DecodeToken(token); back != s {
-			t.Fatalf("token %q of %q decodes to %q", token, s, back)
-		}
-		if len(token) <= outbox.MaxSubject {
-			if err := outbox.ValidateSubject("x." + token + ".y"); err != nil && len(token) < outbox.MaxSubject-10 {
-				t.Fatalf("token %q of %q: %v", token, s, err)
-			}
-		}
-	})
 }

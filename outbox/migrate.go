@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 	text "github.com/seed-6eff6314/outbox-relay/sql"
 )
 
@@ -20,12 +21,6 @@ type Migration struct {
 	AppliedAt time.Time `json:"applied_at,omitzero"` // zero: pending
 }
 
-// Beginner is *pgxpool.Pool or *pgx.Conn.
-type Beginner interface {
-	DB
-	Begin(ctx context.Context) (pgx.Tx, error)
-}
-
 // Migrate brings the schema to the newest version, and makes it when it is missing: each migration in a transaction
 // of its own, all under an advisory lock, so that any number may run at once. It returns what it applied. A schema
 // with a gap is ErrMigrationGap, one from a newer program ErrNewerSchema; both are left as they are.
@@ -34,7 +29,7 @@ func (t *Table) Migrate(ctx context.Context, db Beginner) ([]Migration, error) {
 	for range text.Version() + 1 { // each round applies one, the last finds none
 		m, err := t.migrateOne(ctx, db)
 		if err != nil {
-			return applied, fmt.Errorf("migrate schema %q: %w", t.q.Schema, err)
+			return applied, fmt.Errorf("migrate schema %q: %w", t.schema, err)
 		}
 		if m == nil {
 			break
@@ -71,7 +66,7 @@ func (t *Table) migrateOne(ctx context.Context, db Beginner) (done *Migration, e
 			return err
 		}
 		next := text.Migrations()[len(have)]
-		if _, err := tx.Exec(ctx, t.SQL(next.SQL)); err != nil {
+		if _, err := tx.Exec(ctx, t.in(next.SQL)); err != nil {
 			return fmt.Errorf("apply %03d_%s: %w", next.Version, next.Name, positioned(err, next.SQL))
 		}
 		if _, err := tx.Exec(ctx, t.q.MigrationInsert, next.Version, next.Name); err != nil {
@@ -104,7 +99,7 @@ func (t *Table) CheckMigrated(ctx context.Context, db DB) error {
 	}
 	if len(have) < text.Version() {
 		return fmt.Errorf("%w: schema %q is at version %d of %d; run: outbox migrate up --schema %s",
-			ErrNotMigrated, t.q.Schema, len(have), text.Version(), t.q.Schema)
+			ErrNotMigrated, t.schema, len(have), text.Version(), t.schema)
 	}
 	return nil
 }
@@ -114,7 +109,7 @@ func (t *Table) MigrationSQL() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "BEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n%s;\nCREATE SCHEMA IF NOT EXISTS %s;\n%s\n", strings.TrimSuffix(strings.TrimSpace(t.q.MigrationLock), ";"), t.quoted(), t.q.MigrationTable)
 	for _, m := range text.Migrations() {
-		fmt.Fprintf(&b, "%s\n%s\n", t.SQL(m.SQL), t.SQL(fmt.Sprintf("INSERT INTO outbox.migration (version, name) VALUES (%d, '%s');", m.Version, m.Name)))
+		fmt.Fprintf(&b, "%s\n%s\n", t.in(m.SQL), t.in(fmt.Sprintf("INSERT INTO outbox.migration (version, name) VALUES (%d, '%s');", m.Version, m.Name)))
 	}
 	b.WriteString("COMMIT;\n")
 	return b.String()
@@ -133,23 +128,23 @@ func (t *Table) applied(ctx context.Context, db DB) ([]Migration, error) {
 	for i, m := range have {
 		if m.Version != i+1 {
 			return nil, fmt.Errorf("%w: schema %q has version %d where %d belongs; restore the row of %s.migration that is missing",
-				ErrMigrationGap, t.q.Schema, m.Version, i+1, t.quoted())
+				ErrMigrationGap, t.schema, m.Version, i+1, t.quoted())
 		}
 	}
 	if len(have) > text.Version() {
-		return nil, fmt.Errorf("%w: schema %q is at version %d, this program knows %d; run a newer outbox", ErrNewerSchema, t.q.Schema, len(have), text.Version())
+		return nil, fmt.Errorf("%w: schema %q is at version %d, this program knows %d; run a newer outbox", ErrNewerSchema, t.schema, len(have), text.Version())
 	}
 	return have, nil
 }
 
 func (t *Table) listed(err error) error {
-	if hasCode(err, undefinedTable) || hasCode(err, invalidSchemaName) {
-		return fmt.Errorf("%w: schema %q has no outbox; run: outbox migrate up --schema %s", ErrNotMigrated, t.q.Schema, t.q.Schema)
+	if sqlstate.Is(err, sqlstate.UndefinedTable, sqlstate.InvalidSchemaName) {
+		return fmt.Errorf("%w: schema %q has no outbox; run: outbox migrate up --schema %s", ErrNotMigrated, t.schema, t.schema)
 	}
 	return fmt.Errorf("list migrations: %w", err)
 }
 
-func (t *Table) quoted() string { return pgx.Identifier{t.q.Schema}.Sanitize() }
+func (t *Table) quoted() string { return pgx.Identifier{t.schema}.Sanitize() }
 
 // positioned adds line and column to a PostgreSQL error that has a position in the script.
 func positioned(err error, script string) error {

@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"database/sql"
-	"fmt"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -15,12 +14,19 @@ import (
 // DefaultSchema is the schema that the package functions use.
 const DefaultSchema = text.DefaultSchema
 
-// Table is the outbox of one schema: its statements, and no connection. Safe for concurrent use.
+// Table is the outbox in one schema. It holds statements and no connection. Safe for concurrent use.
 type Table struct {
-	q text.Statements
+	schema string
+	q      statements
 }
 
-// DB is what the methods that need no transaction of their own accept: *pgxpool.Pool, *pgx.Conn, pgx.Tx.
+// statements are the texts in sql/queries that this package sends.
+type statements struct {
+	Attach, Attached, Detach, Insert                              string
+	MigrationInsert, MigrationList, MigrationLock, MigrationTable string
+}
+
+// DB is what methods that need no transaction of their own take: *pgxpool.Pool, *pgx.Conn or pgx.Tx.
 type DB interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
@@ -28,68 +34,43 @@ type DB interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }
 
-// Default is the outbox in the schema "outbox".
-var Default = mustIn(DefaultSchema)
+// Beginner is what methods that begin transactions take: *pgxpool.Pool or *pgx.Conn.
+type Beginner interface {
+	DB
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
 
-// In returns the outbox of a schema whose name has 1 to 48 letters, digits, _ - or $ and begins with a letter
-// or _. It does not look whether the schema exists.
+// In returns the outbox in a schema. The name must have 1 to 48 letters, digits, _ - or $, and begin with a letter or
+// _. In does not check whether the schema exists: see CheckMigrated.
 func In(schema string) (*Table, error) {
-	q, err := text.For(schema)
+	q, err := text.Bind[statements](schema)
 	if err != nil {
 		return nil, err
 	}
-	return &Table{q: q}, nil
+	return &Table{schema: schema, q: q}, nil
 }
 
-func mustIn(schema string) *Table {
-	t, err := In(schema)
+// inDefault is the outbox in DefaultSchema, for the package functions.
+var inDefault = func() *Table {
+	t, err := In(DefaultSchema)
 	if err != nil {
-		panic(err) // a constant
+		panic(err) // the name is a valid constant
 	}
 	return t
+}()
+
+// Schema returns the name of the schema, unquoted.
+func (t *Table) Schema() string { return t.schema }
+
+// Insert writes events into the outbox in the schema "outbox". See Table.Insert.
+func Insert(ctx context.Context, tx pgx.Tx, events ...Event) ([]uuid.UUID, error) {
+	return inDefault.Insert(ctx, tx, events...)
 }
 
-// Schema is the name, unquoted.
-func (t *Table) Schema() string { return t.q.Schema }
-
-// SQL puts a text that names the default schema ("outbox.event") into this one, quoted.
-func (t *Table) SQL(query string) string { return text.In(t.q.Schema, query) }
-
-// Insert writes events into the outbox of the default schema, inside the caller's transaction. See Table.Insert.
-func Insert(ctx context.Context, tx any, events ...Event) ([]uuid.UUID, error) {
-	return Default.Insert(ctx, tx, events...)
+// InsertSQL writes events into the outbox in the schema "outbox". See Table.InsertSQL.
+func InsertSQL(ctx context.Context, tx *sql.Tx, events ...Event) ([]uuid.UUID, error) {
+	return inDefault.InsertSQL(ctx, tx, events...)
 }
 
-// InsertOutsideTx is Insert without a transaction: the events commit by themselves. See Table.InsertOutsideTx.
-func InsertOutsideTx(ctx context.Context, db any, events ...Event) ([]uuid.UUID, error) {
-	return Default.InsertOutsideTx(ctx, db, events...)
-}
-
-// Interfaces that tell a transaction from a pool: both can execute, but only one can begin … except for wrappers
-// that nest by savepoints, which are transactions because they can also commit.
-type (
-	pgxExecer interface {
-		Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	}
-	sqlExecer interface {
-		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-	}
-	pgxCommitter interface {
-		Commit(ctx context.Context) error
-	}
-	sqlCommitter interface{ Commit() error }
-)
-
-func asTx(tx any) error {
-	switch tx := tx.(type) {
-	case pgxExecer:
-		if _, ok := tx.(pgxCommitter); ok {
-			return nil
-		}
-	case sqlExecer:
-		if _, ok := tx.(sqlCommitter); ok {
-			return nil
-		}
-	}
-	return fmt.Errorf("%w: %T; begin one (pgx.Tx, *sql.Tx), or call InsertOutsideTx if the events need none", ErrNoTransaction, tx)
-}
+// in puts a text that names the default schema into the table's own.
+func (t *Table) in(query string) string { return text.In(t.schema, query) }

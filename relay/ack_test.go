@@ -9,7 +9,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // ackRig returns a publisher with n messages in flight: position 101 is at sequence 108, and so on.
@@ -90,7 +91,7 @@ func TestMessageNamesItsStream(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		p := ackRig(0, shared)
 		p.stream, p.last = []string{"S"}, make([]string, 1)
-		e := &outbox.Planned{Event: outbox.Event{ID: uuid.New(), Position: 101, Subject: "a.b"}}
+		e := &table.Planned{Event: event.Event{ID: uuid.New(), Position: 101, Subject: "a.b"}}
 		p.message(e)
 		if got := p.msg.Header.Get("Nats-Expected-Stream"); got != "S" {
 			t.Errorf("shared %v: the first message expects stream %q", shared, got)

@@ -9,16 +9,17 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // These benchmarks measure the parts of what the relay does for each event. outbox bench --scenario drain measures all of it together, beside the
 // raw floor.
 
-func benchEvent() *outbox.Planned {
-	return &outbox.Planned{Event: outbox.Event{
+func benchEvent() *table.Planned {
+	return &table.Planned{Event: event.Event{
 		ID: uuid.New(), Position: 123_456_789, Subject: "orders.123456.updated", Key: "123456", Payload: []byte(strings.Repeat("x", 200)),
-		ContentType: outbox.DefaultContentType, CreatedAt: time.Now(),
+		ContentType: event.DefaultContentType, CreatedAt: time.Now(),
 	}}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -37,6 +38,7 @@ const (
 
 // Config of a Relay. The zero value of a field means its default.
 type Config struct {
+	Schema   string   // of the outbox. Defaults to outbox.DefaultSchema
 	Stream   string   // name of the stream. Required
 	Subjects []string // that the stream must cover. Required if the relay has to create the stream; defaults to the stream's own
 	Name     string   // of this relay, in status and in the plan. Defaults to host name and pid
@@ -73,7 +75,7 @@ type Config struct {
 	// server process than before serves the stream. Defaults to 200,000; -1 for none.
 	VerifyEvents int
 	// Retention is how long the relay keeps events after the stream acknowledged them. A partition is dropped as a whole, so
-	// its last event decides. Defaults to outbox.DefaultRetention; -1 keeps events indefinitely.
+	// its last event decides. Defaults to 7 days; -1 keeps events indefinitely.
 	Retention time.Duration
 	// MaintainEvery is how often the leader creates partitions ahead and drops old ones; a twelfth as often while the outbox
 	// is idle. Defaults to 5 s.
@@ -94,6 +96,7 @@ func (c *Config) setDefaults() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.Schema = cmp.Or(c.Schema, outbox.DefaultSchema)
 	c.Replicas = cmp.Or(c.Replicas, 1)
 	c.OnRecreate = cmp.Or(c.OnRecreate, RecreatedRepublish)
 	c.OnRemoved = cmp.Or(c.OnRemoved, RemovedRepublish)
@@ -111,7 +114,7 @@ func (c *Config) setDefaults() error {
 	c.ReconcileEvery = cmp.Or(c.ReconcileEvery, 5*time.Second)
 	c.VerifyEvents = cmp.Or(c.VerifyEvents, 200_000)
 	c.Grace = cmp.Or(c.Grace, 10*time.Second)
-	c.Retention = cmp.Or(c.Retention, outbox.DefaultRetention)
+	c.Retention = cmp.Or(c.Retention, table.DefaultRetention)
 	c.MaintainEvery = cmp.Or(c.MaintainEvery, maintainEvery)
 	switch {
 	case !stream.ValidName(c.Stream):
@@ -133,7 +136,7 @@ func (c *Config) setDefaults() error {
 	case c.PollMin < 0 || c.PollMax < c.PollMin:
 		return fmt.Errorf("poll from %v to %v: want a range", c.PollMin, c.PollMax)
 	case c.SleepPoll > maxIdle || c.StandbyPoll > maxIdle:
-		return fmt.Errorf("sleep poll %v, standby poll %v: want at most %v, because PostgreSQL ends a session that is idle for %v", c.SleepPoll, c.StandbyPoll, maxIdle, outbox.SessionIdle)
+		return fmt.Errorf("sleep poll %v, standby poll %v: want at most %v, because PostgreSQL ends a session that is idle for %v", c.SleepPoll, c.StandbyPoll, maxIdle, table.SessionIdle)
 	case c.MaxAge < 0 || c.AckWait < 0 || c.SleepPoll < 0 || c.StandbyPoll < 0 || c.ReceiptEvery < 0 || c.ReconcileEvery < 0 || c.MaintainEvery < 0 || c.Grace < 0:
 		return errors.New("a duration is negative")
 	}
@@ -141,4 +144,4 @@ func (c *Config) setDefaults() error {
 }
 
 // maxIdle is how long the relay leaves its session idle at most.
-const maxIdle = outbox.SessionIdle / 2
+const maxIdle = table.SessionIdle / 2

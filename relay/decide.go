@@ -3,7 +3,7 @@ package relay
 import (
 	"fmt"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // decision is where the next window begins, and what has to happen before. apply carries it out in the order of the fields.
@@ -17,10 +17,10 @@ type decision struct {
 	repaired  bool // removed covers every hole of the stream's shape
 	gone      run  // positions whose events the table has dropped and the stream lacks
 
-	next   int64        // position to publish next …
-	base   int64        // … at sequence next + base
-	append *outbox.Base // to the log of bases; nil if the log has it already
-	reason string       // for the log of bases
+	next   int64       // position to publish next …
+	base   int64       // … at sequence next + base
+	append *table.Base // to the log of bases; nil if the log has it already
+	reason string      // for the log of bases
 }
 
 // run is the positions first through last; empty if last < first.
@@ -121,7 +121,7 @@ func (d *decision) setBase(e *evidence, from int64) {
 	if newest, ok := e.log.Newest(); ok && newest.From <= d.next && newest.Base == d.base {
 		return
 	}
-	d.append = &outbox.Base{N: e.log.NextNumber(), Stream: e.state.ID, From: from, Base: d.base}
+	d.append = &table.Base{N: e.log.NextNumber(), Stream: e.state.ID, From: from, Base: d.base}
 }
 
 // newlyLost is how many lost messages were not counted before. Until they are published again every resume finds them.

@@ -9,19 +9,19 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 var (
-	thisStream  = outbox.Stream{Name: "S", Created: time.Unix(5, 0)}
-	otherStream = outbox.Stream{Name: "S", Created: time.Unix(4, 0)}
+	thisStream  = table.Stream{Name: "S", Created: time.Unix(5, 0)}
+	otherStream = table.Stream{Name: "S", Created: time.Unix(4, 0)}
 )
 
 // published is the evidence after positions 1 … 100 went to sequences 1 … 100 and got their receipt. change makes it another.
 func published(change func(e *evidence)) *evidence {
 	e := &evidence{
-		receipt: outbox.Receipt{Stream: thisStream, Position: 100, Sequence: 100},
-		log:     stream.BaseLog{Stream: thisStream, All: []outbox.Base{{N: 1, Stream: thisStream, From: 1, Base: 0}}},
+		receipt: table.Receipt{Stream: thisStream, Position: 100, Sequence: 100},
+		log:     stream.BaseLog{Stream: thisStream, All: []table.Base{{N: 1, Stream: thisStream, From: 1, Base: 0}}},
 		state:   &stream.State{ID: thisStream, First: 1, Last: 100, Replicas: 1},
 		oldest:  1,
 		known:   100,
@@ -67,27 +67,27 @@ func TestDecide(t *testing.T) {
 		},
 		"a new stream": {
 			e: published(func(e *evidence) {
-				e.receipt, e.log.All, e.state.Last, e.tail = outbox.Receipt{}, nil, 0, nil
+				e.receipt, e.log.All, e.state.Last, e.tail = table.Receipt{}, nil, 0, nil
 			}),
-			want: decision{next: 1, reason: "first", append: &outbox.Base{N: 1, Stream: thisStream, From: 1}},
+			want: decision{next: 1, reason: "first", append: &table.Base{N: 1, Stream: thisStream, From: 1}},
 		},
 		"a new stream that others have written to": {
 			e: published(func(e *evidence) {
-				e.receipt, e.log.All, e.state.Last, e.tail = outbox.Receipt{}, nil, 7, nil
+				e.receipt, e.log.All, e.state.Last, e.tail = table.Receipt{}, nil, 7, nil
 			}),
-			want: decision{next: 1, base: 7, reason: "first", append: &outbox.Base{N: 1, Stream: thisStream, From: 1, Base: 7}},
+			want: decision{next: 1, base: 7, reason: "first", append: &table.Base{N: 1, Stream: thisStream, From: 1, Base: 7}},
 		},
 		"a new stream for an old outbox begins with the oldest event": {
 			e: published(func(e *evidence) {
-				e.receipt, e.log.All, e.state.Last, e.tail, e.oldest = outbox.Receipt{}, nil, 0, nil, 51
+				e.receipt, e.log.All, e.state.Last, e.tail, e.oldest = table.Receipt{}, nil, 0, nil, 51
 			}),
-			want: decision{next: 51, base: -50, reason: "first", append: &outbox.Base{N: 1, Stream: thisStream, From: 51, Base: -50}},
+			want: decision{next: 51, base: -50, reason: "first", append: &table.Base{N: 1, Stream: thisStream, From: 51, Base: -50}},
 		},
 		"a recreated stream": {
 			e: published(func(e *evidence) {
 				e.receipt.Stream, e.log.All[0].Stream, e.state.Last, e.tail = otherStream, otherStream, 0, nil
 			}),
-			want: decision{recreated: true, next: 1, reason: "recreated stream", append: &outbox.Base{N: 2, Stream: thisStream, From: 1}},
+			want: decision{recreated: true, next: 1, reason: "recreated stream", append: &table.Base{N: 2, Stream: thisStream, From: 1}},
 		},
 		"a recreated stream, by policy": {
 			e: published(func(e *evidence) {
@@ -102,7 +102,7 @@ func TestDecide(t *testing.T) {
 			want: decision{next: 101},
 		},
 		"a shared stream without a receipt": {
-			e:    published(func(e *evidence) { e.receipt, e.tail = outbox.Receipt{}, nil }),
+			e:    published(func(e *evidence) { e.receipt, e.tail = table.Receipt{}, nil }),
 			cfg:  Config{Shared: true},
 			want: decision{next: 1},
 		},
@@ -135,7 +135,7 @@ func TestDecide(t *testing.T) {
 			e: published(func(e *evidence) {
 				e.state.Last, e.tail = 104, scanned(100, 101, 102, 0, 0)
 			}),
-			want: decision{foreign: 2, next: 103, base: 2, reason: "foreign messages", append: &outbox.Base{N: 2, Stream: thisStream, From: 103, Base: 2}},
+			want: decision{foreign: 2, next: 103, base: 2, reason: "foreign messages", append: &table.Base{N: 2, Stream: thisStream, From: 103, Base: 2}},
 		},
 		"foreign messages in a window displace as many events": {
 			// 101 was stored, two foreign messages took 102 and 103, the server refused those positions and stored the rest.
@@ -148,7 +148,7 @@ func TestDecide(t *testing.T) {
 			e: published(func(e *evidence) {
 				e.state.Last, e.tail = 104, scanned(100, 0, 0, 101, 102)
 			}),
-			want: decision{foreign: 2, next: 103, base: 2, reason: "foreign messages", append: &outbox.Base{N: 2, Stream: thisStream, From: 101, Base: 2}},
+			want: decision{foreign: 2, next: 103, base: 2, reason: "foreign messages", append: &table.Base{N: 2, Stream: thisStream, From: 101, Base: 2}},
 		},
 		"unplanned events come first": {
 			e: published(func(e *evidence) {
@@ -182,14 +182,14 @@ func TestDecide(t *testing.T) {
 				e.state.Last, e.known, e.lost, e.oldest = 20, 19, lostTail{from: 100, to: 20}, 51
 				e.tail = scanned(19, 20)
 			}),
-			want: decision{lost: 80, gone: run{21, 50}, next: 51, base: -30, reason: "dropped events", append: &outbox.Base{N: 2, Stream: thisStream, From: 51, Base: -30}},
+			want: decision{lost: 80, gone: run{21, 50}, next: 51, base: -30, reason: "dropped events", append: &table.Base{N: 2, Stream: thisStream, From: 51, Base: -30}},
 		},
 		"nothing was published and the table dropped its first events": {
 			e: published(func(e *evidence) {
-				e.receipt, e.state.Last, e.known, e.oldest = outbox.Receipt{}, 0, 0, 11
+				e.receipt, e.state.Last, e.known, e.oldest = table.Receipt{}, 0, 0, 11
 				e.tail = scanned(0)
 			}),
-			want: decision{next: 11, base: -10, reason: "foreign messages", append: &outbox.Base{N: 2, Stream: thisStream, From: 11, Base: -10}},
+			want: decision{next: 11, base: -10, reason: "foreign messages", append: &table.Base{N: 2, Stream: thisStream, From: 11, Base: -10}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

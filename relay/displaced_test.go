@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // A foreign message got into the full window of a relay that then died: the server rejected the event whose sequence was
@@ -28,7 +28,7 @@ func TestEventsDisplacedByForeignMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	planned, err := session.Plan(t.Context(), outbox.Page{Events: 100, Bytes: 1 << 20})
+	planned, err := session.Plan(t.Context(), table.Page{Events: 100, Bytes: 1 << 20})
 	session.Close()
 	if err != nil || len(planned) != 20 {
 		t.Fatalf("planned %d, %v", len(planned), err)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // doubt ends a window: the outcome of publishing a position is unknown, or known to be bad. Nothing after the position is in the
@@ -40,7 +40,7 @@ func (r *Relay) resolveDoubt(ctx context.Context, d *doubt, at *origin) (freshID
 	default:
 		return 0, nil
 	}
-	events, err := r.load(ctx, at.next, outbox.Page{Events: 1, Bytes: 1})
+	events, err := r.load(ctx, at.next, table.Page{Events: 1, Bytes: 1})
 	if err != nil || len(events) == 0 || events[0].Parked != "" {
 		return 0, err
 	}
@@ -52,7 +52,7 @@ func (r *Relay) resolveDoubt(ctx context.Context, d *doubt, at *origin) (freshID
 
 // resolveDuplicate reads the message that the stream has under the event's message id. Its writer may have used one id for two
 // events, or the stream may only remember the id of a message that it has no more.
-func (r *Relay) resolveDuplicate(ctx context.Context, d *doubt, e *outbox.Planned) (freshID int64, err error) {
+func (r *Relay) resolveDuplicate(ctx context.Context, d *doubt, e *table.Planned) (freshID int64, err error) {
 	m, err := r.stream.Message(ctx, d.sequence)
 	if err != nil {
 		return 0, err
@@ -61,7 +61,7 @@ func (r *Relay) resolveDuplicate(ctx context.Context, d *doubt, e *outbox.Planne
 	case !stored:
 		return e.Position, nil
 	case m.Event.Position == e.Position: // published at another sequence: publish a marker here
-		return 0, r.park(ctx, e, outbox.Displaced, fmt.Errorf("published at sequence %d", d.sequence))
+		return 0, r.park(ctx, e, table.Displaced, fmt.Errorf("published at sequence %d", d.sequence))
 	default:
 		return 0, r.park(ctx, e, reasonDuplicateID, fmt.Errorf("position %d has the same event id", m.Event.Position))
 	}

@@ -7,14 +7,14 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // evidence is everything that decide needs to know about the table and the stream. gather reads each part once, in the order
 // of the fields: receipts and bases before the stream, so that a base which another relay appends after we read the end of the
 // stream makes our own append fail.
 type evidence struct {
-	receipt outbox.Receipt // the last one for a stream of this name, maybe one that no longer exists
+	receipt table.Receipt // the last one for a stream of this name, maybe one that no longer exists
 	log     stream.BaseLog
 	state   *stream.State
 	oldest  int64 // no event in the table has an earlier position
@@ -44,7 +44,7 @@ type lostTail struct{ from, to int64 }
 
 // shape is what shows that messages are missing elsewhere than at the end of a stream.
 type shape struct {
-	stream  outbox.Stream
+	stream  table.Stream
 	first   uint64 // sequence
 	deleted int
 }

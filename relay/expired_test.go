@@ -14,7 +14,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // unparkedQueries counts the statements that read which events a stream has lost.
@@ -43,7 +43,7 @@ func TestExpiredMessagesAreNotRead(t *testing.T) {
 	g := relaytest.New(t)
 	js, err := jetstream.New(g.NC)
 	relaytest.Must(t, err)
-	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: g.Stream, Subjects: append(g.Subjects(), outbox.ParkedPrefix+g.Stream),
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: g.Stream, Subjects: append(g.Subjects(), event.ParkedPrefix+g.Stream),
 		MaxAge: time.Minute + time.Second, Duplicates: time.Second})
 	relaytest.Must(t, err)
 	run := g.Start(g.Config())

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -82,7 +82,7 @@ func TestRecreatedStream(t *testing.T) {
 	relaytest.Must(t, js.DeleteStream(t.Context(), g.Stream))
 	cfg := g.Config()
 	cfg.OnRecreate = relay.RecreatedHalt
-	r, err := relay.New(g.Table, g.Pool, g.Connect(), cfg)
+	r, err := relay.New(g.Pool, g.Connect(), cfg)
 	relaytest.Must(t, err)
 	if err := r.Run(t.Context()); !errors.Is(err, relay.ErrRecreated) {
 		t.Fatalf("got %v, want ErrRecreated", err)
@@ -102,7 +102,7 @@ func TestDatabaseRestarts(t *testing.T) {
 		relaytest.Must(t, server.Kill())
 		relaytest.Must(t, server.Start(t.Context()))
 		devtest.Eventually(t, 20*time.Second, "a writer inserts after the restart", func() error {
-			_, err := g.Table.InsertOutsideTx(t.Context(), g.Pool, outbox.Event{Subject: g.Subject("x")})
+			_, err := g.Table.InsertAndCommit(t.Context(), g.Pool, event.Event{Subject: g.Subject("x")})
 			return err
 		})
 	}

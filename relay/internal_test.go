@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 func TestWindow(t *testing.T) {
@@ -71,7 +69,7 @@ func TestReadAck(t *testing.T) {
 
 func TestConfigIsChecked(t *testing.T) {
 	for _, c := range []Config{{}, {Stream: "a.b"}, {Stream: "S", OnRecreate: "x"}, {Stream: "S", WindowEvents: 20000}, {Stream: "S", Replicas: 9}, {Stream: "S", PollMin: time.Second, PollMax: 1}, {Stream: "S", Grace: -1}} {
-		if _, err := New(outbox.Default, nil, nil, c); err == nil {
+		if _, err := New(nil, nil, c); err == nil {
 			t.Errorf("%+v: got no error, want one", c)
 		}
 	}

@@ -4,12 +4,12 @@ import (
 	"context"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // keepAlive runs do, which must not use the session, and meanwhile pings the session every maxIdle / 2 so that PostgreSQL does
 // not end it. A lost session is a sessionError.
-func (r *Relay) keepAlive(ctx context.Context, s *outbox.Session, do func() error) error {
+func (r *Relay) keepAlive(ctx context.Context, s *table.Session, do func() error) error {
 	done := make(chan struct{})
 	pinged := make(chan error, 1)
 	go func() {
@@ -36,7 +36,7 @@ func (r *Relay) keepAlive(ctx context.Context, s *outbox.Session, do func() erro
 	return err
 }
 
-func (r *Relay) ping(ctx context.Context, s *outbox.Session) error {
+func (r *Relay) ping(ctx context.Context, s *table.Session) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return s.Ping(ctx)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // Loading a page of planned events may take longer than PostgreSQL allows the session to be idle.
@@ -18,7 +18,7 @@ func TestLoadingOutlastsTheIdleTimeout(t *testing.T) {
 	g.InsertN(10)
 	s, err := g.Table.OpenSession(t.Context(), g.Pool.Config().ConnConfig.Copy(), "before")
 	relaytest.Must(t, err)
-	if events, err := s.Plan(t.Context(), outbox.Page{Events: 100, Bytes: 1 << 20}); len(events) != 10 || err != nil {
+	if events, err := s.Plan(t.Context(), table.Page{Events: 100, Bytes: 1 << 20}); len(events) != 10 || err != nil {
 		t.Fatalf("%d events planned, %v; want 10", len(events), err)
 	}
 	s.Close()

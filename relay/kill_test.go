@@ -23,7 +23,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 
 // childSpec configures a relay in a process of its own.
 type childSpec struct {
-	Database, NATS, Schema string
-	Config                 relay.Config
+	Database, NATS string
+	Config         relay.Config
 }
 
 // child is the main function of a relay process. SIGTERM ends it.
@@ -52,10 +52,6 @@ func child(text string) int {
 	defer stop()
 	spec.Config.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	err := func() error {
-		table, err := outbox.In(spec.Schema)
-		if err != nil {
-			return err
-		}
 		pool, err := pgxpool.New(ctx, spec.Database)
 		if err != nil {
 			return err
@@ -66,7 +62,7 @@ func child(text string) int {
 			return err
 		}
 		defer nc.Close()
-		r, err := relay.New(table, pool, nc, spec.Config)
+		r, err := relay.New(pool, nc, spec.Config)
 		if err != nil {
 			return err
 		}
@@ -84,7 +80,7 @@ func spawn(g *relaytest.Rig, name string) *exec.Cmd {
 	g.T.Helper()
 	cfg := g.Config()
 	cfg.Name, cfg.Logger = name, nil
-	spec, err := json.Marshal(childSpec{Database: devtest.Postgres(g.T).URL(), NATS: g.NATSURL, Schema: g.Table.Schema(), Config: cfg})
+	spec, err := json.Marshal(childSpec{Database: devtest.Postgres(g.T).URL(), NATS: g.NATSURL, Config: cfg})
 	if err != nil {
 		g.T.Fatal(err)
 	}
@@ -195,7 +191,7 @@ func change(g *relaytest.Rig, conn *pgx.Conn, rng *rand.Rand, keys int) (events 
 		if err := tx.QueryRow(ctx, g.Table.SQL("UPDATE outbox.account SET version = version + 1 WHERE key = $1 RETURNING version"), key).Scan(&version); err != nil {
 			return 0, err
 		}
-		if _, err := g.Table.Insert(ctx, tx, outbox.Event{Subject: g.Subject("%d", key), Key: strconv.Itoa(key), Headers: map[string]string{"Version": strconv.Itoa(version)}}); err != nil {
+		if _, err := g.Table.Insert(ctx, tx, event.Event{Subject: g.Subject("%d", key), Key: strconv.Itoa(key), Headers: map[string]string{"Version": strconv.Itoa(version)}}); err != nil {
 			return 0, err
 		}
 		events++
@@ -216,7 +212,7 @@ func verifyVersions(g *relaytest.Rig) {
 	g.T.Helper()
 	version := make(map[string]int)
 	err := g.ReadStream(g.T.Context(), func(m jetstream.Msg) error {
-		key := m.Headers().Get(outbox.HeaderKey)
+		key := m.Headers().Get(event.HeaderKey)
 		version[key]++
 		if got := m.Headers().Get("Version"); got != strconv.Itoa(version[key]) {
 			return fmt.Errorf("key %s: want version %d, got %s", key, version[key], got)

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/internal/wait"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 const (
@@ -46,7 +46,7 @@ func (m *maintainer) maintain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, maintainTimeout)
 	defer cancel()
 	r := m.r
-	if _, err := r.table.Extend(ctx, r.pool, r.retention()); err != nil && !errors.Is(err, outbox.ErrBusy) {
+	if _, err := r.table.Extend(ctx, r.pool, r.retention()); err != nil && !errors.Is(err, table.ErrBusy) {
 		m.warn(ctx, "partitions not created ahead, trying again; run outbox doctor", err)
 	}
 	if n, err := r.table.Net(ctx, r.pool); err != nil {
@@ -75,9 +75,9 @@ func (m *maintainer) drop(ctx context.Context) error {
 	}
 	for i := range all {
 		p := &all[i]
-		if p.State == outbox.PartitionDue {
+		if p.State == table.PartitionDue {
 			emptied, err := r.table.EmptyPartition(ctx, r.pool, p.Name, r.cfg.Retention)
-			if err != nil && !errors.Is(err, outbox.ErrBusy) {
+			if err != nil && !errors.Is(err, table.ErrBusy) {
 				return err
 			}
 			if !emptied {
@@ -85,13 +85,13 @@ func (m *maintainer) drop(ctx context.Context) error {
 			}
 			r.stats.dropped.Add(1)
 			r.log.Info("partition dropped", "partition", p.Name, "bytes", p.Bytes)
-		} else if p.State != outbox.PartitionEmptied {
+		} else if p.State != table.PartitionEmptied {
 			continue
 		}
 		if p.MadeAt.IsZero() { // the default partition stays
 			continue
 		}
-		if _, err := r.table.DropPartition(ctx, r.pool, p.Name); err != nil && !errors.Is(err, outbox.ErrBusy) {
+		if _, err := r.table.DropPartition(ctx, r.pool, p.Name); err != nil && !errors.Is(err, table.ErrBusy) {
 			return err
 		}
 	}
@@ -110,7 +110,7 @@ func (m *maintainer) warn(ctx context.Context, message string, err error) {
 // retention sizes the partitions.
 func (r *Relay) retention() time.Duration {
 	if r.cfg.Retention < 0 {
-		return outbox.DefaultRetention
+		return table.DefaultRetention
 	}
 	return r.cfg.Retention
 }

@@ -14,7 +14,8 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // holds waits until the stream ends with every event that the table still has, each once and in order, and otherwise has only
@@ -37,7 +38,7 @@ func holds(g *relaytest.Rig, markers bool) {
 		}
 		gone, last := 0, int64(0)
 		err = g.ReadStream(g.T.Context(), func(m jetstream.Msg) error {
-			e, err := outbox.Parse(m.Subject(), m.Headers(), nil)
+			e, err := event.Parse(m.Subject(), m.Headers(), nil)
 			if err != nil {
 				return err
 			}
@@ -45,7 +46,7 @@ func holds(g *relaytest.Rig, markers bool) {
 				return fmt.Errorf("position %d after %d", e.Position, last)
 			}
 			last = e.Position
-			if e.ID == uuid.Nil && m.Headers().Get(outbox.HeaderParked) == outbox.Gone {
+			if e.ID == uuid.Nil && m.Headers().Get(event.HeaderParked) == table.Gone {
 				gone++
 			}
 			delete(want, e.ID.String())

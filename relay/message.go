@@ -8,11 +8,12 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // message puts the event's message into p.msg.
-func (p *publisher) message(e *outbox.Planned) {
+func (p *publisher) message(e *table.Planned) {
 	p.clear(e)
 	p.msg.Subject, p.msg.Data = e.Subject, e.Payload
 	p.headers.Set(p.msg.Header, &e.Event)
@@ -26,23 +27,23 @@ func (p *publisher) message(e *outbox.Planned) {
 
 // freshen gives the message another id than its event's, because the stream may remember that one.
 func (p *publisher) freshen(id string) {
-	p.msg.Header[outbox.HeaderEventID] = p.msg.Header[outbox.HeaderMsgID]
-	p.msg.Header[outbox.HeaderMsgID] = []string{id}
+	p.msg.Header[event.HeaderEventID] = p.msg.Header[event.HeaderMsgID]
+	p.msg.Header[event.HeaderMsgID] = []string{id}
 }
 
 // marker puts the message for a parked event's position into p.msg.
-func (p *publisher) marker(e *outbox.Planned) {
+func (p *publisher) marker(e *table.Planned) {
 	p.clear(e)
 	p.msg.Subject, p.msg.Data = ControlSubject(p.r.cfg.Stream), nil
-	p.msg.Header[outbox.HeaderMsgID] = []string{fmt.Sprintf("%s:parked:%d", e.ID, e.Position)}
-	p.msg.Header[outbox.HeaderEventID] = []string{e.ID.String()}
-	p.msg.Header[outbox.HeaderPosition] = []string{strconv.FormatInt(e.Position, 10)}
-	p.msg.Header[outbox.HeaderParked] = []string{e.Parked}
+	p.msg.Header[event.HeaderMsgID] = []string{fmt.Sprintf("%s:parked:%d", e.ID, e.Position)}
+	p.msg.Header[event.HeaderEventID] = []string{e.ID.String()}
+	p.msg.Header[event.HeaderPosition] = []string{strconv.FormatInt(e.Position, 10)}
+	p.msg.Header[event.HeaderParked] = []string{e.Parked}
 }
 
 // clear empties p.msg except for what the server checks. A message that goes alone, as the first one after every doubt does, names its stream.
 // Within a window the chain and the ack identify the stream, and every replica would have to store one more header per message.
-func (p *publisher) clear(e *outbox.Planned) {
+func (p *publisher) clear(e *table.Planned) {
 	if p.msg.Header == nil {
 		p.msg.Header = make(nats.Header, 8)
 	}
@@ -57,8 +58,8 @@ func (p *publisher) clear(e *outbox.Planned) {
 }
 
 // fits reports why the stream would never accept the event, as far as the relay can know before it publishes.
-func (p *publisher) fits(e *outbox.Planned) (reason string, err error) {
-	if err := outbox.ValidateSubject(e.Subject); err != nil {
+func (p *publisher) fits(e *table.Planned) (reason string, err error) {
+	if err := event.ValidateSubject(e.Subject); err != nil {
 		return reasonBadSubject, err
 	}
 	if !stream.Covered(p.at.Subjects, e.Subject) {

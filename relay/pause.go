@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 const (
@@ -20,7 +20,7 @@ const (
 
 // holdWhilePaused returns when the relay is not paused, or ctx ends. Meanwhile the relay leads, listens and keeps its session alive.
 // Writers do not notify then, but pausing and resuming do.
-func (r *Relay) holdWhilePaused(ctx context.Context, s *outbox.Session) error {
+func (r *Relay) holdWhilePaused(ctx context.Context, s *table.Session) error {
 	defer r.stats.paused.Store(nil)
 	for ctx.Err() == nil {
 		p, paused, err := r.readPause(ctx, s)
@@ -48,7 +48,7 @@ func untilText(until time.Time) string {
 	return until.Format(time.RFC3339)
 }
 
-func (r *Relay) readPause(ctx context.Context, s *outbox.Session) (outbox.Pause, bool, error) {
+func (r *Relay) readPause(ctx context.Context, s *table.Session) (table.Pause, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return s.Paused(ctx)

@@ -7,19 +7,19 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func pause(g *relaytest.Rig, d time.Duration) {
 	g.T.Helper()
-	if _, err := g.Table.Pause(g.T.Context(), g.Pool, []string{outbox.PauseRelay}, d, "maintenance", "ada"); err != nil {
+	if _, err := g.Table.Pause(g.T.Context(), g.Pool, []string{table.PauseRelay}, d, "maintenance", "ada"); err != nil {
 		g.T.Fatal(err)
 	}
 }
 
 func resume(g *relaytest.Rig) {
 	g.T.Helper()
-	ended, err := g.Table.Resume(g.T.Context(), g.Pool, []string{outbox.PauseRelay}, "done", "ada")
+	ended, err := g.Table.Resume(g.T.Context(), g.Pool, []string{table.PauseRelay}, "done", "ada")
 	if err != nil || len(ended) != 1 {
 		g.T.Fatalf("resumed %q, %v", ended, err)
 	}

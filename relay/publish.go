@@ -10,7 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // publisher publishes planned events in order, with a window of unacknowledged ones, and ends with the first doubt.
@@ -24,7 +25,7 @@ type publisher struct {
 	replies   [replies]string // subjects of acks, used in turn
 	acks      chan *nats.Msg
 	msg       nats.Msg // reused: publishing copies it
-	headers   outbox.HeaderWriter
+	headers   event.HeaderWriter
 	stream    []string // value of Nats-Expected-Stream
 	last      []string // value of Nats-Expected-Last-Sequence
 	ackPrefix []byte   // of the answer to a successful publish
@@ -41,7 +42,7 @@ var errLost = errors.New("connection to the broker lost")
 
 // publish runs a window from its origin until batches is closed and everything is acknowledged (nil), until there is a doubt
 // (*doubt), or until ctx ends.
-func (r *Relay) publish(ctx context.Context, at *origin, batches <-chan []outbox.Planned, rec *recorder, freshID int64, lost <-chan nats.Status, changed <-chan error) error {
+func (r *Relay) publish(ctx context.Context, at *origin, batches <-chan []table.Planned, rec *recorder, freshID int64, lost <-chan nats.Status, changed <-chan error) error {
 	p := &publisher{
 		r: r, at: at, rec: rec, freshID: freshID, progress: time.Now(),
 		win:       newWindow(r.cfg.WindowEvents, r.cfg.WindowBytes, at.next),
@@ -65,11 +66,11 @@ func (r *Relay) publish(ctx context.Context, at *origin, batches <-chan []outbox
 	return p.run(ctx, batches, lost, changed)
 }
 
-func (p *publisher) run(ctx context.Context, batches <-chan []outbox.Planned, lost <-chan nats.Status, changed <-chan error) error {
+func (p *publisher) run(ctx context.Context, batches <-chan []table.Planned, lost <-chan nats.Status, changed <-chan error) error {
 	check := time.NewTicker(p.r.cfg.AckWait / 4)
 	defer check.Stop()
 	in := batches
-	var todo []outbox.Planned
+	var todo []table.Planned
 	for {
 		if in == nil && len(todo) == 0 && p.win.len() == 0 {
 			return nil
@@ -131,7 +132,7 @@ func (p *publisher) doubtAt(position int64, class class, err error) *doubt {
 }
 
 // send publishes the next event, or a marker instead if the event is parked or has to be.
-func (p *publisher) send(ctx context.Context, e *outbox.Planned) error {
+func (p *publisher) send(ctx context.Context, e *table.Planned) error {
 	if e.Position != p.win.next {
 		return fmt.Errorf("publish: want position %d, got %d", p.win.next, e.Position)
 	}
@@ -164,7 +165,7 @@ func (p *publisher) send(ctx context.Context, e *outbox.Planned) error {
 }
 
 // unsent turns an error of the client into a doubt.
-func (p *publisher) unsent(e *outbox.Planned, err error) error {
+func (p *publisher) unsent(e *table.Planned, err error) error {
 	d := &doubt{class: unavailable, position: e.Position, err: err}
 	switch {
 	case !p.r.nc.IsConnected():

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // receiptTimeout bounds writing one receipt.
@@ -19,7 +19,7 @@ type recorder struct {
 	wrote int64 // position; owned by run
 
 	mu     sync.Mutex
-	latest outbox.Receipt
+	latest table.Receipt
 }
 
 func (rec *recorder) note(position int64, sequence uint64) {

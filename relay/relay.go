@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // Errors that end Run. Each needs a person.
@@ -22,12 +22,16 @@ var (
 	ErrRemoved = errors.New("messages were removed from the stream")
 	// ErrRefused reports that the stream will never accept an event, and OnRefuse is RefusedHalt.
 	ErrRefused = errors.New("event refused")
+	// ErrPooler reports that a pooler in transaction mode is between the relay and PostgreSQL.
+	ErrPooler = table.ErrPooler
+	// ErrMoved reports that the outbox was restored from another cluster. outbox adopt lets it continue here.
+	ErrMoved = table.ErrMoved
 )
 
 // Relay moves the events of one outbox to one stream. Any number of relays may run for an outbox; one of them leads.
 type Relay struct {
 	cfg    Config
-	table  *outbox.Table
+	table  *table.Table
 	pool   *pgxpool.Pool
 	nc     *nats.Conn
 	stream *stream.Reader
@@ -39,9 +43,13 @@ type Relay struct {
 // New checks the configuration; it connects to nothing. pool must reach PostgreSQL directly, not through a transaction pooler:
 // with the same settings the relay opens one more connection, for its session. nc should have been connected with
 // nats.ReconnectBufSize(-1) and nats.MaxReconnects(-1).
-func New(table *outbox.Table, pool *pgxpool.Pool, nc *nats.Conn, cfg Config) (*Relay, error) {
+func New(pool *pgxpool.Pool, nc *nats.Conn, cfg Config) (*Relay, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("new relay: %w", err)
 	}
-	return &Relay{cfg: cfg, table: table, pool: pool, nc: nc, stream: stream.NewReader(nc, cfg.Stream), log: cfg.Logger}, nil
+	t, err := table.In(cfg.Schema)
+	if err != nil {
+		return nil, fmt.Errorf("new relay: %w", err)
+	}
+	return &Relay{cfg: cfg, table: t, pool: pool, nc: nc, stream: stream.NewReader(nc, cfg.Stream), log: cfg.Logger}, nil
 }

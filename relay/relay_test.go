@@ -9,14 +9,14 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
 func TestRelayPublishesWhatCommits(t *testing.T) {
 	g := relaytest.New(t)
 	run := g.Start(g.Config())
-	g.Insert(outbox.Event{Subject: g.Subject("a"), Key: "k", Payload: []byte(`{"a":1}`), Headers: map[string]string{"Trace": "x"}})
+	g.Insert(event.Event{Subject: g.Subject("a"), Key: "k", Payload: []byte(`{"a":1}`), Headers: map[string]string{"Trace": "x"}})
 	g.InsertN(5000)
 	g.Drained()
 	g.Verify()
@@ -127,11 +127,11 @@ func TestUnpublishableEventsAreParked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	twice := outbox.Event{Subject: g.Subject("twice"), ID: [16]byte{1, 2, 3}}
-	g.Insert(outbox.Event{Subject: g.Subject("good")}, outbox.Event{Subject: "elsewhere.1"}, outbox.Event{Subject: g.Subject("good")})
-	g.Insert(outbox.Event{Subject: g.Subject("large"), Payload: make([]byte, 3000)})
-	g.Insert(outbox.Event{Subject: g.Subject("header"), Payload: make([]byte, 1990)}) // too large with its headers, which only the server can know
-	g.Insert(twice, outbox.Event{Subject: g.Subject("good")}, twice, outbox.Event{Subject: g.Subject("good")})
+	twice := event.Event{Subject: g.Subject("twice"), ID: [16]byte{1, 2, 3}}
+	g.Insert(event.Event{Subject: g.Subject("good")}, event.Event{Subject: "elsewhere.1"}, event.Event{Subject: g.Subject("good")})
+	g.Insert(event.Event{Subject: g.Subject("large"), Payload: make([]byte, 3000)})
+	g.Insert(event.Event{Subject: g.Subject("header"), Payload: make([]byte, 1990)}) // too large with its headers, which only the server can know
+	g.Insert(twice, event.Event{Subject: g.Subject("good")}, twice, event.Event{Subject: g.Subject("good")})
 	run := g.Start(g.Config())
 	g.Drained()
 	var reasons string
@@ -154,11 +154,11 @@ func TestHaltOnRefusal(t *testing.T) {
 	g := relaytest.New(t)
 	cfg := g.Config()
 	cfg.OnRefuse = relay.RefusedHalt
-	r, err := relay.New(g.Table, g.Pool, g.Connect(), cfg)
+	r, err := relay.New(g.Pool, g.Connect(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.Insert(outbox.Event{Subject: "elsewhere.1"})
+	g.Insert(event.Event{Subject: "elsewhere.1"})
 	err = r.Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "does not cover") || !strings.Contains(err.Error(), "--on-refuse park") {
 		t.Fatalf("got %v", err)
@@ -174,7 +174,7 @@ func TestStreamThatDoesNotCover(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: g.Stream, Subjects: []string{g.Stream + ".x"}}); err != nil {
 		t.Fatal(err)
 	}
-	r, err := relay.New(g.Table, g.Pool, g.Connect(), g.Config())
+	r, err := relay.New(g.Pool, g.Connect(), g.Config())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestPlanIsCommittedBeforeAnythingIsPublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 300 {
-		g.Insert(outbox.Event{Subject: g.Subject("a")})
+		g.Insert(event.Event{Subject: g.Subject("a")})
 		m, err := sub.NextMsg(10 * time.Second)
 		if err != nil {
 			t.Fatal(err)
@@ -220,7 +220,7 @@ func TestPlanIsCommittedBeforeAnythingIsPublished(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := outbox.Parse(m.Subject, m.Header, m.Data)
+		e, err := event.Parse(m.Subject, m.Header, m.Data)
 		if err != nil || e.Position > cursor.LastPosition {
 			t.Fatalf("position %d is published, but the plan ends at %d (%v)", e.Position, cursor.LastPosition, err)
 		}

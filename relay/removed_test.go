@@ -72,7 +72,7 @@ func TestRemovedMessagesByPolicy(t *testing.T) {
 	}
 	relaytest.Must(t, run.Stop())
 	cfg.OnRemoved = relay.RemovedHalt
-	r, err := relay.New(g.Table, g.Pool, g.Connect(), cfg)
+	r, err := relay.New(g.Pool, g.Connect(), cfg)
 	relaytest.Must(t, err)
 	if err := r.Run(t.Context()); !errors.Is(err, relay.ErrRemoved) {
 		t.Fatalf("got %v, want ErrRemoved", err)

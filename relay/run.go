@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
@@ -57,7 +58,7 @@ func (r *Relay) Run(ctx context.Context) error {
 func fatal(err error) bool {
 	for _, target := range []error{
 		ErrStream, ErrRecreated, ErrRemoved, ErrRefused,
-		outbox.ErrMoved, outbox.ErrPooler, outbox.ErrNotMigrated, outbox.ErrNewerSchema, outbox.ErrMigrationGap,
+		table.ErrMoved, table.ErrPooler, outbox.ErrNotMigrated, outbox.ErrNewerSchema, outbox.ErrMigrationGap,
 	} {
 		if errors.Is(err, target) {
 			return true
@@ -103,7 +104,7 @@ func (r *Relay) lead(ctx context.Context) error {
 }
 
 // standBy returns nil when this relay leads or ctx ends.
-func (r *Relay) standBy(ctx context.Context, s *outbox.Session) error {
+func (r *Relay) standBy(ctx context.Context, s *table.Session) error {
 	for logged := false; ; logged = true {
 		try, cancel := context.WithTimeout(ctx, requestTimeout)
 		leads, err := s.Lead(try)
@@ -126,7 +127,7 @@ func (r *Relay) standBy(ctx context.Context, s *outbox.Session) error {
 
 // term serves as the leader until ctx ends or the session is lost. It alternates two steps: wait while a person has paused the relay,
 // and run a window until there is a doubt or a pause.
-func (r *Relay) term(ctx context.Context, s *outbox.Session) error {
+func (r *Relay) term(ctx context.Context, s *table.Session) error {
 	work, cancel := r.graceful(ctx)
 	defer cancel()
 	var background sync.WaitGroup

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // scanTimeout bounds a scan of the stream's end.
@@ -140,7 +140,7 @@ func (r *Relay) planOf(ctx context.Context, page []stream.Message) (map[int64]uu
 		if _, known := plan[position]; known || !page[i].Ours {
 			continue
 		}
-		events, err := r.load(ctx, position, outbox.Page{Events: len(page) - i, Bytes: r.cfg.BatchBytes})
+		events, err := r.load(ctx, position, table.Page{Events: len(page) - i, Bytes: r.cfg.BatchBytes})
 		if err != nil {
 			return nil, err
 		}
@@ -161,8 +161,8 @@ func wasDropped(e *evidence, m *stream.Message) bool {
 	return belongs && position == m.Event.Position && position < e.oldest
 }
 
-// load is outbox.Table.Load with a deadline.
-func (r *Relay) load(ctx context.Context, from int64, page outbox.Page) ([]outbox.Planned, error) {
+// load is table.Table.Load with a deadline.
+func (r *Relay) load(ctx context.Context, from int64, page table.Page) ([]table.Planned, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	return r.table.Load(ctx, r.pool, from, page)

@@ -6,7 +6,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // origin is where a window begins: position next, at sequence next + base if the stream is chained.
@@ -28,7 +28,7 @@ func (o *origin) before(position int64) int64 {
 
 // window resumes where the stream ends, does what the last doubt requires, and publishes until the next doubt. Three
 // goroutines end with it: the source, the recorder and the reconciler.
-func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt) error {
+func (r *Relay) window(ctx, work context.Context, s *table.Session, last *doubt) error {
 	// Registered before the stream is read: a connection lost afterwards leaves the outcome in doubt.
 	lost := r.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
 	defer r.nc.RemoveStatusListener(lost)
@@ -40,13 +40,13 @@ func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt
 
 	stop, cancel := context.WithCancel(ctx)
 	defer cancel()
-	batches := make(chan []outbox.Planned, 1)
+	batches := make(chan []table.Planned, 1)
 	src := &source{r: r, s: s, next: at.next, out: batches}
 	planned := make(chan error, 1)
 	go func() { planned <- src.run(work, stop) }()
 
 	r.credit(at)
-	rec := &recorder{r: r, wrote: at.receipts, latest: outbox.Receipt{Stream: at.ID, Position: at.receipts}}
+	rec := &recorder{r: r, wrote: at.receipts, latest: table.Receipt{Stream: at.ID, Position: at.receipts}}
 	if found := at.next - 1; found > at.receipts { // the stream has it, and its receipt was not written
 		rec.note(found, uint64(found+at.base))
 	}
@@ -74,7 +74,7 @@ func (r *Relay) window(ctx, work context.Context, s *outbox.Session, last *doubt
 
 // resume finds the origin of the next window: it gathers evidence, decides, and applies the decision. A nil origin without an error
 // means that the evidence has to be gathered again. freshID is the position whose message needs a message id of its own.
-func (r *Relay) resume(ctx context.Context, s *outbox.Session, last *doubt) (at *origin, freshID int64, err error) {
+func (r *Relay) resume(ctx context.Context, s *table.Session, last *doubt) (at *origin, freshID int64, err error) {
 	var d *decision
 	err = r.keepAlive(ctx, s, func() error {
 		e, err := r.gather(ctx)

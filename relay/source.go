@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // quietPolls is how many polls in a row must find nothing before the relay tries to sleep: about 15 ms with the default
@@ -22,9 +23,9 @@ const planTimeout = 65 * time.Second
 // sleeps when there is nothing to plan. One goroutine owns it and, while it runs, the session.
 type source struct {
 	r    *Relay
-	s    *outbox.Session
+	s    *table.Session
 	next int64 // position
-	out  chan<- []outbox.Planned
+	out  chan<- []table.Planned
 
 	asked time.Time // when it last checked whether the relay is paused
 	woken bool      // since then
@@ -84,9 +85,9 @@ func (s *source) passPlanned(ctx, stop context.Context) (paused bool, err error)
 		if err != nil {
 			return false, err
 		}
-		var events []outbox.Planned
+		var events []table.Planned
 		err = s.r.keepAlive(ctx, s.s, func() (err error) { // a page may take longer than the session may be idle
-			events, err = s.r.load(ctx, s.next, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
+			events, err = s.r.load(ctx, s.next, table.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
 			return err
 		})
 		if err != nil {
@@ -115,7 +116,7 @@ func (s *source) planEnd(ctx context.Context) (int64, error) {
 
 // fill adds a marker for each position of a page whose event the table has dropped. A stream that was created again, or lost much of its
 // end, needs a message there. The plan reaches end at least.
-func (s *source) fill(events []outbox.Planned, end int64) []outbox.Planned {
+func (s *source) fill(events []table.Planned, end int64) []table.Planned {
 	if n := len(events); n > 0 && events[n-1].Position == s.next+int64(n)-1 {
 		return events
 	}
@@ -124,13 +125,13 @@ func (s *source) fill(events []outbox.Planned, end int64) []outbox.Planned {
 	} else {
 		end = min(end, s.next+int64(s.r.cfg.BatchEvents)-1) // the table has no event up to here
 	}
-	filled := make([]outbox.Planned, 0, max(end-s.next+1, 0))
+	filled := make([]table.Planned, 0, max(end-s.next+1, 0))
 	for next := s.next; next <= end; next++ {
 		if len(events) > 0 && events[0].Position == next {
 			filled, events = append(filled, events[0]), events[1:]
 			continue
 		}
-		filled = append(filled, outbox.Planned{Event: outbox.Event{Position: next}, Parked: outbox.Gone})
+		filled = append(filled, table.Planned{Event: event.Event{Position: next}, Parked: table.Gone})
 		s.r.stats.gone.Add(1)
 	}
 	return filled
@@ -146,14 +147,14 @@ func (s *source) isOvertaken(ctx context.Context, start time.Time) (bool, error)
 	return end >= s.next, err
 }
 
-func (s *source) plan(ctx context.Context) ([]outbox.Planned, error) {
+func (s *source) plan(ctx context.Context) ([]table.Planned, error) {
 	ctx, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
-	return s.s.Plan(ctx, outbox.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
+	return s.s.Plan(ctx, table.Page{Events: s.r.cfg.BatchEvents, Bytes: s.r.cfg.BatchBytes})
 }
 
 // pass gives a batch to the publisher. It pings the session while it waits for the publisher to take the batch.
-func (s *source) pass(ctx, stop context.Context, events []outbox.Planned) error {
+func (s *source) pass(ctx, stop context.Context, events []table.Planned) error {
 	if events[0].Position != s.next {
 		return fmt.Errorf("plan: want position %d, got %d: %w", s.next, events[0].Position, errGap)
 	}

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // Stats is a snapshot of what a Relay has done since New.
@@ -44,7 +44,7 @@ type counters struct {
 	polls, errors, sequence, gone, dropped                                      atomic.Uint64
 	position, lastAck, lastEvent, inFlight, inDefault                           atomic.Int64
 	lastError                                                                   atomic.Pointer[string]
-	paused                                                                      atomic.Pointer[outbox.Pause]
+	paused                                                                      atomic.Pointer[table.Pause]
 }
 
 func (c *counters) failed(err error) {

@@ -11,14 +11,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // maxDuplicates is the duplicate window of a stream that the relay creates. The chain does not need one.
 const maxDuplicates = 2 * time.Minute
 
 // ControlSubject is the subject of the markers for parked events. A chained stream must cover it.
-func ControlSubject(stream string) string { return outbox.ParkedPrefix + stream }
+func ControlSubject(stream string) string { return event.ParkedPrefix + stream }
 
 // ensureStream finds the stream or creates it, and returns ErrStream if it cannot serve. Every resume calls it, since a
 // stream can be deleted and edited at any time.

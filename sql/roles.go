@@ -26,11 +26,11 @@ var roleNames = regexp.MustCompile(`\boutbox_(writer|relay|auditor|owner)\b|\bou
 // rolePrefix leaves room for _auditor in the 63 bytes of a name, and has no $, which could end a quoted block.
 var rolePrefix = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,47}$`)
 
-// RolesFor returns the statements for a schema that For accepts, and for roles named prefix_writer, prefix_relay,
+// RolesFor returns the statements for a schema that CheckSchema accepts, and for roles named prefix_writer, prefix_relay,
 // prefix_auditor and prefix_owner. A prefix has 1 to 48 letters, digits, _ and -, and begins with a letter or _. The names that
 // begin with pg_ are PostgreSQL's own.
 func RolesFor(schema, prefix string) (RoleStatements, error) {
-	if _, err := For(schema); err != nil {
+	if err := CheckSchema(schema); err != nil {
 		return RoleStatements{}, err
 	}
 	if !rolePrefix.MatchString(prefix) || strings.HasPrefix(prefix+"_", "pg_") {

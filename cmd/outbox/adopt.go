@@ -5,7 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func adoptCommand() *cli.Command {
@@ -43,20 +43,20 @@ func runAdopt(c *cli.Context, s settings) error {
 	if c.Bool("yes") == c.Bool("dry-run") {
 		return usagef(c, "say --yes when the original is off and this copy takes over, or --dry-run to see what that would do")
 	}
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	home, err := table.Home(c.Context, pool)
+	home, err := tbl.Home(c.Context, pool)
 	if err != nil {
 		return err
 	}
 	out := adoption{Original: home.Last.System, Cluster: home.Now.System}
 	if home.Moved() {
-		adopt := table.Adopt
+		adopt := tbl.Adopt
 		if c.Bool("dry-run") {
-			adopt = table.TryAdopt
+			adopt = tbl.TryAdopt
 		}
 		done, err := adopt(c.Context, pool, c.Command.HelpName)
 		if err != nil {
@@ -71,7 +71,7 @@ func runAdopt(c *cli.Context, s settings) error {
 	return err
 }
 
-func adoptionText(home outbox.Home, out adoption) string {
+func adoptionText(home table.Home, out adoption) string {
 	switch {
 	case !home.Moved():
 		return "the outbox lives in this cluster already: nothing to adopt"

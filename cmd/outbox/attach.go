@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -65,19 +66,20 @@ func attach(c *cli.Context, s settings) error {
 	}
 	a := outbox.Attachment{
 		Table: c.String("table"), Subject: c.String("subject"), Key: c.String("key"),
-		Columns: split(c.String("columns")), Watch: split(c.String("watch")), Operations: split(c.String("on")),
+		Columns: split(c.String("columns")), Watch: split(c.String("watch")),
 	}
 	operations := []string{"insert", "update", "delete"}
-	for _, op := range a.Operations {
+	for _, op := range split(c.String("on")) {
 		if !slices.Contains(operations, op) {
 			return usagef(c, "flag --on %q: want insert, update, delete%s", op, suggest(op, operations))
 		}
+		a.Operations = append(a.Operations, outbox.Operation(op))
 	}
 	lock, err := lockTimeout(c)
 	if err != nil {
 		return err
 	}
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if err != nil {
 		return err
 	}
@@ -86,23 +88,23 @@ func attach(c *cli.Context, s settings) error {
 	var function string
 	if c.Bool("dry-run") {
 		did = "dry run, nothing changed: would attach"
-		function, err = tryAttach(c.Context, table, pool, a, lock)
+		function, err = tryAttach(c.Context, tbl, pool, a, lock)
 	} else {
-		function, err = table.Attach(c.Context, pool, a, lock)
+		function, err = tbl.Attach(c.Context, pool, a, lock)
 	}
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "%s %s: %s becomes %s, by function %s.%s\n",
-		did, a.Table, strings.Join(a.Operations, ", "), a.Subject, table.Schema(), function)
+		did, a.Table, joinOperations(a.Operations, ", "), a.Subject, tbl.Schema(), function)
 	return err
 }
 
 // tryAttach attaches in a transaction that it rolls back.
-func tryAttach(ctx context.Context, table *outbox.Table, pool *pgxpool.Pool, a outbox.Attachment, lock time.Duration) (function string, err error) {
+func tryAttach(ctx context.Context, tbl *table.Table, pool *pgxpool.Pool, a outbox.Attachment, lock time.Duration) (function string, err error) {
 	undo := errors.New("undo")
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if function, err = table.Attach(ctx, tx, a, lock); err != nil {
+		if function, err = tbl.Attach(ctx, tx, a, lock); err != nil {
 			return err
 		}
 		return undo
@@ -118,12 +120,12 @@ func attachList(c *cli.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	list, err := table.Attached(c.Context, pool)
+	list, err := tbl.Attached(c.Context, pool)
 	if err != nil {
 		return err
 	}
@@ -131,13 +133,13 @@ func attachList(c *cli.Context, s settings) error {
 }
 
 type attachedJSON struct {
-	Table      string    `json:"table"`
-	Subject    string    `json:"subject"`
-	Key        string    `json:"key"`
-	Columns    []string  `json:"columns"`
-	Watch      []string  `json:"watch"`
-	Operations []string  `json:"operations"`
-	AttachedAt time.Time `json:"attached_at"`
+	Table      string             `json:"table"`
+	Subject    string             `json:"subject"`
+	Key        string             `json:"key"`
+	Columns    []string           `json:"columns"`
+	Watch      []string           `json:"watch"`
+	Operations []outbox.Operation `json:"operations"`
+	AttachedAt time.Time          `json:"attached_at"`
 }
 
 func printAttached(w io.Writer, asJSON bool, list []outbox.Attachment) error {
@@ -150,9 +152,17 @@ func printAttached(w io.Writer, asJSON bool, list []outbox.Attachment) error {
 	}
 	var rows [][]string
 	for _, a := range list {
-		rows = append(rows, []string{a.Table, a.Subject, a.Key, orAll(a.Columns), orAll(a.Watch), strings.Join(a.Operations, ","), stamp(a.AttachedAt)})
+		rows = append(rows, []string{a.Table, a.Subject, a.Key, orAll(a.Columns), orAll(a.Watch), joinOperations(a.Operations, ","), stamp(a.AttachedAt)})
 	}
 	return printTable(w, []string{"TABLE", "SUBJECT", "KEY", "COLUMNS", "WATCH", "ON", "ATTACHED"}, rows)
+}
+
+func joinOperations(operations []outbox.Operation, separator string) string {
+	names := make([]string, len(operations))
+	for i, op := range operations {
+		names[i] = string(op)
+	}
+	return strings.Join(names, separator)
 }
 
 func orAll(columns []string) string {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/audit"
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/internal/dead"
 )
 
 func auditCommand() *cli.Command {
@@ -102,7 +102,7 @@ func auditAction(c *cli.Context, s settings) error {
 	}
 	defer nc.Close()
 	open, cancel := within(c.Context)
-	letters, err := invalidate.OpenLetters(open, js, s.text("stream"), s.text("invalidate.dead_stream"))
+	letters, err := dead.OpenLetters(open, js, s.text("stream"), s.text("invalidate.dead_stream"))
 	cancel()
 	if err != nil {
 		return &serverError{natsServer, err}

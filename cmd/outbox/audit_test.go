@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // scriptTamper does to the script's stream what nobody should: tamper delete 7, tamper purge, tamper foreign, tamper twice 7.
@@ -45,8 +45,8 @@ func scriptTamper(ts *testscript.TestScript, _ bool, args []string) {
 				again.Header[name] = values
 			}
 		}
-		again.Header.Set(outbox.HeaderEventID, stored.Header.Get(outbox.HeaderMsgID))
-		again.Header.Set(outbox.HeaderMsgID, uuid.NewString())
+		again.Header.Set(event.HeaderEventID, stored.Header.Get(event.HeaderMsgID))
+		again.Header.Set(event.HeaderMsgID, uuid.NewString())
 		_, err = js.PublishMsg(ctx, again)
 		return err
 	})

@@ -8,7 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func backfillCommand() *cli.Command {
@@ -68,30 +69,30 @@ func backfill(c *cli.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
 	switch {
 	case r.resumes():
-		job, err := r.find(c.Context, table, pool)
+		job, err := r.find(c.Context, tbl, pool)
 		if err != nil {
 			return err
 		}
-		return r.fill(table, pool, []*outbox.Job{job})
+		return r.fill(tbl, pool, []*jobs.Job{job})
 	case c.Bool("dry-run"):
-		return lookBackfills(c, r.asJSON, table, pool, queries)
+		return lookBackfills(c, r.asJSON, tbl, pool, queries)
 	}
-	jobs, err := startBackfills(c, table, pool, queries)
+	list, err := startBackfills(c, tbl, pool, queries)
 	if err != nil {
 		return err
 	}
-	return r.fill(table, pool, jobs)
+	return r.fill(tbl, pool, list)
 }
 
 // backfillQueries reads what to do, one query for each table.
-func backfillQueries(c *cli.Context, resumes bool) (queries []outbox.BackfillQuery, err error) {
+func backfillQueries(c *cli.Context, resumes bool) (queries []jobs.BackfillQuery, err error) {
 	tables := c.StringSlice("table")
 	switch {
 	case resumes:
@@ -115,7 +116,7 @@ func backfillQueries(c *cli.Context, resumes bool) (queries []outbox.BackfillQue
 			return nil, usagef(c, "--table %s is given twice", name)
 		}
 		seen[name] = true
-		queries = append(queries, outbox.BackfillQuery{
+		queries = append(queries, jobs.BackfillQuery{
 			Table: name, Subject: c.String("subject"), Key: c.String("event-key"), Columns: split(c.String("columns")),
 			Op: c.String("op"), Where: c.String("where"), Limit: c.Int64("limit"),
 		})
@@ -124,31 +125,31 @@ func backfillQueries(c *cli.Context, resumes bool) (queries []outbox.BackfillQue
 }
 
 // startBackfills starts all of them or none, and warns of what they do not cover.
-func startBackfills(c *cli.Context, table *outbox.Table, pool *pgxpool.Pool, queries []outbox.BackfillQuery) (jobs []*outbox.Job, err error) {
+func startBackfills(c *cli.Context, tbl *table.Table, pool *pgxpool.Pool, queries []jobs.BackfillQuery) (list []*jobs.Job, err error) {
 	err = pgx.BeginFunc(c.Context, pool, func(tx pgx.Tx) error {
 		for i := range queries {
-			job, err := table.StartBackfill(c.Context, tx, &queries[i])
+			job, err := jobs.In(tbl).StartBackfill(c.Context, tx, &queries[i])
 			if err != nil {
 				return err
 			}
-			jobs = append(jobs, job)
+			list = append(list, job)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	for _, job := range jobs {
+	for _, job := range list {
 		if spec, err := job.BackfillSpec(); err == nil && !spec.Attached {
 			fmt.Fprintf(c.App.ErrWriter, "outbox: %s is not attached: what changes meanwhile has events only if the application inserts them\n", spec.Table) //nolint:errcheck // only a remark
 		}
 	}
-	return jobs, nil
+	return list, nil
 }
 
 // lookJSON is what a backfill would do.
 type lookJSON struct {
-	outbox.BackfillSpec
+	jobs.BackfillSpec
 	Rows  int64      `json:"rows"` // counted
 	First *firstJSON `json:"first"`
 }
@@ -159,11 +160,11 @@ type firstJSON struct {
 	Payload string `json:"payload"`
 }
 
-func lookBackfills(c *cli.Context, asJSON bool, table *outbox.Table, pool *pgxpool.Pool, queries []outbox.BackfillQuery) error {
+func lookBackfills(c *cli.Context, asJSON bool, tbl *table.Table, pool *pgxpool.Pool, queries []jobs.BackfillQuery) error {
 	out := make([]lookJSON, len(queries))
 	var rows [][]string
 	for i := range queries {
-		look, err := table.LookBackfill(c.Context, pool, &queries[i])
+		look, err := jobs.In(tbl).LookBackfill(c.Context, pool, &queries[i])
 		if err != nil {
 			return err
 		}

@@ -11,56 +11,57 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // backfillsAtOnce is how many tables are worked at, each in a session of its own.
 const backfillsAtOnce = 4
 
 // fill does backfills until they are done, tells how far they are, and prints what came of them. One that fails does not stop the others.
-func (r *jobRun) fill(table *outbox.Table, pool *pgxpool.Pool, jobs []*outbox.Job) error {
-	r.pace.Together = outbox.NewThrottle(r.pace.Rate)
-	b := newBoard(newProgress(r.c.App.ErrWriter, r.did), jobs)
-	for _, job := range jobs {
+func (r *jobRun) fill(tbl *table.Table, pool *pgxpool.Pool, list []*jobs.Job) error {
+	r.pace.Together = jobs.NewThrottle(r.pace.Rate)
+	b := newBoard(newProgress(r.c.App.ErrWriter, r.did), list)
+	for _, job := range list {
 		fmt.Fprintf(r.c.App.ErrWriter, "job %s: %s; if it is interrupted, go on with: %s\n", job.ID, tableOf(job), r.again(job)) //nolint:errcheck // only a remark
 	}
-	failed := make([]error, len(jobs))
+	failed := make([]error, len(list))
 	var group errgroup.Group
 	group.SetLimit(backfillsAtOnce)
-	for i, job := range jobs {
+	for i, job := range list {
 		group.Go(func() error {
-			failed[i] = r.fillOne(table, pool, job, func() { b.show(i, job.Last) }, func(note string) { b.wait(i, note) })
+			failed[i] = r.fillOne(tbl, pool, job, func() { b.show(i, job.Last) }, func(note string) { b.wait(i, note) })
 			return nil
 		})
 	}
 	_ = group.Wait() // what failed is in failed
 	b.p.end()
-	return errors.Join(r.printFilled(jobs), r.stoppedFilling(jobs, failed))
+	return errors.Join(r.printFilled(list), r.stoppedFilling(list, failed))
 }
 
-func (r *jobRun) fillOne(table *outbox.Table, pool *pgxpool.Pool, job *outbox.Job, show func(), say func(note string)) error {
+func (r *jobRun) fillOne(tbl *table.Table, pool *pgxpool.Pool, job *jobs.Job, show func(), say func(note string)) error {
 	conn, err := pool.Acquire(r.c.Context)
 	if err != nil {
 		return &serverError{postgres, err}
 	}
 	defer conn.Release()
-	if err := table.Announce(r.c.Context, conn, job); err != nil {
+	if err := jobs.In(tbl).Announce(r.c.Context, conn, job); err != nil {
 		return err
 	}
-	run := table.NewBackfill(job, say)
-	return table.Work(r.c.Context, conn, job, r.pace, func(ctx context.Context, n int) error {
+	run := jobs.In(tbl).NewBackfill(job, say)
+	return jobs.In(tbl).Work(r.c.Context, conn, job, r.pace, func(ctx context.Context, n int) error {
 		defer show()
 		return run.Step(ctx, conn, n)
 	}, say)
 }
 
 // stoppedFilling says why those that are not done are not, and how to go on with each.
-func (r *jobRun) stoppedFilling(jobs []*outbox.Job, failed []error) error {
+func (r *jobRun) stoppedFilling(list []*jobs.Job, failed []error) error {
 	var all []error
 	var again []string
 	var events int64
 	interrupted := false
-	for i, job := range jobs {
+	for i, job := range list {
 		if events += job.Last.Events; failed[i] == nil {
 			continue
 		}
@@ -92,9 +93,9 @@ type filledJSON struct {
 	Continue *string   `json:"continue"` // the command; null when it is done
 }
 
-func (r *jobRun) printFilled(jobs []*outbox.Job) error {
-	out := make([]filledJSON, len(jobs))
-	for i, job := range jobs {
+func (r *jobRun) printFilled(list []*jobs.Job) error {
+	out := make([]filledJSON, len(list))
+	for i, job := range list {
 		out[i] = filledJSON{Job: job.ID, Kind: job.Kind, Table: tableOf(job), Seen: job.Last.Seen, Total: job.Total(), Inserted: job.Last.Events, Done: job.Last.Done}
 		so := ""
 		if !job.Last.Done {
@@ -116,7 +117,7 @@ func (r *jobRun) printFilled(jobs []*outbox.Job) error {
 	}{out})
 }
 
-func tableOf(job *outbox.Job) string {
+func tableOf(job *jobs.Job) string {
 	spec, err := job.BackfillSpec()
 	if err != nil {
 		return "?"
@@ -129,17 +130,17 @@ type board struct {
 	mu           sync.Mutex
 	p            *progress
 	names, notes []string
-	steps        []outbox.Step
+	steps        []jobs.Step
 	total        int64
 }
 
-func newBoard(p *progress, jobs []*outbox.Job) *board {
-	b := &board{p: p, notes: make([]string, len(jobs)), names: make([]string, len(jobs)), steps: make([]outbox.Step, len(jobs))}
-	for i, job := range jobs {
+func newBoard(p *progress, list []*jobs.Job) *board {
+	b := &board{p: p, notes: make([]string, len(list)), names: make([]string, len(list)), steps: make([]jobs.Step, len(list))}
+	for i, job := range list {
 		b.steps[i] = job.Last
 		b.total += job.Total()
 		p.seen, p.events = p.seen+job.Last.Seen, p.events+job.Last.Events // one that goes on waits from there
-		if len(jobs) > 1 {
+		if len(list) > 1 {
 			b.names[i] = tableOf(job) + ": "
 		}
 	}
@@ -148,7 +149,7 @@ func newBoard(p *progress, jobs []*outbox.Job) *board {
 }
 
 // show tells how far job i is.
-func (b *board) show(i int, step outbox.Step) {
+func (b *board) show(i int, step jobs.Step) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.steps[i] = step

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // connectTimeout bounds a connection attempt where the URL does not, and each question to a server that a person
@@ -18,8 +18,8 @@ import (
 const connectTimeout = 5 * time.Second
 
 // openTable returns the outbox of the settings and a pool that has not connected yet.
-func openTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, error) {
-	table, err := outbox.In(s.text("schema"))
+func openTable(c *cli.Context, s settings) (*table.Table, *pgxpool.Pool, error) {
+	tbl, err := table.In(s.text("schema"))
 	if err != nil {
 		return nil, nil, usagef(nil, "%s: %w", s.origin("schema").from, err)
 	}
@@ -40,7 +40,7 @@ func openTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, error)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open pool: %w", err)
 	}
-	return table, pool, nil
+	return tbl, pool, nil
 }
 
 // securePostgres fills in what the settings say beside the URL: they win over it and over the PG* variables.
@@ -91,8 +91,8 @@ func verifyPostgres(c *pgconn.Config, files *tls.Config) {
 }
 
 // connectTable is openTable for commands that end when the database is away, at once or after --wait.
-func connectTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, error) {
-	table, pool, err := openTable(c, s)
+func connectTable(c *cli.Context, s settings) (*table.Table, *pgxpool.Pool, error) {
+	tbl, pool, err := openTable(c, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -106,7 +106,7 @@ func connectTable(c *cli.Context, s settings) (*outbox.Table, *pgxpool.Pool, err
 		pool.Close()
 		return nil, nil, err
 	}
-	return table, pool, nil
+	return tbl, pool, nil
 }
 
 // What URLs look like, without the password that they may have: it would be taken for one.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -20,7 +20,7 @@ func (s settings) contradictions() (errs []error) {
 			errs = append(errs, s.placed(group, err))
 		}
 	}
-	if _, err := outbox.In(s.text("schema")); err != nil {
+	if _, err := table.In(s.text("schema")); err != nil {
 		refused("schema", err)
 	}
 	if config, err := pgconn.ParseConfig(s.text("database_url")); err != nil {
@@ -38,7 +38,9 @@ func (s settings) contradictions() (errs []error) {
 	} else {
 		refused("redis_", s.secureRedis(options))
 	}
-	_, err = relay.New(nil, nil, nil, relayConfig(s))
+	config := relayConfig(s)
+	config.Schema = "" // checked above
+	_, err = relay.New(nil, nil, config)
 	refused("relay.", err)
 	set := &rules.Set{}
 	if s.text("invalidate.rules") != "" {

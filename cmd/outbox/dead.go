@@ -11,8 +11,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/dead"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func deadCommand() *cli.Command {
@@ -47,7 +48,7 @@ func deadFlags(limit int, more ...cli.Flag) []cli.Flag {
 
 // A deadQuery is what the flags choose.
 type deadQuery struct {
-	filter          outbox.DeadFilter
+	filter          dead.Filter
 	parked, letters bool
 	limit           int
 	asJSON          bool
@@ -58,10 +59,10 @@ func readDeadQuery(c *cli.Context) (q deadQuery, err error) {
 		return q, err
 	}
 	place := c.String("place")
-	if err := oneOf("all", outbox.ParkedPlace, outbox.LettersPlace)(place); err != nil {
+	if err := oneOf("all", dead.SourceParked, dead.SourceLetters)(place); err != nil {
 		return q, usagef(c, "flag --place %q: %w", place, err)
 	}
-	q.parked, q.letters = place != outbox.LettersPlace, place != outbox.ParkedPlace
+	q.parked, q.letters = place != dead.SourceLetters, place != dead.SourceParked
 	if q.filter.Number = c.Int64("number"); c.IsSet("number") && (q.filter.Number < 1 || place == "all") {
 		return q, usagef(c, "flag --number %d: want a number above 0, with --place parked or --place letters", q.filter.Number)
 	}
@@ -72,7 +73,7 @@ func readDeadQuery(c *cli.Context) (q deadQuery, err error) {
 	}
 	q.filter.Reason = c.String("reason")
 	if pattern := c.String("subject"); pattern != "" {
-		if q.filter.Subject, err = outbox.SubjectPattern(pattern); err != nil {
+		if q.filter.Subject, err = event.SubjectPattern(pattern); err != nil {
 			return q, usagef(c, "flag --subject: %w", err)
 		}
 	}
@@ -103,10 +104,10 @@ func ago(c *cli.Context, flag string) (time.Time, error) {
 
 // deadPlaces are the places of a query, opened, and what they are read with.
 type deadPlaces struct {
-	table  *outbox.Table
+	table  *table.Table
 	pool   *pgxpool.Pool // nil when the table is not needed
 	nc     *nats.Conn    // nil when no letters are wanted
-	places []outbox.DeadPlace
+	places []dead.Source
 }
 
 // openDead opens the places of a query. The table is needed by all but a list of letters.
@@ -127,7 +128,7 @@ func (d *deadPlaces) open(c *cli.Context, s settings, q *deadQuery, needsTable b
 		}
 	}
 	if q.parked {
-		parked, err := d.table.OpenParked(c.Context, d.pool)
+		parked, err := dead.In(d.table).OpenParked(c.Context, d.pool)
 		if err != nil {
 			return err
 		}
@@ -147,7 +148,7 @@ func (d *deadPlaces) open(c *cli.Context, s settings, q *deadQuery, needsTable b
 	return nil
 }
 
-func (d *deadPlaces) openLetters(c *cli.Context, s settings) (*invalidate.Letters, error) {
+func (d *deadPlaces) openLetters(c *cli.Context, s settings) (*dead.Letters, error) {
 	nc, js, err := dialNATS(s, c.Command.HelpName)
 	if err != nil {
 		return nil, err
@@ -155,7 +156,7 @@ func (d *deadPlaces) openLetters(c *cli.Context, s settings) (*invalidate.Letter
 	d.nc = nc
 	ctx, cancel := within(c.Context)
 	defer cancel()
-	letters, err := invalidate.OpenLetters(ctx, js, s.text("stream"), s.text("invalidate.dead_stream"))
+	letters, err := dead.OpenLetters(ctx, js, s.text("stream"), s.text("invalidate.dead_stream"))
 	if err != nil {
 		return nil, &serverError{natsServer, err}
 	}

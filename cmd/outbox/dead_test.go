@@ -12,8 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // scriptMend changes what the script's stream covers: mend subjects….
@@ -24,7 +23,7 @@ func scriptMend(ts *testscript.TestScript, _ bool, args []string) {
 			return err
 		}
 		config := stream.CachedInfo().Config
-		config.Subjects = append(args, outbox.ParkedPrefix+config.Name)
+		config.Subjects = append(args, event.ParkedPrefix+config.Name)
 		_, err = js.UpdateStream(ctx, config)
 		return err
 	})
@@ -36,7 +35,7 @@ func scriptLetters(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := fmt.Sscan(args[0], &n)
 	ts.Check(err)
 	withJetStream(ts, func(ctx context.Context, js jetstream.JetStream) error {
-		subject := invalidate.DeadPrefix + ts.Getenv("OUTBOX_STREAM")
+		subject := event.DeadPrefix + ts.Getenv("OUTBOX_STREAM")
 		_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: ts.Getenv("OUTBOX_STREAM") + "_DEAD", Subjects: []string{subject}})
 		if err != nil {
 			return err
@@ -44,12 +43,12 @@ func scriptLetters(ts *testscript.TestScript, _ bool, args []string) {
 		for i := 1; i <= n; i++ {
 			msg := nats.NewMsg(subject)
 			msg.Data = []byte("payload")
-			msg.Header.Set(invalidate.HeaderDeadSubject, fmt.Sprintf("%s.%d", ts.Getenv("S"), i))
-			msg.Header.Set(invalidate.HeaderDeadReason, "no reason")
-			msg.Header.Set(outbox.HeaderEventID, uuid.NewString())
+			msg.Header.Set(event.HeaderDeadSubject, fmt.Sprintf("%s.%d", ts.Getenv("S"), i))
+			msg.Header.Set(event.HeaderDeadReason, "no reason")
+			msg.Header.Set(event.HeaderEventID, uuid.NewString())
 			if i == n {
 				msg.Data = nil
-				msg.Header.Set(invalidate.HeaderDeadOmitted, "7")
+				msg.Header.Set(event.HeaderDeadOmitted, "7")
 			}
 			if _, err := js.PublishMsg(ctx, msg); err != nil {
 				return err

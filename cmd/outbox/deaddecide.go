@@ -14,7 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/dead"
 )
 
 func deadReplayCommand() *cli.Command {
@@ -67,7 +67,7 @@ func deadReplay(c *cli.Context, s settings) error {
 	if c.Bool("dry-run") {
 		return d.dryRun(c, q, "replay")
 	}
-	out, err := d.table.ReplayDead(c.Context, d.pool, d.work(c, q, "replayed"))
+	out, err := dead.In(d.table).Replay(c.Context, d.pool, d.work(c, q, "replayed"))
 	return errors.Join(printOutcome(c, q, "replayed", out), d.blame(err), unfinished("replayed", out))
 }
 
@@ -90,7 +90,7 @@ func deadDrop(c *cli.Context, s settings) error {
 			return err
 		}
 	}
-	out, err := d.table.DropDead(c.Context, d.pool, d.work(c, q, "dropped"))
+	out, err := dead.In(d.table).Drop(c.Context, d.pool, d.work(c, q, "dropped"))
 	return errors.Join(printOutcome(c, q, "dropped", out), d.blame(err), unfinished("dropped", out))
 }
 
@@ -100,7 +100,7 @@ func openDecision(c *cli.Context, s settings) (*deadQuery, *deadPlaces, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if q.filter == (outbox.DeadFilter{}) && !c.Bool("all") {
+	if q.filter == (dead.Filter{}) && !c.Bool("all") {
 		return nil, nil, usagef(c, "a filter is missing (--event-id, --number, --reason, --subject, --older-than, --newer-than), or --all; outbox dead list shows the events")
 	}
 	d, err := openDead(c, s, &q, true)
@@ -108,9 +108,9 @@ func openDecision(c *cli.Context, s settings) (*deadQuery, *deadPlaces, error) {
 }
 
 // work is the decision, which tells every second on standard error how far it is.
-func (d *deadPlaces) work(c *cli.Context, q *deadQuery, did string) outbox.DeadWork {
+func (d *deadPlaces) work(c *cli.Context, q *deadQuery, did string) dead.Work {
 	told := time.Now()
-	return outbox.DeadWork{Filter: q.filter, Limit: q.limit, Places: d.places, Progress: func(out outbox.DeadOutcome) {
+	return dead.Work{Filter: q.filter, Limit: q.limit, Places: d.places, Progress: func(out dead.Outcome) {
 		if time.Since(told) > time.Second {
 			told = time.Now()
 			fmt.Fprintf(c.App.ErrWriter, "%d %s so far\n", out.Done, did)
@@ -119,8 +119,8 @@ func (d *deadPlaces) work(c *cli.Context, q *deadQuery, did string) outbox.DeadW
 }
 
 // list is what a decision is about, at most as many as the limit says.
-func (d *deadPlaces) list(c *cli.Context, q *deadQuery) (outbox.DeadList, int, error) {
-	list, err := outbox.ListDead(c.Context, &q.filter, deadFirst, d.places...)
+func (d *deadPlaces) list(c *cli.Context, q *deadQuery) (dead.Listing, int, error) {
+	list, err := dead.List(c.Context, &q.filter, deadFirst, d.places...)
 	n := list.Total
 	if q.limit > 0 {
 		n = min(n, q.limit)
@@ -184,12 +184,12 @@ type deadFailedJSON struct {
 	Error string `json:"error"`
 }
 
-func printOutcome(c *cli.Context, q *deadQuery, did string, out outbox.DeadOutcome) error {
+func printOutcome(c *cli.Context, q *deadQuery, did string, out dead.Outcome) error {
 	failed := []deadFailedJSON{}
 	var rows [][]string
 	for i := range out.Failed {
 		f := &out.Failed[i]
-		failed = append(failed, deadFailedJSON{newDeadJSON(&f.Dead), f.Err.Error()})
+		failed = append(failed, deadFailedJSON{newDeadJSON(&f.Event), f.Err.Error()})
 		rows = append(rows, []string{f.Place, fmt.Sprint(f.Number), or(failed[i].EventID, "-"), or(plain(f.Subject), "-"), plain(f.Err.Error())})
 	}
 	if q.asJSON {
@@ -206,7 +206,7 @@ func printOutcome(c *cli.Context, q *deadQuery, did string, out outbox.DeadOutco
 }
 
 // unfinished is the error that some events were left.
-func unfinished(did string, out outbox.DeadOutcome) error {
+func unfinished(did string, out dead.Outcome) error {
 	if len(out.Failed) == 0 {
 		return nil
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A replay that is killed the hard way again and again while it commits and deletes letters replays each of them once, in
@@ -25,9 +25,9 @@ func TestKilledReplays(t *testing.T) {
 	const letters, kills = 3500, 3
 	pool, conn, stream := devtest.Pool(t), devtest.Conn(t), devtest.Stream(t)
 	noLettersLeft(t, stream)
-	table, err := outbox.In(devtest.Schema(t))
+	tbl, err := table.In(devtest.Schema(t))
 	fatal(t, err)
-	_, err = table.Migrate(t.Context(), pool)
+	_, err = tbl.Migrate(t.Context(), pool)
 	fatal(t, err)
 	js, err := jetstream.New(conn)
 	fatal(t, err)
@@ -40,7 +40,7 @@ func TestKilledReplays(t *testing.T) {
 	replay := func(ctx context.Context) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, bin, "dead", "replay", "--place", "letters", "--all", "-o", "json")
 		cmd.Env = append(os.Environ(), "OUTBOX_DATABASE_URL="+devtest.Postgres(t).URL(), "OUTBOX_NATS_URL="+devtest.NATS(t).URL(),
-			"OUTBOX_SCHEMA="+table.Schema(), "OUTBOX_STREAM="+stream)
+			"OUTBOX_SCHEMA="+tbl.Schema(), "OUTBOX_STREAM="+stream)
 		cmd.Stderr = os.Stderr
 		return cmd
 	}
@@ -50,7 +50,7 @@ func TestKilledReplays(t *testing.T) {
 		return int(dead.CachedInfo().State.Msgs)
 	}
 	decisions := func() (n int) {
-		fatal(t, pool.QueryRow(t.Context(), table.SQL(`SELECT count(*) FROM outbox.decision`)).Scan(&n))
+		fatal(t, pool.QueryRow(t.Context(), tbl.SQL(`SELECT count(*) FROM outbox.decision`)).Scan(&n))
 		return n
 	}
 	between := 0
@@ -79,7 +79,7 @@ func TestKilledReplays(t *testing.T) {
 	if n := left(); n != 0 {
 		t.Errorf("%d letters left", n)
 	}
-	rows, err := pool.Query(t.Context(), table.SQL(`SELECT resend_of::text FROM outbox.event ORDER BY id`))
+	rows, err := pool.Query(t.Context(), tbl.SQL(`SELECT resend_of::text FROM outbox.event ORDER BY id`))
 	fatal(t, err)
 	copies, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	fatal(t, err)
@@ -90,15 +90,15 @@ func TestKilledReplays(t *testing.T) {
 
 func publishLetters(t *testing.T, js jetstream.JetStream, stream string, n int) (ids []string) {
 	t.Helper()
-	subject := invalidate.DeadPrefix + stream
+	subject := event.DeadPrefix + stream
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: stream + "_DEAD", Subjects: []string{subject}})
 	fatal(t, err)
 	for range n {
 		id := uuid.NewString()
 		ids = append(ids, id)
 		msg := &nats.Msg{Subject: subject, Header: nats.Header{}, Data: []byte("payload")}
-		msg.Header.Set(invalidate.HeaderDeadSubject, "a.b")
-		msg.Header.Set(outbox.HeaderEventID, id)
+		msg.Header.Set(event.HeaderDeadSubject, "a.b")
+		msg.Header.Set(event.HeaderEventID, id)
 		_, err := js.PublishMsgAsync(msg, jetstream.WithStallWait(patience))
 		fatal(t, err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/dead"
 )
 
 func deadListCommand() *cli.Command {
@@ -46,21 +46,21 @@ type deadListJSON struct {
 	Total int        `json:"total"`
 }
 
-func newDeadJSON(d *outbox.Dead) deadJSON {
+func newDeadJSON(d *dead.Event) deadJSON {
 	item := deadJSON{Place: d.Place, Number: d.Number, Subject: d.Subject, Key: d.Key, Reason: d.Reason, Detail: d.Detail, Since: d.Since}
 	if d.ID != uuid.Nil {
 		item.EventID = d.ID.String()
 	}
-	if d.Place == outbox.LettersPlace {
+	if d.Place == dead.SourceLetters {
 		item.Consumer = d.By
 	}
 	return item
 }
 
-func newDeadItems(dead []outbox.Dead) []deadJSON {
-	items := make([]deadJSON, len(dead))
-	for i := range dead {
-		items[i] = newDeadJSON(&dead[i])
+func newDeadItems(letters []dead.Event) []deadJSON {
+	items := make([]deadJSON, len(letters))
+	for i := range letters {
+		items[i] = newDeadJSON(&letters[i])
 	}
 	return items
 }
@@ -75,7 +75,7 @@ func deadList(c *cli.Context, s settings) error {
 		return err
 	}
 	defer d.close()
-	list, err := outbox.ListDead(c.Context, &q.filter, q.limit, d.places...)
+	list, err := dead.List(c.Context, &q.filter, q.limit, d.places...)
 	if err != nil {
 		return d.blame(err)
 	}
@@ -94,10 +94,10 @@ func deadList(c *cli.Context, s settings) error {
 	return nil
 }
 
-func printDead(w io.Writer, dead []outbox.Dead) error {
+func printDead(w io.Writer, letters []dead.Event) error {
 	var rows [][]string
-	for i := range dead {
-		d := newDeadJSON(&dead[i])
+	for i := range letters {
+		d := newDeadJSON(&letters[i])
 		rows = append(rows, []string{d.Place, fmt.Sprint(d.Number), or(d.EventID, "-"), or(plain(d.Subject), "-"), or(plain(d.Key), "-"),
 			clip(plain(d.Reason+": "+d.Detail), 60), age(d.Since)})
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/dead"
 )
 
 func deadShowCommand() *cli.Command {
@@ -67,13 +67,13 @@ func deadShow(c *cli.Context, s settings) error {
 	defer d.close()
 	items := []deadShownJSON{}
 	for _, place := range d.places {
-		list, err := outbox.ListDead(c.Context, &q.filter, q.limit, place)
+		list, err := dead.List(c.Context, &q.filter, q.limit, place)
 		if err != nil {
 			return d.blame(err)
 		}
 		for i := range list.First { // one by one: they may be large
 			one := list.First[i : i+1]
-			if err := d.table.LoadDead(c.Context, d.pool, place, one); err != nil {
+			if err := dead.In(d.table).Load(c.Context, d.pool, place, one); err != nil {
 				return d.blame(err)
 			}
 			items = append(items, newDeadShown(&one[0], limit))
@@ -94,7 +94,7 @@ func deadShow(c *cli.Context, s settings) error {
 	return nil
 }
 
-func newDeadShown(d *outbox.Dead, limit int) deadShownJSON {
+func newDeadShown(d *dead.Event, limit int) deadShownJSON {
 	s := deadShownJSON{
 		deadJSON: newDeadJSON(d), Position: d.Position, Sequence: d.Sequence, CreatedAt: d.CreatedAt, ContentType: d.ContentType,
 		Headers: d.Headers, Replayable: d.Flaw == nil, PayloadBytes: len(d.Payload),
@@ -105,7 +105,7 @@ func newDeadShown(d *outbox.Dead, limit int) deadShownJSON {
 	if d.ResendOf != uuid.Nil {
 		s.ResendOf = d.ResendOf.String()
 	}
-	if d.Place == outbox.ParkedPlace {
+	if d.Place == dead.SourceParked {
 		s.Relay = d.By
 	}
 	if d.Flaw != nil {

@@ -25,7 +25,7 @@ Examples:
 			&cli.StringFlag{Name: "nats-monitor", Usage: "`URL` at which the server of NATS is monitored, such as http://127.0.0.1:8222: it alone tells how often it syncs to disk"},
 			&cli.StringFlag{Name: "skip", Usage: "leave `SERVERS` out, joined by commas: postgres, nats, redis, rules"},
 			outputFlag()),
-		Action: withSettings("relay", doctor),
+		Action: withSettings("relay", runDoctor),
 	}
 }
 
@@ -79,7 +79,7 @@ func (u *checkup) broke(name string, err error) {
 	u.fail(name, "mend what the evidence says, then run: outbox doctor", "%v", err)
 }
 
-func doctor(c *cli.Context, s settings) error {
+func runDoctor(c *cli.Context, s settings) error {
 	asJSON, err := wantsJSON(c)
 	if err != nil {
 		return err

@@ -7,14 +7,15 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/doctor"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // What a script cannot bring about: each fault is one finding, with evidence and a way out, and nothing else is.
 func TestJudges(t *testing.T) {
-	server := outbox.ServerFacts{VersionNumber: 140000, Version: "14.0", Fsync: "on", FullPageWrites: "on", SynchronousCommit: "on", SeesAll: true}
-	table := outbox.TableFacts{XidColumn: 1, IDColumn: 2, Cache: 1, Wake: "O", CanExtend: true, LastID: 5, Bound: 1 << 23}
-	session := outbox.SessionFacts{SameBackend: true, LockHeld: true, Notified: true}
+	server := doctor.Server{VersionNumber: 140000, Version: "14.0", Fsync: "on", FullPageWrites: "on", SynchronousCommit: "on", SeesAll: true}
+	tbl := doctor.Table{XidColumn: 1, IDColumn: 2, Cache: 1, Wake: "O", CanExtend: true, LastID: 5, Bound: 1 << 23}
+	session := table.SessionFacts{SameBackend: true, LockHeld: true, Notified: true}
 	master := redisFacts{"role": "master", "maxmemory": "1000", "used_memory": "950", "maxmemory_policy": "allkeys-lru"}
 	stream := jetstream.StreamConfig{Name: "S", Storage: jetstream.FileStorage, Duplicates: shortestWindow, MaxMsgSize: -1}
 	for _, c := range []struct {
@@ -28,32 +29,32 @@ func TestJudges(t *testing.T) {
 		{"asynchronous", "synchronous_commit", stateWarn, "off", func(u *checkup) { f := server; f.SynchronousCommit = "off"; judgeServer(u, f) }},
 		{"long transaction", "transactions", stateWarn, "pid 7, 1h0m0s, report of role app, idle in transaction", func(u *checkup) {
 			f := server
-			f.Long = []outbox.LongTransaction{{PID: 7, Role: "app", Application: "report", State: "idle in transaction", Age: time.Hour}}
+			f.Long = []doctor.LongTransaction{{PID: 7, Role: "app", Application: "report", State: "idle in transaction", Age: time.Hour}}
 			judgeServer(u, f)
 		}},
 		{"sound session", "", "", "", func(u *checkup) { judgeSession(u, session) }},
 		{"pooler", "session", stateFail, "pooler", func(u *checkup) { f := session; f.SameBackend = false; judgeSession(u, f) }},
 		{"lock lost", "session", stateFail, "pooler", func(u *checkup) { f := session; f.LockHeld = false; judgeSession(u, f) }},
-		{"sound table", "", "", "", func(u *checkup) { judgeTable(u, "outbox", table) }},
-		{"columns swapped", "columns", stateFail, "xid is column 2", func(u *checkup) { f := table; f.XidColumn, f.IDColumn = 2, 1; judgeTable(u, "outbox", f) }},
-		{"replica trigger", "wake", stateFail, "replicas only", func(u *checkup) { f := table; f.Wake = "R"; judgeTable(u, "outbox", f) }},
-		{"few ids", "partitions", stateWarn, "10 ids left", func(u *checkup) { f := table; f.LastID, f.Bound = 100, 111; judgeTable(u, "outbox", f) }},
-		{"cannot extend", "partitions", stateWarn, "cannot make more", func(u *checkup) { f := table; f.CanExtend = false; judgeTable(u, "outbox", f) }},
+		{"sound table", "", "", "", func(u *checkup) { judgeTable(u, "outbox", tbl) }},
+		{"columns swapped", "columns", stateFail, "xid is column 2", func(u *checkup) { f := tbl; f.XidColumn, f.IDColumn = 2, 1; judgeTable(u, "outbox", f) }},
+		{"replica trigger", "wake", stateFail, "replicas only", func(u *checkup) { f := tbl; f.Wake = "R"; judgeTable(u, "outbox", f) }},
+		{"few ids", "partitions", stateWarn, "10 ids left", func(u *checkup) { f := tbl; f.LastID, f.Bound = 100, 111; judgeTable(u, "outbox", f) }},
+		{"cannot extend", "partitions", stateWarn, "cannot make more", func(u *checkup) { f := tbl; f.CanExtend = false; judgeTable(u, "outbox", f) }},
 		{"clock behind", "clock", stateWarn, "-3s apart", func(u *checkup) { judgeClock(u, -3*time.Second) }},
 		{"clock", "", "", "", func(u *checkup) { judgeClock(u, time.Second) }},
 		{"no attached tables", "", "", "", func(u *checkup) { judgeAttached(u, nil) }},
-		{"dropped table", "attached", stateWarn, "16384 was attached, and dropped", func(u *checkup) { judgeAttached(u, []outbox.AttachedFacts{{Table: "16384"}}) }},
+		{"dropped table", "attached", stateWarn, "16384 was attached, and dropped", func(u *checkup) { judgeAttached(u, []doctor.Attached{{Table: "16384"}}) }},
 		{"lost column", "attached", stateFail, "no column a, b,", func(u *checkup) {
-			judgeAttached(u, []outbox.AttachedFacts{{Table: "users", Exists: true, Lost: []string{"a", "b"}}})
+			judgeAttached(u, []doctor.Attached{{Table: "users", Exists: true, Lost: []string{"a", "b"}}})
 		}},
 		{"silent trigger", "attached", stateFail, "no event comes of update on users", func(u *checkup) {
-			judgeAttached(u, []outbox.AttachedFacts{{Table: "users", Exists: true, Silent: []string{"update"}}})
+			judgeAttached(u, []doctor.Attached{{Table: "users", Exists: true, Silent: []string{"update"}}})
 		}},
 		{"never written", "attached", stateWarn, "since 2 days", func(u *checkup) {
-			judgeAttached(u, []outbox.AttachedFacts{{Table: "users", Exists: true, Age: 49 * time.Hour}})
+			judgeAttached(u, []doctor.Attached{{Table: "users", Exists: true, Age: 49 * time.Hour}})
 		}},
 		{"written today", "", "", "", func(u *checkup) {
-			judgeAttached(u, []outbox.AttachedFacts{{Table: "users", Exists: true, Age: time.Hour}, {Table: "b", Exists: true, Age: 49 * time.Hour, Writes: 1}})
+			judgeAttached(u, []doctor.Attached{{Table: "users", Exists: true, Age: time.Hour}, {Table: "b", Exists: true, Age: 49 * time.Hour, Writes: 1}})
 		}},
 		{"idle rule", "used", stateWarn, "none matches rule 1", func(u *checkup) { judgeRules(u, 2, map[int]bool{0: true}, nil, 10) }},
 		{"no events", "", "", "", func(u *checkup) { judgeRules(u, 2, nil, nil, 0) }},

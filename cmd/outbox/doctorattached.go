@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/doctor"
 )
 
 // neverWritten is how old an attachment is whose table nobody has written to for that to be odd.
@@ -22,7 +22,7 @@ func judgeClock(u *checkup, skew time.Duration) {
 	u.ok("clock", "as ours, but for %s at most", largestSkew)
 }
 
-func judgeAttached(u *checkup, all []outbox.AttachedFacts) {
+func judgeAttached(u *checkup, all []doctor.Attached) {
 	findings := 0
 	for i := range all {
 		f := &all[i]

@@ -9,14 +9,15 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/doctor"
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
 const (
 	// largestMessage is what the largest event needs: payload, its headers, and those that the relay adds.
-	largestMessage  = outbox.MaxPayload + outbox.MaxHeaders + outbox.MaxSubject + outbox.MaxKey + 2048
+	largestMessage  = event.MaxPayload + event.MaxHeaders + event.MaxSubject + event.MaxKey + 2048
 	shortestWindow  = 2 * time.Minute
 	enableJetStream = "start nats-server with -js, or allow JetStream for the account"
 )
@@ -69,7 +70,7 @@ func checkNATS(ctx context.Context, s settings, u *checkup, monitor string) erro
 	judgeStream(u, &info.Config, s.on("relay.chain"), s.duration("relay.ack_wait"))
 	judgeReplicas(u, info, nc)
 	if !info.TimeStamp.IsZero() {
-		judgeClock(u, outbox.SkewOf(info.TimeStamp, asked, time.Now()))
+		judgeClock(u, doctor.SkewOf(info.TimeStamp, asked, time.Now()))
 	}
 	interval, err := syncInterval(ctx, monitor)
 	judgeSync(u, interval, err, info.Config.Replicas)

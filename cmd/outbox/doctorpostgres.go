@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/doctor"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -22,7 +24,7 @@ const (
 )
 
 func checkPostgres(c *cli.Context, s settings, u *checkup) error {
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return err
 	}
@@ -33,38 +35,38 @@ func checkPostgres(c *cli.Context, s settings, u *checkup) error {
 	defer pool.Close()
 	at := pool.Config().ConnConfig
 	u.ok("reachable", "%s, database %s", net.JoinHostPort(at.Host, strconv.Itoa(int(at.Port))), at.Database)
-	if server, err := table.InspectServer(c.Context, pool, longTransaction); err != nil {
+	if server, err := doctor.In(tbl).Server(c.Context, pool, longTransaction); err != nil {
 		u.broke("server", err)
 	} else {
 		judgeServer(u, server)
 		judgeClock(u, server.Skew)
 	}
-	if session, err := table.InspectSession(c.Context, pool.Config().ConnConfig, notifyWait); err != nil {
+	if session, err := tbl.InspectSession(c.Context, pool.Config().ConnConfig, notifyWait); err != nil {
 		u.broke("session", err)
 	} else {
 		judgeSession(u, session)
 	}
-	checkTable(c, table, pool, u)
+	checkTable(c, tbl, pool, u)
 	return nil
 }
 
 // checkTable reads the catalogs before the tables, so that a role without rights learns which it lacks.
-func checkTable(c *cli.Context, table *outbox.Table, pool *pgxpool.Pool, u *checkup) {
-	facts, err := table.InspectTable(c.Context, pool)
+func checkTable(c *cli.Context, tbl *table.Table, pool *pgxpool.Pool, u *checkup) {
+	facts, err := doctor.In(tbl).Table(c.Context, pool)
 	if err == nil && len(facts.Missing) == 0 {
-		err = table.CheckMigrated(c.Context, pool)
+		err = tbl.CheckMigrated(c.Context, pool)
 	}
 	switch {
 	case errors.Is(err, outbox.ErrNewerSchema):
 		u.fail("schema", "run a newer outbox", "%v", err)
 	case errors.Is(err, outbox.ErrNotMigrated):
-		u.fail("schema", "outbox migrate up --schema "+table.Schema(), "%v", err)
+		u.fail("schema", "outbox migrate up --schema "+tbl.Schema(), "%v", err)
 	case err != nil:
 		u.broke("schema", err)
 	default:
-		u.ok("schema", "%s is there", table.Schema())
-		judgeTable(u, table.Schema(), facts)
-		if attached, err := table.InspectAttached(c.Context, pool); err != nil {
+		u.ok("schema", "%s is there", tbl.Schema())
+		judgeTable(u, tbl.Schema(), facts)
+		if attached, err := doctor.In(tbl).Attached(c.Context, pool); err != nil {
 			u.broke("attached", err)
 		} else {
 			judgeAttached(u, attached)
@@ -72,7 +74,7 @@ func checkTable(c *cli.Context, table *outbox.Table, pool *pgxpool.Pool, u *chec
 	}
 }
 
-func judgeServer(u *checkup, f outbox.ServerFacts) {
+func judgeServer(u *checkup, f doctor.Server) {
 	if f.VersionNumber < 140000 {
 		u.fail("version", "upgrade to PostgreSQL 14 or newer", "PostgreSQL %s", f.Version)
 	} else {
@@ -117,7 +119,7 @@ func orUnnamed(application string) string {
 	return application
 }
 
-func judgeSession(u *checkup, f outbox.SessionFacts) {
+func judgeSession(u *checkup, f table.SessionFacts) {
 	if f.SameBackend && f.LockHeld {
 		u.ok("session", "a session lock lives on between statements")
 	} else {
@@ -130,7 +132,7 @@ func judgeSession(u *checkup, f outbox.SessionFacts) {
 	}
 }
 
-func judgeTable(u *checkup, schema string, f outbox.TableFacts) {
+func judgeTable(u *checkup, schema string, f doctor.Table) {
 	if len(f.Missing) > 0 {
 		u.fail("rights", "outbox roles apply --schema "+schema+" --grant-relay, and the role; or: GRANT "+strings.Join(f.Missing, "; GRANT ")+" TO the role", "missing: %s", strings.Join(f.Missing, ", "))
 	} else {
@@ -158,7 +160,7 @@ func judgeTable(u *checkup, schema string, f outbox.TableFacts) {
 	judgePartitions(u, schema, f)
 }
 
-func judgePartitions(u *checkup, schema string, f outbox.TableFacts) {
+func judgePartitions(u *checkup, schema string, f doctor.Table) {
 	const few = 1 << 18 // ids: the relay keeps more than three times as many ahead
 	left := f.Bound - 1 - f.LastID
 	makeThem := "outbox relay (it makes partitions once a minute while it leads), or: SELECT " + schema + ".extend()"

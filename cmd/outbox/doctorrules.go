@@ -10,7 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 const (
@@ -37,9 +37,9 @@ func checkRules(c *cli.Context, s settings, u *checkup) error {
 	}
 	defer pool.Close()
 	used, strange, seen := make(map[int]bool), make(map[string]int), make(map[string]bool)
-	looked, err := table.Recent(c.Context, pool, time.Now().Add(-rulesSpan), rulesMost, func(_ int64, e *outbox.Event) bool {
+	looked, err := table.Recent(c.Context, pool, time.Now().Add(-rulesSpan), rulesMost, func(_ int64, e *event.Event) bool {
 		name := family(e.Subject)
-		if key := e.Headers[outbox.HeaderOp] + " " + e.Subject; seen[key] {
+		if key := e.Headers[event.HeaderOp] + " " + e.Subject; seen[key] {
 			return true // one will do
 		} else {
 			seen[key] = true

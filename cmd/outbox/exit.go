@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v2"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 )
 
 // Exit codes, the same for every command.
@@ -122,12 +124,8 @@ func unavailable(err error) bool {
 	if errors.Is(err, context.Canceled) || tlsRefused(err) {
 		return false
 	}
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch pg.Code {
-		case "57P01", "57P02", "57P03", "53300": // shutting down, crashed, starting up, too many connections
-			return true
-		}
-		return false
+	if code := sqlstate.Of(err); code != "" {
+		return slices.Contains([]string{sqlstate.AdminShutdown, sqlstate.CrashShutdown, sqlstate.CannotConnectNow, sqlstate.TooManyConnections}, code)
 	}
 	if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked) {
 		return false
@@ -152,7 +150,7 @@ func hints(err error) []string {
 		if pg.Hint != "" {
 			out = append(out, "hint: "+pg.Hint)
 		}
-		if pg.Code == "55P03" { // lock_not_available
+		if pg.Code == sqlstate.LockNotAvailable {
 			out = append(out, "hint: others use the table; nothing was changed, try again or wait longer with --lock-timeout")
 		}
 	}

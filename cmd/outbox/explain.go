@@ -7,7 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // explain is outbox rules explain, and outbox invalidate --explain: what the rules make of one event.
@@ -43,8 +43,8 @@ func explain(c *cli.Context, s settings) error {
 }
 
 // explainedEvent is the event of the flags.
-func explainedEvent(c *cli.Context) (*outbox.Event, error) {
-	e := &outbox.Event{Subject: c.String("subject"), Key: c.String("key"), Payload: []byte(c.String("payload"))}
+func explainedEvent(c *cli.Context) (*event.Event, error) {
+	e := &event.Event{Subject: c.String("subject"), Key: c.String("key"), Payload: []byte(c.String("payload"))}
 	e.Headers = make(map[string]string)
 	if headers, ok := c.Generic("header").(*headerList); ok {
 		for _, h := range *headers {
@@ -55,7 +55,7 @@ func explainedEvent(c *cli.Context) (*outbox.Event, error) {
 		if err := oneOf("insert", "update", "delete")(op); err != nil {
 			return nil, usagef(c, "flag --op %q: %w", op, err)
 		}
-		e.Headers[outbox.HeaderOp] = op
+		e.Headers[event.HeaderOp] = op
 	}
 	if err := e.Validate(); err != nil {
 		return nil, usagef(c, "%w", err)

@@ -12,7 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // pulseWindow is over what the rates of status, check and top are taken.
@@ -21,7 +21,7 @@ const pulseWindow = 30 * time.Second
 // A lookout reads what a verdict is made of, again and again.
 type lookout struct {
 	s     settings
-	table *outbox.Table
+	table *table.Table
 	pool  *pgxpool.Pool
 	nc    *nats.Conn // nil: NATS was not reached
 	js    jetstream.JetStream
@@ -30,11 +30,11 @@ type lookout struct {
 
 // openLookout connects. Without the database there is nothing to say; without NATS there is.
 func openLookout(c *cli.Context, s settings) (*lookout, error) {
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if err != nil {
 		return nil, err
 	}
-	l := &lookout{s: s, table: table, pool: pool}
+	l := &lookout{s: s, table: tbl, pool: pool}
 	l.nc, l.js, l.away = dialNATS(s, c.Command.HelpName)
 	if usage, ok := errors.AsType[*usageError](l.away); ok {
 		l.close()
@@ -53,7 +53,7 @@ func (l *lookout) close() {
 // A sight is what was read, of which a verdict can be made, and what of the stream is shown beside it.
 type sight struct {
 	health.Facts
-	pauses []outbox.Pause
+	pauses []table.Pause
 	info   *jetstream.StreamInfo // nil: it does not exist, or NATS is away
 }
 
@@ -73,7 +73,7 @@ func (l *lookout) look(ctx context.Context) (*sight, error) {
 		return nil, err
 	}
 	for _, p := range newPauses(v.pauses) {
-		if p.Target == outbox.PauseRelay {
+		if p.Target == table.PauseRelay {
 			v.Paused = p.text()
 		}
 	}

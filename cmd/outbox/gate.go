@@ -7,12 +7,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/invalidate/replicas"
 )
 
 // A gate holds echoes back until replicas of the database have caught up.
 type gate struct {
-	replicas *outbox.Replicas
+	replicas *replicas.Watch
 	close    func()
 }
 
@@ -22,12 +22,12 @@ func openGate(c *cli.Context, s settings, log *slog.Logger) (*gate, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	table, pool, err := connectTable(c, s)
+	_, pool, err := connectTable(c, s)
 	if err != nil {
 		return nil, err
 	}
-	replicas := table.NewReplicas(pool, names...)
-	if err := replicas.Look(c.Context); err != nil {
+	watch := replicas.New(pool, names...)
+	if err := watch.Look(c.Context); err != nil {
 		pool.Close()
 		return nil, err
 	}
@@ -35,10 +35,10 @@ func openGate(c *cli.Context, s settings, log *slog.Logger) (*gate, error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		err := replicas.Run(ctx, func(err error) { log.Warn("cannot see how far the replicas are, echoes wait for them", "err", err) })
+		err := watch.Run(ctx, func(err error) { log.Warn("cannot see how far the replicas are, echoes wait for them", "err", err) })
 		if err != nil && !errors.Is(err, context.Canceled) {
 			log.Error("no longer looking at the replicas, each echo waits 30 s", "err", err)
 		}
 	}()
-	return &gate{replicas: replicas, close: func() { cancel(); <-ended; pool.Close() }}, nil
+	return &gate{replicas: watch, close: func() { cancel(); <-ended; pool.Close() }}, nil
 }

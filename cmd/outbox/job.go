@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -32,16 +34,16 @@ type jobRun struct {
 	kind   string // of job, which is the name of the command, too
 	did    string // to events: copied, inserted
 	id     uuid.UUID
-	pace   outbox.Pace
+	pace   jobs.Pace
 	asJSON bool
 }
 
 // A jobStep does the next part of a job, n events at most.
-type jobStep func(ctx context.Context, db outbox.DB, job *outbox.Job, n int) error
+type jobStep func(ctx context.Context, db outbox.DB, job *jobs.Job, n int) error
 
 // readJob reads the flags of jobs. what are the other flags of the command: they were decided when the job began, and go not with --job.
 func readJob(c *cli.Context, s settings, kind, did string, what []cli.Flag) (r *jobRun, err error) {
-	r = &jobRun{c: c, kind: kind, did: did, pace: outbox.Pace{Stream: s.text("stream"), Rate: c.Int("rate"), MaxPending: c.Int64("max-pending")}}
+	r = &jobRun{c: c, kind: kind, did: did, pace: jobs.Pace{Stream: s.text("stream"), Rate: c.Int("rate"), MaxPending: c.Int64("max-pending")}}
 	if r.asJSON, err = wantsJSON(c); err != nil {
 		return nil, err
 	}
@@ -73,8 +75,8 @@ func readJob(c *cli.Context, s settings, kind, did string, what []cli.Flag) (r *
 func (r *jobRun) resumes() bool { return r.id != uuid.Nil }
 
 // find reads the job to go on with, and waits a little for a session that still does it.
-func (r *jobRun) find(ctx context.Context, table *outbox.Table, db outbox.DB) (*outbox.Job, error) {
-	job, err := table.Job(ctx, db, r.id)
+func (r *jobRun) find(ctx context.Context, tbl *table.Table, db outbox.DB) (*jobs.Job, error) {
+	job, err := jobs.In(tbl).Job(ctx, db, r.id)
 	if err != nil {
 		return nil, err
 	}
@@ -86,30 +88,30 @@ func (r *jobRun) find(ctx context.Context, table *outbox.Table, db outbox.DB) (*
 		if err := sleep(ctx, 100*time.Millisecond); err != nil {
 			return nil, err
 		}
-		if job, err = table.Job(ctx, db, r.id); err != nil {
+		if job, err = jobs.In(tbl).Job(ctx, db, r.id); err != nil {
 			return nil, err
 		}
 	}
 	if job.Running && !job.Last.Done && job.Last.N > began+1 {
-		return nil, fmt.Errorf("%s %s: %w; see: outbox jobs", job.Kind, job.ID, outbox.ErrStepTaken)
+		return nil, fmt.Errorf("%s %s: %w; see: outbox jobs", job.Kind, job.ID, jobs.ErrStepTaken)
 	}
 	return job, nil
 }
 
 // work does the job until it is done, tells how far it is, and prints what came of it. Ctrl-C ends it after the step in hand, with an
 // error that names the command to go on with.
-func (r *jobRun) work(table *outbox.Table, pool *pgxpool.Pool, job *outbox.Job, step jobStep) error {
+func (r *jobRun) work(tbl *table.Table, pool *pgxpool.Pool, job *jobs.Job, step jobStep) error {
 	conn, err := pool.Acquire(r.c.Context)
 	if err != nil {
 		return r.stopped(job, &serverError{postgres, err})
 	}
 	defer conn.Release()
-	if err := table.Announce(r.c.Context, conn, job); err != nil {
+	if err := jobs.In(tbl).Announce(r.c.Context, conn, job); err != nil {
 		return r.stopped(job, err)
 	}
 	fmt.Fprintf(r.c.App.ErrWriter, "job %s; if it is interrupted, go on with: %s\n", job.ID, r.again(job)) //nolint:errcheck // only a remark
 	p := newProgress(r.c.App.ErrWriter, r.did)
-	err = table.Work(r.c.Context, conn, job, r.pace, func(ctx context.Context, n int) error {
+	err = jobs.In(tbl).Work(r.c.Context, conn, job, r.pace, func(ctx context.Context, n int) error {
 		err := step(ctx, conn, job, n)
 		p.show(job.Last.Seen, job.Total(), job.Last.Events)
 		return err
@@ -119,7 +121,7 @@ func (r *jobRun) work(table *outbox.Table, pool *pgxpool.Pool, job *outbox.Job, 
 }
 
 // print is the outcome. In JSON the events are under what was done to them.
-func (r *jobRun) print(job *outbox.Job) error {
+func (r *jobRun) print(job *jobs.Job) error {
 	if r.asJSON {
 		out := map[string]any{"job": job.ID, "kind": job.Kind, "seen": job.Last.Seen, "total": job.Total(), r.did: job.Last.Events, "done": job.Last.Done, "continue": nil}
 		if !job.Last.Done {
@@ -150,7 +152,7 @@ func (e *stoppedError) Unwrap() error { return e.err }
 // hint is the last line on standard error.
 func (e *stoppedError) hint() string { return "go on with: " + e.again }
 
-func (r *jobRun) stopped(job *outbox.Job, err error) error {
+func (r *jobRun) stopped(job *jobs.Job, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -161,7 +163,7 @@ func (r *jobRun) stopped(job *outbox.Job, err error) error {
 }
 
 // again is the command that goes on with the job as this one did.
-func (r *jobRun) again(job *outbox.Job) string {
+func (r *jobRun) again(job *jobs.Job) string {
 	text := continues(job)
 	for _, name := range []string{"config", "schema", "stream", "rate", "max-pending"} {
 		if r.c.IsSet(name) {
@@ -172,7 +174,7 @@ func (r *jobRun) again(job *outbox.Job) string {
 }
 
 // continues is the command that goes on with a job.
-func continues(job *outbox.Job) string { return "outbox " + job.Kind + " --job " + job.ID.String() }
+func continues(job *jobs.Job) string { return "outbox " + job.Kind + " --job " + job.ID.String() }
 
 // shellWord quotes a text for a shell, if it has to be.
 func shellWord(text string) string {

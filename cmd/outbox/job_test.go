@@ -11,33 +11,34 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // Who goes on with a job waits for the session of a runner that was killed, which is still in its step.
 func TestJobIsHandedOver(t *testing.T) {
 	t.Parallel()
 	pool, schema := devtest.Pool(t), devtest.Schema(t)
-	table, err := outbox.In(schema)
+	tbl, err := table.In(schema)
 	fatal(t, err)
-	_, err = table.Migrate(t.Context(), pool)
+	_, err = tbl.Migrate(t.Context(), pool)
 	fatal(t, err)
-	_, err = pool.Exec(t.Context(), table.SQL("INSERT INTO outbox.event (subject) SELECT 'a.' || g FROM generate_series(1, 3) g"))
+	_, err = pool.Exec(t.Context(), tbl.SQL("INSERT INTO outbox.event (subject) SELECT 'a.' || g FROM generate_series(1, 3) g"))
 	fatal(t, err)
-	session, err := table.OpenSession(t.Context(), pool.Config().ConnConfig.Copy(), t.Name())
+	session, err := tbl.OpenSession(t.Context(), pool.Config().ConnConfig.Copy(), t.Name())
 	fatal(t, err)
-	_, err = session.Plan(t.Context(), outbox.Page{Events: 10, Bytes: 1 << 20})
+	_, err = session.Plan(t.Context(), table.Page{Events: 10, Bytes: 1 << 20})
 	fatal(t, err)
 	session.Close()
-	job, err := table.StartReplay(t.Context(), pool, &outbox.ReplayQuery{})
+	job, err := jobs.In(tbl).StartReplay(t.Context(), pool, &jobs.ReplayQuery{})
 	fatal(t, err)
 
 	left, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig)
 	fatal(t, err)
-	fatal(t, table.Announce(t.Context(), left, job))
+	fatal(t, jobs.In(tbl).Announce(t.Context(), left, job))
 	tx, err := left.Begin(t.Context())
 	fatal(t, err)
-	fatal(t, table.ReplayStep(t.Context(), tx, job, 2))
+	fatal(t, jobs.In(tbl).ReplayStep(t.Context(), tx, job, 2))
 
 	name, ended := "going_on_"+schema, make(chan string, 1)
 	database, err := url.Parse(devtest.Postgres(t).URL())

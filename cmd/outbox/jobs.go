@@ -11,7 +11,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func jobsCommand() *cli.Command {
@@ -24,7 +25,7 @@ Examples:
   outbox jobs
   outbox jobs --limit 5 -o json | jq -r '.jobs[] | select(.state == "stopped").continue'`,
 		Flags:  append(settingFlags(""), &cli.IntFlag{Name: "limit", Value: 20, Usage: "`N` jobs at most, the newest"}, outputFlag()),
-		Action: withSettings("", jobs),
+		Action: withSettings("", list),
 	}
 }
 
@@ -44,7 +45,7 @@ type jobJSON struct {
 	Continue  *string         `json:"continue"` // the command; null when it is done
 }
 
-func newJobJSON(job *outbox.Job, pauses []pauseJSON) jobJSON {
+func newJobJSON(job *jobs.Job, pauses []pauseJSON) jobJSON {
 	out := jobJSON{
 		ID: job.ID.String(), Kind: job.Kind, State: "stopped", Running: job.Running, StartedBy: job.StartedBy, StartedAt: job.StartedAt,
 		Seen: job.Last.Seen, Total: job.Total(), Events: job.Last.Events, Spec: job.Spec,
@@ -61,13 +62,13 @@ func newJobJSON(job *outbox.Job, pauses []pauseJSON) jobJSON {
 	}
 	command := continues(job)
 	out.Continue = &command
-	if i := slices.IndexFunc(pauses, func(p pauseJSON) bool { return p.Target == outbox.PauseJob(job.ID) }); i >= 0 {
+	if i := slices.IndexFunc(pauses, func(p pauseJSON) bool { return p.Target == table.PauseJob(job.ID) }); i >= 0 {
 		out.State, out.Pause = "paused", &pauses[i]
 	}
 	return out
 }
 
-func jobs(c *cli.Context, s settings) error {
+func list(c *cli.Context, s settings) error {
 	asJSON, err := wantsJSON(c)
 	if err != nil {
 		return err
@@ -75,16 +76,16 @@ func jobs(c *cli.Context, s settings) error {
 	if c.Int("limit") < 1 {
 		return usagef(c, "flag --limit %d: want a number above 0", c.Int("limit"))
 	}
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	list, err := table.Jobs(c.Context, pool, c.Int("limit"))
+	list, err := jobs.In(tbl).Jobs(c.Context, pool, c.Int("limit"))
 	if err != nil {
 		return err
 	}
-	pauses, err := table.Pauses(c.Context, pool)
+	pauses, err := tbl.Pauses(c.Context, pool)
 	if err != nil {
 		return err
 	}
@@ -103,10 +104,10 @@ func jobs(c *cli.Context, s settings) error {
 	return printJobs(c, out)
 }
 
-func printJobs(c *cli.Context, jobs []jobJSON) error {
+func printJobs(c *cli.Context, list []jobJSON) error {
 	var rows [][]string
-	for i := range jobs {
-		j := &jobs[i]
+	for i := range list {
+		j := &list[i]
 		next := "-"
 		if j.Continue != nil {
 			next = *j.Continue

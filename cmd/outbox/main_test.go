@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v2"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 )
 
 // Every command tells in --help how it is called, what it does, and an example.
@@ -43,7 +45,7 @@ func TestHelpIsComplete(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
-	refused := &pgconn.PgError{Code: "28P01"}
+	refused := &pgconn.PgError{Code: sqlstate.InvalidPassword}
 	for _, c := range []struct {
 		name string
 		err  error
@@ -58,7 +60,7 @@ func TestExitCodes(t *testing.T) {
 		{"findings", fmt.Errorf("x: %w", findings("x")), exitFindings},
 		{"server away", fmt.Errorf("x: %w", &serverError{natsServer, nats.ErrNoServers}), exitUnavailable},
 		{"database away", fmt.Errorf("x: %w", &pgconn.ConnectError{}), exitUnavailable},
-		{"database shutting down", &pgconn.PgError{Code: "57P01"}, exitUnavailable},
+		{"database shutting down", &pgconn.PgError{Code: sqlstate.AdminShutdown}, exitUnavailable},
 		{"wrong password", &serverError{postgres, refused}, exitFailed},
 		{"wrong password of NATS", &serverError{natsServer, nats.ErrAuthorization}, exitFailed},
 		{"wrong password of Redis", &serverError{redisServer, redisReply("WRONGPASS invalid username-password pair")}, exitFailed},

@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -20,7 +20,7 @@ func TestMetricsAreWellNamed(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(
 		newMeasures(relayMeasures, func() relay.Stats { return relay.Stats{} }),
-		&backlog{read: func(context.Context) (outbox.Status, error) { return outbox.Status{}, nil }}, newBuildInfo())
+		&backlog{read: func(context.Context) (table.Status, error) { return table.Status{}, nil }}, newBuildInfo())
 	registry.MustRegister(invalidatorMetrics(func() invalidate.Stats { return invalidate.Stats{Audits: []invalidate.Audit{{}}} })...)
 	families, err := registry.Gather()
 	if err != nil {
@@ -50,12 +50,12 @@ func TestBacklogIsNotAskedTooOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		var fails error
-		b := &backlog{read: func(ctx context.Context) (outbox.Status, error) {
+		b := &backlog{read: func(ctx context.Context) (table.Status, error) {
 			asked++
 			if _, ok := ctx.Deadline(); !ok {
 				t.Error("asked without a deadline")
 			}
-			return outbox.Status{Pending: int64(asked)}, fails
+			return table.Status{Pending: int64(asked)}, fails
 		}}
 		look := func(after time.Duration, wantAsked int, wantKnown bool) {
 			t.Helper()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -42,17 +43,17 @@ func migrateUp(c *cli.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	applied, err := table.Migrate(c.Context, pool)
+	applied, err := tbl.Migrate(c.Context, pool)
 	switch {
 	case len(applied) > 0 || asJSON && err == nil:
 		return errors.Join(printMigrations(c.App.Writer, asJSON, applied), err)
 	case err == nil:
-		_, err = fmt.Fprintf(c.App.Writer, "schema %s is up to date\n", table.Schema())
+		_, err = fmt.Fprintf(c.App.Writer, "schema %s is up to date\n", tbl.Schema())
 	}
 	return err
 }
@@ -62,12 +63,12 @@ func migrateStatus(c *cli.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	list, err := table.MigrationStatus(c.Context, pool)
+	list, err := tbl.MigrationStatus(c.Context, pool)
 	if err != nil {
 		return err
 	}
@@ -81,17 +82,17 @@ func migrateStatus(c *cli.Context, s settings) error {
 		}
 	}
 	if pending > 0 {
-		return findings("%d of %d migrations pending in schema %s; run: outbox migrate up --schema %s", pending, len(list), table.Schema(), table.Schema())
+		return findings("%d of %d migrations pending in schema %s; run: outbox migrate up --schema %s", pending, len(list), tbl.Schema(), tbl.Schema())
 	}
 	return nil
 }
 
 func migratePrint(c *cli.Context, s settings) error {
-	table, err := outbox.In(s.text("schema"))
+	tbl, err := table.In(s.text("schema"))
 	if err != nil {
 		return usagef(nil, "%s: %w", s.origin("schema").from, err)
 	}
-	_, err = io.WriteString(c.App.Writer, table.MigrationSQL())
+	_, err = io.WriteString(c.App.Writer, tbl.MigrationSQL())
 	return err
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func partitionsCommand() *cli.Command {
@@ -43,12 +43,12 @@ func partitions(c *cli.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	all, err := table.Partitions(c.Context, pool, keptFor(s))
+	all, err := tbl.Partitions(c.Context, pool, keptFor(s))
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func keptFor(s settings) time.Duration {
 	return ever
 }
 
-func printPartitions(w io.Writer, asJSON bool, all []outbox.Partition, now time.Time) error {
+func printPartitions(w io.Writer, asJSON bool, all []table.Partition, now time.Time) error {
 	if asJSON {
 		out := []partitionJSON{}
 		for i := range all {
@@ -79,7 +79,7 @@ func printPartitions(w io.Writer, asJSON bool, all []outbox.Partition, now time.
 		if p.To > 0 {
 			numbers = fmt.Sprintf("%d … %d", p.From, p.To-1)
 		}
-		if p.State == outbox.PartitionKept || p.State == outbox.PartitionDue {
+		if p.State == table.PartitionKept || p.State == table.PartitionDue {
 			done = "done " + now.Sub(p.DoneAt).Round(time.Second).String() + " ago"
 		}
 		rows = append(rows, []string{p.Name, numbers, p.State, size(p.Bytes), done})

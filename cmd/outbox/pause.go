@@ -9,7 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // endOfPause is how far away the end of a consumer's pause is that has none: JetStream wants one.
@@ -43,7 +43,7 @@ type pauseJSON struct {
 	Until  *time.Time `json:"until"` // null: until resumed
 }
 
-func newPauses(pauses []outbox.Pause) []pauseJSON {
+func newPauses(pauses []table.Pause) []pauseJSON {
 	out := make([]pauseJSON, len(pauses))
 	for i, p := range pauses {
 		out[i] = pauseJSON{Target: p.Target, Reason: p.Reason, Author: p.Author, Role: p.Role, Since: p.Since}
@@ -90,7 +90,7 @@ func pause(c *cli.Context, s settings) error {
 	return errors.Join(printPauses(c, made, asJSON), told)
 }
 
-func printPauses(c *cli.Context, made []outbox.Pause, asJSON bool) error {
+func printPauses(c *cli.Context, made []table.Pause, asJSON bool) error {
 	if asJSON {
 		return printJSON(c.App.Writer, struct {
 			Paused []pauseJSON `json:"paused"`

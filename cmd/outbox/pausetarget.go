@@ -14,8 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 // A pauseTarget is what outbox pause and outbox resume are about. The row in the table comes first, then NATS is told, which has to
@@ -25,7 +25,7 @@ type pauseTarget struct {
 	consumers []string // of these, the consumers
 	stream    string
 
-	table *outbox.Table
+	table *table.Table
 	pool  *pgxpool.Pool
 	nc    *nats.Conn // nil without consumers
 	js    jetstream.JetStream
@@ -47,14 +47,14 @@ func pauseFlags(more ...cli.Flag) []cli.Flag {
 func openPause(c *cli.Context, s settings) (p *pauseTarget, err error) {
 	p = &pauseTarget{stream: s.text("stream"), consumers: c.StringSlice("consumer")}
 	if c.Bool("relay") {
-		p.rows = append(p.rows, outbox.PauseRelay)
+		p.rows = append(p.rows, table.PauseRelay)
 	}
 	if text := c.String("job"); text != "" {
 		id, err := uuid.Parse(text)
 		if err != nil {
 			return nil, usagef(c, "flag --job %q: %w", text, err)
 		}
-		p.rows = append(p.rows, outbox.PauseJob(id))
+		p.rows = append(p.rows, table.PauseJob(id))
 	}
 	if len(p.rows)+len(p.consumers) == 0 && !c.Bool("consumers") {
 		return nil, usagef(c, "a target is missing: --relay, --consumer NAME, --consumers or --job ID")
@@ -105,7 +105,7 @@ func (p *pauseTarget) findConsumers(c *cli.Context) error {
 		if err != nil {
 			return fmt.Errorf("nothing was changed: %w", &serverError{natsServer, fmt.Errorf("look up consumer %s: %w", name, err)})
 		}
-		p.rows = append(p.rows, outbox.PauseConsumer+name)
+		p.rows = append(p.rows, table.PauseConsumer+name)
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func pruneCommand() *cli.Command {
@@ -39,13 +39,13 @@ func prune(c *cli.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
 	out := pruneJSON{DryRun: c.Bool("dry-run"), Partitions: []partitionJSON{}, Busy: []string{}}
-	err = out.prune(c, s, table, pool)
+	err = out.prune(c, s, tbl, pool)
 	if err != nil && len(out.Partitions)+len(out.Busy) == 0 {
 		return err
 	}
@@ -55,19 +55,19 @@ func prune(c *cli.Context, s settings) error {
 	return errors.Join(out.print(c), err)
 }
 
-func (out *pruneJSON) prune(c *cli.Context, s settings, table *outbox.Table, pool *pgxpool.Pool) error {
-	all, err := table.Partitions(c.Context, pool, keptFor(s))
+func (out *pruneJSON) prune(c *cli.Context, s settings, tbl *table.Table, pool *pgxpool.Pool) error {
+	all, err := tbl.Partitions(c.Context, pool, keptFor(s))
 	if err != nil {
 		return err
 	}
 	for i := range all {
 		p := &all[i]
-		if p.State != outbox.PartitionDue && p.State != outbox.PartitionEmptied {
+		if p.State != table.PartitionDue && p.State != table.PartitionEmptied {
 			continue
 		}
 		if !out.DryRun {
-			dropped, err := dropPartition(c, s, table, pool, p)
-			if errors.Is(err, outbox.ErrBusy) {
+			dropped, err := dropPartition(c, s, tbl, pool, p)
+			if errors.Is(err, table.ErrBusy) {
 				out.Busy = append(out.Busy, p.Name)
 			} else if err != nil {
 				return err
@@ -83,16 +83,16 @@ func (out *pruneJSON) prune(c *cli.Context, s settings, table *outbox.Table, poo
 }
 
 // dropPartition says whether the space was given back; the empty shell may stay for the next time.
-func dropPartition(c *cli.Context, s settings, table *outbox.Table, pool *pgxpool.Pool, p *outbox.Partition) (dropped bool, err error) {
-	if p.State == outbox.PartitionDue {
-		if dropped, err = table.EmptyPartition(c.Context, pool, p.Name, keptFor(s)); err != nil || !dropped {
+func dropPartition(c *cli.Context, s settings, tbl *table.Table, pool *pgxpool.Pool, p *table.Partition) (dropped bool, err error) {
+	if p.State == table.PartitionDue {
+		if dropped, err = tbl.EmptyPartition(c.Context, pool, p.Name, keptFor(s)); err != nil || !dropped {
 			return false, err
 		}
 	}
 	if p.From == 0 && p.To == 0 || p.MadeAt.IsZero() { // the net stays
 		return dropped, nil
 	}
-	gone, err := table.DropPartition(c.Context, pool, p.Name)
+	gone, err := tbl.DropPartition(c.Context, pool, p.Name)
 	return dropped || gone, err
 }
 

@@ -30,7 +30,7 @@ Examples:
 
 func relayConfig(s settings) relay.Config {
 	return relay.Config{
-		Stream: s.text("stream"), Subjects: s.list("relay.subjects"), Name: s.text("relay.name"),
+		Schema: s.text("schema"), Stream: s.text("stream"), Subjects: s.list("relay.subjects"), Name: s.text("relay.name"),
 		Shared: !s.on("relay.chain"), Replicas: s.number("relay.replicas"), MaxAge: s.duration("relay.max_age"),
 		NoCreate: s.on("relay.no_create"), OnRecreate: relay.RecreatePolicy(s.text("relay.on_recreate")), OnRemoved: relay.RemovedPolicy(s.text("relay.on_removed")), OnRefuse: relay.RefusedPolicy(s.text("relay.on_refuse")),
 		Retention:    orEver(s.days("relay.retention")),
@@ -69,7 +69,7 @@ func runRelay(c *cli.Context, s settings) (err error) {
 	defer nc.Close()
 	config := relayConfig(s)
 	config.Logger = log
-	r, err := relay.New(table, pool, nc, config)
+	r, err := relay.New(pool, nc, config)
 	if err != nil {
 		return usagef(nil, "%w", err)
 	}

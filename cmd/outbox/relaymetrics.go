@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -37,8 +37,8 @@ var relayMeasures = []measure[relay.Stats]{
 }
 
 // relayMetrics tells what a relay did, and how far the whole outbox is behind, whoever leads.
-func relayMetrics(r *relay.Relay, table *outbox.Table, pool *pgxpool.Pool, stream string) []prometheus.Collector {
-	b := &backlog{read: func(ctx context.Context) (outbox.Status, error) { return table.Status(ctx, pool, stream) }}
+func relayMetrics(r *relay.Relay, tbl *table.Table, pool *pgxpool.Pool, stream string) []prometheus.Collector {
+	b := &backlog{read: func(ctx context.Context) (table.Status, error) { return tbl.Status(ctx, pool, stream) }}
 	return []prometheus.Collector{newMeasures(relayMeasures, r.Stats), b}
 }
 
@@ -50,10 +50,10 @@ var (
 // A backlog is how far the outbox is behind. It asks the database when somebody wants to know and the last answer
 // is too old.
 type backlog struct {
-	read func(context.Context) (outbox.Status, error)
+	read func(context.Context) (table.Status, error)
 
 	mu    sync.Mutex // held while the database is asked: scrapes that come together share the answer
-	last  outbox.Status
+	last  table.Status
 	known bool
 	asked time.Time
 }
@@ -70,7 +70,7 @@ func (b *backlog) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (b *backlog) status() (outbox.Status, bool) {
+func (b *backlog) status() (table.Status, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if time.Since(b.asked) < backlogEvery {

@@ -6,10 +6,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
+	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func replayCommand() *cli.Command {
@@ -62,7 +63,7 @@ func replay(c *cli.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	q := &outbox.ReplayQuery{}
+	q := &jobs.ReplayQuery{}
 	if !run.resumes() {
 		if q, err = readReplay(c); err != nil {
 			return err
@@ -78,7 +79,7 @@ func replay(c *cli.Context, s settings) error {
 		if err != nil {
 			return err
 		}
-		return run.work(table, pool, job, table.ReplayStep)
+		return run.work(table, pool, job, jobs.In(table).ReplayStep)
 	}
 	if err := askNATS(c, s, table, pool, q); err != nil {
 		return err
@@ -86,27 +87,27 @@ func replay(c *cli.Context, s settings) error {
 	if c.Bool("dry-run") {
 		return dryReplay(c, table, pool, q, run.asJSON)
 	}
-	job, err := table.StartReplay(c.Context, pool, q)
+	job, err := jobs.In(table).StartReplay(c.Context, pool, q)
 	if err != nil {
 		return explainReplay(err)
 	}
-	return run.work(table, pool, job, table.ReplayStep)
+	return run.work(table, pool, job, jobs.In(table).ReplayStep)
 }
 
 // explainReplay says of an error what can be done: events were dropped, or a right is missing.
 func explainReplay(err error) error {
-	if errors.Is(err, outbox.ErrGone) {
+	if errors.Is(err, jobs.ErrGone) {
 		return fmt.Errorf("%w; --allow-missing replays what is there", err)
 	}
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" { // insufficient_privilege
+	if sqlstate.Is(err, sqlstate.InsufficientPrivilege) {
 		return fmt.Errorf("%w; a replay needs the role outbox_owner, --dry-run no more than outbox_auditor", err)
 	}
 	return err
 }
 
 // readReplay reads what is to be replayed, before any server is asked.
-func readReplay(c *cli.Context) (q *outbox.ReplayQuery, err error) {
-	q = &outbox.ReplayQuery{
+func readReplay(c *cli.Context) (q *jobs.ReplayQuery, err error) {
+	q = &jobs.ReplayQuery{
 		Subjects: c.StringSlice("subject"), Keys: c.StringSlice("key"), FromID: c.Int64("from-id"), ToID: c.Int64("to-id"),
 		Prefix: c.String("to-prefix"), Limit: c.Int64("limit"), AllowedMissing: c.Bool("allow-missing"),
 	}
@@ -124,12 +125,12 @@ func readReplay(c *cli.Context) (q *outbox.ReplayQuery, err error) {
 		return nil, usagef(c, "flag --after-consumer needs a name; outbox status shows them")
 	}
 	for _, pattern := range q.Subjects {
-		if _, err := outbox.SubjectPattern(pattern); err != nil {
+		if _, err := event.SubjectPattern(pattern); err != nil {
 			return nil, usagef(c, "flag --subject: %w", err)
 		}
 	}
 	if c.IsSet("to-prefix") {
-		if err := outbox.ValidateSubject(q.Prefix); err != nil {
+		if err := event.ValidateSubject(q.Prefix); err != nil {
 			return nil, usagef(c, "flag --to-prefix %q: want tokens joined by dots such as side: %w", q.Prefix, err)
 		}
 	}
@@ -147,7 +148,7 @@ func readReplay(c *cli.Context) (q *outbox.ReplayQuery, err error) {
 }
 
 // checkFilters refuses a replay of nothing in particular.
-func checkFilters(c *cli.Context, q *outbox.ReplayQuery) error {
+func checkFilters(c *cli.Context, q *jobs.ReplayQuery) error {
 	if len(q.EventIDs) > 0 {
 		for _, name := range []string{"since", "until", "subject", "key", "from-id", "to-id", "after-consumer", "all", "limit"} {
 			if c.IsSet(name) {
@@ -162,7 +163,7 @@ func checkFilters(c *cli.Context, q *outbox.ReplayQuery) error {
 }
 
 // readSpan reads --since and --until.
-func readSpan(c *cli.Context, q *outbox.ReplayQuery) (err error) {
+func readSpan(c *cli.Context, q *jobs.ReplayQuery) (err error) {
 	now := time.Now()
 	if q.Since, err = moment(c, "since", now); err != nil {
 		return err

@@ -10,7 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // A replayLookJSON is what a replay would do.
@@ -39,14 +40,14 @@ type replayItem struct {
 }
 
 // dryReplay tells what a replay would do, and does none of it.
-func dryReplay(c *cli.Context, table *outbox.Table, pool *pgxpool.Pool, q *outbox.ReplayQuery, asJSON bool) error {
+func dryReplay(c *cli.Context, tbl *table.Table, pool *pgxpool.Pool, q *jobs.ReplayQuery, asJSON bool) error {
 	p := newProgress(c.App.ErrWriter, "found")
-	look, err := table.LookReplay(c.Context, pool, q, func(done, total, found int64) { p.show(done, total, found) })
+	look, err := jobs.In(tbl).LookReplay(c.Context, pool, q, func(done, total, found int64) { p.show(done, total, found) })
 	p.end()
 	if err != nil {
 		return explainReplay(err)
 	}
-	rows, err := table.TrailOfRows(c.Context, pool, look.FirstRows)
+	rows, err := tbl.TrailOfRows(c.Context, pool, look.FirstRows)
 	if err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func dryReplay(c *cli.Context, table *outbox.Table, pool *pgxpool.Pool, q *outbo
 	return out.print(c)
 }
 
-func newReplayLook(look *outbox.ReplayLook, q *outbox.ReplayQuery, rows []outbox.Trail) *replayLookJSON {
+func newReplayLook(look *jobs.ReplayLook, q *jobs.ReplayQuery, rows []table.Trail) *replayLookJSON {
 	out := &replayLookJSON{DryRun: true, Total: look.Matched, ToPrefix: q.Prefix, Subjects: []replaySubject{}, Items: []replayItem{}}
 	if look.Matched > 0 {
 		out.First, out.Last = &look.First, &look.Last
@@ -71,7 +72,7 @@ func newReplayLook(look *outbox.ReplayLook, q *outbox.ReplayQuery, rows []outbox
 	}
 	slices.SortStableFunc(out.Subjects, func(a, b replaySubject) int { return cmp.Compare(b.Events, a.Events) })
 	for _, id := range look.FirstRows {
-		if i := slices.IndexFunc(rows, func(t outbox.Trail) bool { return t.RowID == id }); i >= 0 {
+		if i := slices.IndexFunc(rows, func(t table.Trail) bool { return t.RowID == id }); i >= 0 {
 			out.Items = append(out.Items, replayItem{id, rows[i].ID.String(), rows[i].Subject, rows[i].Key, rows[i].CreatedAt})
 		}
 	}

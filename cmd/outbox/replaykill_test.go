@@ -18,15 +18,16 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/internal/verify"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 // A killing is a replay that is ended again and again, beside a relay that publishes its copies and writers that go on.
 type killing struct {
 	t      *testing.T
 	env    []string
-	table  *outbox.Table
+	table  *table.Table
 	pool   *pgxpool.Pool
 	events int64 // to be copied
 }
@@ -39,16 +40,16 @@ func (k *killing) command(ctx context.Context, stderr *bytes.Buffer, line string
 }
 
 // job is the only one there is; nil before it began.
-func (k *killing) job() *outbox.Job {
-	jobs, err := k.table.Jobs(k.t.Context(), k.pool, 2)
+func (k *killing) job() *jobs.Job {
+	list, err := jobs.In(k.table).Jobs(k.t.Context(), k.pool, 2)
 	fatal(k.t, err)
-	if len(jobs) > 1 {
-		k.t.Fatalf("%d jobs", len(jobs))
+	if len(list) > 1 {
+		k.t.Fatalf("%d jobs", len(list))
 	}
-	if len(jobs) == 0 {
+	if len(list) == 0 {
 		return nil
 	}
-	return &jobs[0]
+	return &list[0]
 }
 
 // end runs a command line until the job has made at least so many events, and ends it with a signal. It returns what it said.
@@ -92,19 +93,19 @@ func TestKilledReplayJob(t *testing.T) {
 	t.Parallel()
 	const events, chosen, kills = 30_000, 12_000, 6
 	pool, conn, stream := devtest.Pool(t), devtest.Conn(t), devtest.Stream(t)
-	table, err := outbox.In(devtest.Schema(t))
+	tbl, err := table.In(devtest.Schema(t))
 	fatal(t, err)
-	_, err = table.Migrate(t.Context(), pool)
+	_, err = tbl.Migrate(t.Context(), pool)
 	fatal(t, err)
 	dir := t.TempDir()
 	self, err := os.Executable()
 	fatal(t, err)
 	fatal(t, os.Symlink(self, filepath.Join(dir, "outbox")))
-	k := &killing{t: t, table: table, pool: pool, events: chosen, env: append(os.Environ(),
+	k := &killing{t: t, table: tbl, pool: pool, events: chosen, env: append(os.Environ(),
 		"PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"), "OUTBOX_DATABASE_URL="+devtest.Postgres(t).URL(),
-		"OUTBOX_NATS_URL="+devtest.NATS(t).URL(), "OUTBOX_SCHEMA="+table.Schema(), "OUTBOX_STREAM="+stream)}
+		"OUTBOX_NATS_URL="+devtest.NATS(t).URL(), "OUTBOX_SCHEMA="+tbl.Schema(), "OUTBOX_STREAM="+stream)}
 	insert := func(n int, who string) {
-		_, err := pool.Exec(t.Context(), table.SQL(`INSERT INTO outbox.event (subject, key, payload) SELECT $1 || CASE WHEN n % 5 < 2 THEN '.yes.' ELSE '.no.' END || n % 97, $3 || n % 97, 'payload' FROM generate_series(1, $2::int) n`),
+		_, err := pool.Exec(t.Context(), tbl.SQL(`INSERT INTO outbox.event (subject, key, payload) SELECT $1 || CASE WHEN n % 5 < 2 THEN '.yes.' ELSE '.no.' END || n % 97, $3 || n % 97, 'payload' FROM generate_series(1, $2::int) n`),
 			strings.ToLower(stream), n, who)
 		fatal(t, err)
 	}
@@ -143,7 +144,7 @@ func TestKilledReplayJob(t *testing.T) {
 	}
 	k.judge()
 	k.published(events+chosen+10*kills, stream)
-	verdict, err := (&verify.Stream{Table: table, Pool: pool, Conn: conn, Name: stream}).Verify(t.Context())
+	verdict, err := (&verify.Stream{Table: tbl, Pool: pool, Conn: conn, Name: stream}).Verify(t.Context())
 	fatal(t, err)
 	if err := verdict.Err(); err != nil || verdict.Published != events+chosen+10*kills {
 		t.Errorf("%+v, %v", verdict, err)

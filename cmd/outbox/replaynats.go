@@ -11,13 +11,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // askNATS finds out what a query needs to know of the stream, if it needs anything: where a consumer stands, and whether the stream
 // takes the copies.
-func askNATS(c *cli.Context, s settings, table *outbox.Table, pool *pgxpool.Pool, q *outbox.ReplayQuery) error {
+func askNATS(c *cli.Context, s settings, tbl *table.Table, pool *pgxpool.Pool, q *jobs.ReplayQuery) error {
 	consumer := c.String("after-consumer")
 	if consumer == "" && q.Prefix == "" {
 		return nil
@@ -38,19 +41,19 @@ func askNATS(c *cli.Context, s settings, table *outbox.Table, pool *pgxpool.Pool
 		return &serverError{natsServer, fmt.Errorf("read stream %s: %w", name, err)}
 	}
 	if consumer != "" {
-		if q.FromPosition, err = behindConsumer(ctx, table, pool, source, consumer); err != nil {
+		if q.FromPosition, err = behindConsumer(ctx, tbl, pool, source, consumer); err != nil {
 			return err
 		}
 	}
 	if q.Prefix == "" {
 		return nil
 	}
-	return covered(c, table, pool, &source.CachedInfo().Config, q)
+	return covered(c, tbl, pool, &source.CachedInfo().Config, q)
 }
 
 // behindConsumer is the position behind everything that a consumer has acknowledged. The message at that place says it, and where it is
 // gone, the log of bases.
-func behindConsumer(ctx context.Context, table *outbox.Table, db outbox.DB, source jetstream.Stream, name string) (int64, error) {
+func behindConsumer(ctx context.Context, tbl *table.Table, db outbox.DB, source jetstream.Stream, name string) (int64, error) {
 	info := source.CachedInfo()
 	consumer, err := source.Consumer(ctx, name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrInvalidConsumerName) {
@@ -65,17 +68,17 @@ func behindConsumer(ctx context.Context, table *outbox.Table, db outbox.DB, sour
 	}
 	msg, err := source.GetMsg(ctx, floor)
 	if err == nil {
-		if e, err := outbox.Parse(msg.Subject, msg.Header, nil); err == nil && e.Position > 0 {
+		if e, err := event.Parse(msg.Subject, msg.Header, nil); err == nil && e.Position > 0 {
 			return e.Position + 1, nil
 		}
 	} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, &serverError{natsServer, fmt.Errorf("read message %d of stream %s: %w", floor, info.Config.Name, err)}
 	}
-	bases, err := table.Bases(ctx, db)
+	bases, err := tbl.Bases(ctx, db)
 	if err != nil {
 		return 0, err
 	}
-	position, known := stream.BaseLog{Stream: outbox.Stream{Name: info.Config.Name, Created: info.Created}, All: bases}.LastPosition(floor)
+	position, known := stream.BaseLog{Stream: table.Stream{Name: info.Config.Name, Created: info.Created}, All: bases}.LastPosition(floor)
 	if !known {
 		return 0, fmt.Errorf("consumer %s has acknowledged up to sequence %d of stream %s, and no event is known to lie there; take --since instead", name, floor, info.Config.Name)
 	}
@@ -84,7 +87,7 @@ func behindConsumer(ctx context.Context, table *outbox.Table, db outbox.DB, sour
 
 // covered refuses copies that the stream would not take: they would be parked. What the filter says is asked first, and only if that
 // is too much, which subjects there are.
-func covered(c *cli.Context, table *outbox.Table, pool *pgxpool.Pool, config *jetstream.StreamConfig, q *outbox.ReplayQuery) error {
+func covered(c *cli.Context, tbl *table.Table, pool *pgxpool.Pool, config *jetstream.StreamConfig, q *jobs.ReplayQuery) error {
 	patterns := q.Subjects
 	if len(patterns) == 0 {
 		patterns = []string{">"}
@@ -93,7 +96,7 @@ func covered(c *cli.Context, table *outbox.Table, pool *pgxpool.Pool, config *je
 	if len(missing) == 0 {
 		return nil
 	}
-	look, err := table.LookReplay(c.Context, pool, q, func(int64, int64, int64) {})
+	look, err := jobs.In(tbl).LookReplay(c.Context, pool, q, func(int64, int64, int64) {})
 	if err != nil {
 		return explainReplay(err)
 	}

@@ -8,7 +8,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/roles"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func rolesCommand() *cli.Command {
@@ -58,8 +59,8 @@ func rolesFlags() []cli.Flag {
 	}
 }
 
-func rolesOf(c *cli.Context) outbox.Roles {
-	return outbox.Roles{
+func rolesOf(c *cli.Context) roles.Set {
+	return roles.Set{
 		Prefix: c.String("prefix"), Own: c.Bool("own"),
 		Writers: split(c.String("grant-writer")), Relays: split(c.String("grant-relay")),
 		Auditors: split(c.String("grant-auditor")), Owners: split(c.String("grant-owner")),
@@ -68,11 +69,11 @@ func rolesOf(c *cli.Context) outbox.Roles {
 
 // rolesSQL also checks every name, before any server is asked.
 func rolesSQL(c *cli.Context, s settings) (string, error) {
-	table, err := outbox.In(s.text("schema"))
+	tbl, err := table.In(s.text("schema"))
 	if err != nil {
 		return "", usagef(nil, "%s: %w", s.origin("schema").from, err)
 	}
-	script, err := table.RolesSQL(rolesOf(c))
+	script, err := roles.SQL(tbl.Schema(), rolesOf(c))
 	if err != nil {
 		return "", usagef(c, "%w", err)
 	}
@@ -99,18 +100,18 @@ func rolesApply(c *cli.Context, s settings) error {
 	if _, err := rolesSQL(c, s); err != nil {
 		return err
 	}
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	migrated, err := table.ApplyRoles(c.Context, pool, rolesOf(c), lock)
+	migrated, err := roles.Apply(c.Context, pool, tbl.Schema(), rolesOf(c), lock)
 	if err != nil {
 		return err
 	}
 	did := "applied"
 	if !migrated {
-		did = fmt.Sprintf("made, schema %s has no tables yet: run outbox migrate up, then this again", table.Schema())
+		did = fmt.Sprintf("made, schema %s has no tables yet: run outbox migrate up, then this again", tbl.Schema())
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "roles %s_{writer,relay,auditor,owner} %s\n", c.String("prefix"), did)
 	return err
@@ -124,19 +125,19 @@ func rolesStatus(c *cli.Context, s settings) error {
 	if _, err := rolesSQL(c, s); err != nil {
 		return err
 	}
-	table, pool, err := connectTable(c, s)
+	tbl, pool, err := connectTable(c, s)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	list, err := table.RolesStatus(c.Context, pool, c.String("prefix"))
+	list, err := roles.Status(c.Context, pool, tbl.Schema(), c.String("prefix"))
 	if err != nil {
 		return err
 	}
 	return errors.Join(printRoles(c.App.Writer, asJSON, list), rolesMissing(list))
 }
 
-func printRoles(w io.Writer, asJSON bool, list []outbox.Role) error {
+func printRoles(w io.Writer, asJSON bool, list []roles.Role) error {
 	if asJSON {
 		return printJSON(w, list)
 	}
@@ -151,7 +152,7 @@ func printRoles(w io.Writer, asJSON bool, list []outbox.Role) error {
 	return printTable(w, []string{"ROLE", "EXISTS", "MEMBERS"}, rows)
 }
 
-func rolesMissing(list []outbox.Role) error {
+func rolesMissing(list []roles.Role) error {
 	missing := 0
 	for _, r := range list {
 		if !r.Exists {

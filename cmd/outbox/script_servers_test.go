@@ -17,7 +17,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // scriptSQL runs statements in the script's schema, which they name outbox, and prints the first column of the last.
@@ -27,10 +27,10 @@ func scriptSQL(ts *testscript.TestScript, neg bool, args []string) {
 	conn, err := pgx.Connect(ctx, ts.Getenv("OUTBOX_DATABASE_URL"))
 	ts.Check(err)
 	defer conn.Close(ctx)
-	table, err := outbox.In(ts.Getenv("OUTBOX_SCHEMA"))
+	tbl, err := table.In(ts.Getenv("OUTBOX_SCHEMA"))
 	ts.Check(err)
 	for _, statement := range args {
-		rows, err := conn.Query(ctx, table.SQL(statement), pgx.QueryExecModeExec)
+		rows, err := conn.Query(ctx, tbl.SQL(statement), pgx.QueryExecModeExec)
 		ts.Check(err)
 		for rows.Next() {
 			values, err := rows.Values()

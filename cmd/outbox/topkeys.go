@@ -4,7 +4,7 @@ import (
 	"context"
 	"os"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // turn pauses or resumes the relay, and says what came of it.
@@ -12,7 +12,7 @@ func (w *watch) turn(ctx context.Context, what string) string {
 	ctx, cancel := within(ctx)
 	defer cancel()
 	var err error
-	targets, why, author := []string{outbox.PauseRelay}, "from outbox top", os.Getenv("USER")
+	targets, why, author := []string{table.PauseRelay}, "from outbox top", os.Getenv("USER")
 	if what == "pause" {
 		_, err = w.table.Pause(ctx, w.pool, targets, 0, why, author)
 	} else {

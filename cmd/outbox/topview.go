@@ -12,7 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 const (
@@ -59,7 +60,7 @@ func (w *watch) fill(ctx context.Context, f *frame) error {
 	ctx, cancel := within(ctx)
 	defer cancel()
 	oldest := f.at
-	n, err := w.table.Recent(ctx, w.pool, f.at.Add(-topSpan), topRecent, func(_ int64, e *outbox.Event) bool {
+	n, err := w.table.Recent(ctx, w.pool, f.at.Add(-topSpan), topRecent, func(_ int64, e *event.Event) bool {
 		f.families[family(e.Subject)]++
 		oldest = e.CreatedAt
 		return true
@@ -82,7 +83,7 @@ func (w *watch) fill(ctx context.Context, f *frame) error {
 
 // slowest finds the keys whose events have waited longest for the stream.
 func (w *watch) slowest(ctx context.Context, f *frame) ([]slowKey, error) {
-	events, err := w.table.Load(ctx, w.pool, f.sight.Status.Acked+1, outbox.Page{Events: topBacklog, Bytes: 1 << 20})
+	events, err := w.table.Load(ctx, w.pool, f.sight.Status.Acked+1, table.Page{Events: topBacklog, Bytes: 1 << 20})
 	if err != nil {
 		return nil, err
 	}

@@ -6,12 +6,15 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 func watching(t *testing.T) *watch {
 	t.Helper()
-	w := &watch{lookout: &lookout{table: outbox.Default, s: settings{values: map[string]origin{"stream": {value: "S"}}}}}
+	tbl, err := table.In(outbox.DefaultSchema)
+	fatal(t, err)
+	w := &watch{lookout: &lookout{table: tbl, s: settings{values: map[string]origin{"stream": {value: "S"}}}}}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for i := range 3 {
 		now := at.Add(time.Duration(i) * time.Second)
@@ -20,8 +23,8 @@ func watching(t *testing.T) *watch {
 			slow: []slowKey{{"k\x1b[2J", 3 * time.Second, 2}, {"other", time.Second, 1}},
 			sight: &sight{Facts: health.Facts{
 				Now: now, Name: "S", Stream: &health.Stream{Last: 1000},
-				Status:    outbox.Status{Leader: "me", Acked: int64(100 * i), Pending: int64(10 * i), Lag: time.Duration(i) * time.Second},
-				Pulse:     outbox.Pulse{Now: now, AckedAt: now},
+				Status:    table.Status{Leader: "me", Acked: int64(100 * i), Pending: int64(10 * i), Lag: time.Duration(i) * time.Second},
+				Pulse:     table.Pulse{Now: now, AckedAt: now},
 				Consumers: []health.Consumer{{Name: "invalidate-now", Floor: uint64(50 * i)}},
 			}},
 		})

@@ -12,8 +12,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func traceCommand() *cli.Command {
@@ -162,12 +163,12 @@ func readTraceQuery(c *cli.Context, s settings) (q traceQuery, err error) {
 }
 
 // find returns the events of a query, and how many it had to look at.
-func (t *tracer) find(ctx context.Context, q traceQuery) (found []outbox.Trail, looked int, err error) {
+func (t *tracer) find(ctx context.Context, q traceQuery) (found []table.Trail, looked int, err error) {
 	switch {
 	case q.id != uuid.Nil:
 		found, err = t.table.TrailOf(ctx, t.pool, q.id)
 		if err == nil && len(found) > 0 && found[0].ResendOf != uuid.Nil { // a copy: with its original
-			var family []outbox.Trail
+			var family []table.Trail
 			if family, err = t.table.TrailOf(ctx, t.pool, found[0].ResendOf); len(family) > 0 {
 				found = family
 			}
@@ -176,7 +177,7 @@ func (t *tracer) find(ctx context.Context, q traceQuery) (found []outbox.Trail, 
 		found, err = t.table.TrailOfKey(ctx, t.pool, q.key, q.since, q.limit)
 	default:
 		var rows []int64
-		looked, err = t.table.Recent(ctx, t.pool, q.since, q.scan, func(row int64, e *outbox.Event) bool {
+		looked, err = t.table.Recent(ctx, t.pool, q.since, q.scan, func(row int64, e *event.Event) bool {
 			if deletes(q.rules, e, q.cacheKey) {
 				rows = append(rows, row)
 			}
@@ -189,7 +190,7 @@ func (t *tracer) find(ctx context.Context, q traceQuery) (found []outbox.Trail, 
 	return found, looked, err
 }
 
-func deletes(set *rules.Set, e *outbox.Event, key string) bool {
+func deletes(set *rules.Set, e *event.Event, key string) bool {
 	for _, m := range set.Explain(e).Matched {
 		if slices.Contains(m.Keys, key) || slices.Contains(m.Tags, key) {
 			return true

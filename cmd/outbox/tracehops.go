@@ -12,7 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // openStream reads how far the consumers are. A stream that does not exist has none.
@@ -34,7 +35,7 @@ func (t *tracer) openStream(ctx context.Context) error {
 }
 
 // follow lists the hops of one event.
-func (t *tracer) follow(ctx context.Context, e *outbox.Trail) (*tracedJSON, error) {
+func (t *tracer) follow(ctx context.Context, e *table.Trail) (*tracedJSON, error) {
 	out := &tracedJSON{EventID: e.ID.String(), Subject: e.Subject, Key: e.Key, State: e.State, Position: e.Position, Sequence: e.Sequence}
 	if e.ResendOf != uuid.Nil {
 		out.ResendOf = e.ResendOf.String()
@@ -45,7 +46,7 @@ func (t *tracer) follow(ctx context.Context, e *outbox.Trail) (*tracedJSON, erro
 		return out, nil
 	}
 	out.Hops = append(out.Hops, hop{Hop: "plan", State: "done", At: e.PlannedAt, What: fmt.Sprintf("position %d, by %s", e.Position, or(e.Relay, "a relay"))})
-	if !e.ParkedAt.IsZero() && e.Reason != outbox.Displaced {
+	if !e.ParkedAt.IsZero() && e.Reason != table.Displaced {
 		out.Hops = append(out.Hops, hop{Hop: "parked", State: e.State, At: e.ParkedAt, What: strings.TrimSuffix(e.Reason+": "+e.Detail, ": ")})
 		return out, nil
 	}
@@ -82,7 +83,7 @@ func (t *tracer) follow(ctx context.Context, e *outbox.Trail) (*tracedJSON, erro
 }
 
 // stored looks at the message in the stream.
-func (t *tracer) stored(ctx context.Context, e *outbox.Trail) (hop, error) {
+func (t *tracer) stored(ctx context.Context, e *table.Trail) (hop, error) {
 	ctx, cancel := within(ctx)
 	defer cancel()
 	h := hop{Hop: "stream", State: "done", What: fmt.Sprintf("%s, sequence %d", e.Stream, e.Sequence)}
@@ -95,7 +96,7 @@ func (t *tracer) stored(ctx context.Context, e *outbox.Trail) (hop, error) {
 		return h, &serverError{natsServer, fmt.Errorf("read sequence %d: %w", e.Sequence, err)}
 	}
 	h.At = m.Time
-	if found, err := outbox.Parse(m.Subject, m.Header, nil); err != nil || found.ID != e.ID {
+	if found, err := event.Parse(m.Subject, m.Header, nil); err != nil || found.ID != e.ID {
 		h.State, h.What = "missing", fmt.Sprintf("another message stands at sequence %d; outbox audit tells", e.Sequence)
 	}
 	return h, nil

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func main() {
@@ -29,7 +30,7 @@ func main() {
 			return err
 		}
 		var err error
-		ids, err = outbox.Insert(ctx, tx, outbox.Event{Subject: "users.42.updated", Key: "42", Payload: []byte(`{"id": 42, "name": "Ada"}`)})
+		ids, err = outbox.Insert(ctx, tx, event.Event{Subject: "users.42.updated", Key: "42", Payload: []byte(`{"id": 42, "name": "Ada"}`)})
 		return err
 	})
 	if err != nil {

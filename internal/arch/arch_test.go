@@ -1,10 +1,11 @@
-// Package arch holds the test that keeps the arrows of the house: who may import whom.
+// Package arch holds the test that keeps the arrows of the house: which package may import which.
 package arch_test
 
 import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -15,44 +16,97 @@ import (
 
 const module = "github.com/seed-6eff6314/outbox-relay"
 
-// rooms: each folder with Go files, what of the module it may import, and what it must not import of the world.
-// Tests may also use internal/devstack, internal/faultnet, internal/verify and what they test.
-var rooms = map[string]struct{ may, not []string }{
-	"sql":                        {not: []string{"github.com/"}},
-	"outbox":                     {may: []string{"sql"}, not: []string{"github.com/nats-io/", "github.com/redis/", "github.com/urfave/", "os/signal"}},
-	"relay":                      {may: []string{"outbox", "internal/crash", "internal/stream"}, not: []string{"github.com/redis/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
-	"internal/stream":            {may: []string{"outbox"}, not: []string{"github.com/redis/", "github.com/urfave/", "os/signal"}},
-	"internal/audit":             {may: []string{"outbox", "internal/crash", "internal/stream"}, not: []string{"github.com/redis/", "github.com/urfave/", "os/signal"}},
-	"internal/relaytest":         {may: []string{"outbox", "relay", "internal/devstack", "internal/devstack/devtest", "internal/verify"}}, // tests only
-	"invalidate/rules":           {may: []string{"outbox"}, not: []string{"github.com/nats-io/", "github.com/redis/", "github.com/urfave/", "os/signal"}},
-	"invalidate/fill":            {may: []string{"internal/slot"}, not: []string{"github.com/jackc/", "github.com/nats-io/", "github.com/urfave/", "os/signal"}},
-	"invalidate/local":           {may: []string{"outbox", "invalidate/rules"}, not: []string{"github.com/urfave/", "github.com/redis/", "github.com/nats-io/nats-server/", "os/signal"}},
-	"internal/slot":              {not: []string{"github.com/"}},
-	"internal/staleness":         {may: []string{"outbox", "invalidate/fill", "internal/child", "internal/devstack", "internal/faultnet", "internal/report"}, not: []string{"github.com/urfave/", "os/signal"}},
-	"internal/staleness/figures": {may: []string{"internal/plots", "internal/staleness"}},
-	"internal/staleness/run":     {may: []string{"internal/staleness", "internal/staleness/figures"}},
-	"invalidate":                 {may: []string{"outbox", "invalidate/rules", "internal/crash", "internal/slot"}, not: []string{"github.com/jackc/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
-	"internal/devstack":          {may: []string{"internal/child"}, not: []string{"github.com/urfave/"}},
+// Packages of the world, by prefix.
+const (
+	pgx     = "github.com/jackc/"
+	nats    = "github.com/nats-io/"
+	server  = "github.com/nats-io/nats-server/"
+	redis   = "github.com/redis/"
+	cli     = "github.com/urfave/"
+	yaml    = "gopkg.in/yaml"
+	plots   = "gonum.org/"
+	hosted  = "github.com/" // whatever is not in the standard library
+	signals = "os/signal"
+)
+
+// A room is a folder with Go files.
+type room struct {
+	may   []string // rooms of this module that its files import, beyond everybody
+	never []string // prefixes of packages that it must not reach, directly or through another package
+}
+
+// everybody lists the rooms that every room may import.
+var everybody = []string{"internal/wait"}
+
+// rooms lists every folder with Go files. Tests may also import internal/devstack, internal/faultnet, internal/verify,
+// internal/table/tabletest and what they test.
+var rooms = map[string]room{
+	"sql":                        {never: []string{hosted}},
+	"outbox/event":               {may: []string{"internal/arena"}, never: []string{pgx, nats, redis, cli, yaml, signals}},
+	"outbox":                     {may: []string{"outbox/event", "sql", "internal/sqlstate", "internal/pgtx"}, never: []string{nats, redis, cli, yaml, signals}},
+	"internal/arena":             {never: []string{hosted}},
+	"internal/sqlstate":          {never: []string{nats, redis, cli, yaml, signals}},
+	"internal/pgtx":              {never: []string{nats, redis, cli, yaml, signals}},
+	"internal/table":             {may: []string{"outbox", "outbox/event", "sql", "internal/arena", "internal/sqlstate"}, never: []string{nats, redis, cli, yaml, signals}},
+	"internal/table/tabletest":   {may: []string{"outbox/event", "internal/table", "internal/devstack/devtest"}},
+	"internal/jobs":              {may: []string{"outbox", "outbox/event", "sql", "internal/table", "internal/sqlstate"}, never: []string{nats, redis, cli, yaml, signals}},
+	"internal/dead":              {may: []string{"outbox", "outbox/event", "sql", "internal/crash", "internal/table", "internal/sqlstate"}, never: []string{redis, cli, yaml, server, signals}},
+	"internal/stream":            {may: []string{"outbox/event", "internal/table"}, never: []string{redis, cli, server, signals}},
+	"internal/audit":             {may: []string{"outbox", "outbox/event", "sql", "internal/crash", "internal/dead", "internal/stream", "internal/table", "internal/sqlstate"}, never: []string{redis, cli, server, signals}},
+	"internal/doctor":            {may: []string{"outbox", "sql", "internal/table"}, never: []string{redis, cli, server, signals}},
+	"internal/roles":             {may: []string{"outbox", "sql", "internal/pgtx"}, never: []string{nats, redis, cli, yaml, signals}},
+	"relay":                      {may: []string{"outbox", "outbox/event", "internal/crash", "internal/stream", "internal/table"}, never: []string{redis, cli, server, signals}},
+	"invalidate":                 {may: []string{"outbox/event", "invalidate/rules", "internal/crash", "internal/slot"}, never: []string{pgx, cli, server, signals}},
+	"invalidate/rules":           {may: []string{"outbox/event"}, never: []string{pgx, nats, redis, cli, signals}},
+	"invalidate/fill":            {may: []string{"internal/slot"}, never: []string{pgx, nats, cli, signals}},
+	"invalidate/local":           {may: []string{"outbox/event", "invalidate/rules"}, never: []string{pgx, cli, redis, server, signals}},
+	"invalidate/replicas":        {may: []string{"sql"}, never: []string{nats, redis, cli, yaml, signals}},
+	"internal/slot":              {never: []string{hosted}},
+	"internal/wait":              {never: []string{hosted}},
+	"internal/crash":             {},
+	"internal/health":            {may: []string{"internal/table"}, never: []string{cli, nats, redis}},
+	"internal/devstack":          {may: []string{"internal/child"}, never: []string{cli}},
 	"internal/devstack/devtest":  {may: []string{"internal/devstack", "internal/faultnet"}},
 	"internal/devstack/servers":  {may: []string{"internal/devstack"}},
-	"internal/demo":              {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/child", "internal/devstack", "internal/report", "internal/verify"}, not: []string{"github.com/urfave/", "os/signal"}},
-	"cmd/outbox":                 {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/audit", "internal/bench", "internal/demo", "internal/health", "internal/stream"}},
-	"internal/bench":             {may: []string{"internal/audit", "outbox", "relay", "invalidate", "invalidate/rules", "internal/child", "internal/devstack", "internal/report"}, not: []string{"github.com/urfave/", "os/signal", "gonum.org/"}},
+	"internal/faultnet":          {},
+	"internal/verify":            {may: []string{"outbox/event", "internal/table"}},
+	"internal/demo":              {may: []string{"internal/child", "internal/report", "outbox", "outbox/event", "relay", "invalidate", "invalidate/rules", "internal/devstack", "internal/table", "internal/verify"}, never: []string{cli}},
+	"internal/bench":             {may: []string{"internal/audit", "internal/child", "internal/report", "outbox", "outbox/event", "relay", "invalidate", "invalidate/rules", "internal/devstack", "internal/jobs", "internal/table"}, never: []string{cli, plots}},
 	"internal/bench/figures":     {may: []string{"internal/bench", "internal/plots"}},
 	"internal/bench/peers":       {may: []string{"internal/bench"}}, // a module of its own
 	"internal/bench/run":         {may: []string{"internal/bench", "internal/bench/figures"}},
-	"internal/crash":             {},
-	"internal/health":            {may: []string{"outbox"}, not: []string{"github.com/urfave/", "github.com/nats-io/"}},
-	"internal/faultnet":          {},
+	"internal/staleness":         {may: []string{"internal/child", "internal/report", "outbox", "outbox/event", "invalidate/fill", "internal/devstack", "internal/faultnet", "internal/table"}, never: []string{cli}},
+	"internal/staleness/figures": {may: []string{"internal/plots", "internal/staleness"}},
+	"internal/staleness/run":     {may: []string{"internal/staleness", "internal/staleness/figures"}},
 	"internal/faults":            {may: []string{"relay", "internal/child", "internal/plots", "internal/report"}},
-	"internal/plots":             {},
-	"internal/verify":            {may: []string{"outbox"}},
-	"internal/arch":              {},
-	"internal/child":             {not: []string{"github.com/"}},
+	"internal/relaytest":         {may: []string{"outbox", "outbox/event", "relay", "internal/devstack", "internal/devstack/devtest", "internal/table", "internal/verify"}}, // tests only
+	"internal/child":             {never: []string{hosted}},
 	"internal/report":            {},
-	"internal/wait":              {not: []string{"github.com/"}},
+	"internal/plots":             {},
+	"internal/arch":              {},
+	"cmd/outbox": {may: []string{"outbox", "outbox/event", "relay", "invalidate", "invalidate/replicas", "invalidate/rules", "internal/audit", "internal/bench", "internal/dead", "internal/stream", "internal/demo",
+		"internal/doctor", "internal/health", "internal/jobs", "internal/roles", "internal/sqlstate", "internal/table"}},
 }
 
+// soon lists rules that do not hold yet. Move one to rooms as soon as the test logs that it holds.
+var soon = map[string][]string{
+	"cmd/outbox": {server, plots},
+}
+
+// testRooms may be imported by the tests of every room.
+var testRooms = []string{"internal/devstack", "internal/devstack/devtest", "internal/faultnet", "internal/relaytest", "internal/sqlstate", "internal/verify", "internal/table/tabletest"}
+
+// suites are rooms whose tests import more.
+var suites = map[string][]string{
+	"internal/faults": {"outbox", "outbox/event", "invalidate", "internal/dead", "internal/jobs", "internal/sqlstate", "internal/table"},
+	"internal/roles":  {"outbox/event", "internal/dead", "internal/doctor", "internal/jobs", "internal/sqlstate", "internal/table"},
+	"internal/jobs":   {"internal/dead"},
+	"outbox":          {"internal/table"},
+	"internal/audit":  {"relay"},
+	"invalidate":      {"internal/dead", "internal/table"},
+}
+
+// TestArrows checks every import in every file, tests and files for other systems included.
 func TestArrows(t *testing.T) {
 	root := filepath.Join("..", "..")
 	seen := make(map[string]bool)
@@ -69,7 +123,7 @@ func TestArrows(t *testing.T) {
 		}
 		folder := path.Dir(filepath.ToSlash(rel))
 		seen[folder] = true
-		room, ok := rooms[folder]
+		r, ok := rooms[folder]
 		if !ok {
 			t.Errorf("%s: folder %s has no place in the house; give it one in arch_test.go or move the file", rel, folder)
 			return nil
@@ -78,13 +132,18 @@ func TestArrows(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		isTest := strings.HasSuffix(file, "_test.go")
+		may := slices.Concat(everybody, r.may)
+		if strings.HasSuffix(file, "_test.go") {
+			may = slices.Concat(may, testRooms, suites[folder], []string{folder})
+		}
 		for _, spec := range parsed.Imports {
 			name, err := strconv.Unquote(spec.Path.Value)
 			if err != nil {
 				return err
 			}
-			check(t, rel, folder, name, room.may, room.not, isTest)
+			if own, ok := strings.CutPrefix(name, module+"/"); ok && !slices.Contains(may, own) {
+				t.Errorf("%s imports %s, which %s must not", rel, own, folder)
+			}
 		}
 		return nil
 	})
@@ -98,23 +157,60 @@ func TestArrows(t *testing.T) {
 	}
 }
 
-func check(t *testing.T, file, folder, name string, may, not []string, isTest bool) {
+// TestReach checks what each room reaches through all of its imports, without tests.
+func TestReach(t *testing.T) {
+	imports := graph(t)
+	for folder, r := range rooms {
+		for _, prefix := range r.never {
+			if way := reach(imports, module+"/"+folder, prefix); way != nil {
+				t.Errorf("%s must not reach %s: %s", folder, prefix, strings.Join(way, " → "))
+			}
+		}
+	}
+	for folder, never := range soon {
+		for _, prefix := range never {
+			if reach(imports, module+"/"+folder, prefix) == nil {
+				t.Logf("%s no longer reaches %s: move the rule from soon to rooms", folder, prefix)
+			}
+		}
+	}
+}
+
+// graph returns what each package imports, for all packages that this module needs.
+func graph(t *testing.T) map[string][]string {
 	t.Helper()
-	if own, ok := strings.CutPrefix(name, module+"/"); ok {
-		switch {
-		case slices.Contains(may, own), own == "internal/wait":
-		case isTest && (own == folder || strings.HasPrefix(own, "internal/devstack") || own == "internal/faultnet" || own == "internal/verify" || own == "internal/relaytest" || own == "relay" && folder == "internal/audit" || folder == "internal/faults" && (own == "outbox" || own == "invalidate")):
-		default:
-			t.Errorf("%s imports %s, which %s must not", file, own, folder)
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...")
+	cmd.Dir = filepath.Join("..", "..")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	imports := make(map[string][]string)
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		imports[fields[0]] = fields[1:]
+	}
+	return imports
+}
+
+// reach returns the shortest way from a package to one with a prefix; nil if there is none.
+func reach(imports map[string][]string, from, prefix string) []string {
+	ways := [][]string{{from}}
+	seen := map[string]bool{from: true}
+	for len(ways) > 0 {
+		way := ways[0]
+		ways = ways[1:]
+		for _, next := range imports[way[len(way)-1]] {
+			if seen[next] {
+				continue
+			}
+			seen[next] = true
+			longer := slices.Concat(way, []string{next})
+			if strings.HasPrefix(next, prefix) && !strings.HasPrefix(next, module) {
+				return longer
+			}
+			ways = append(ways, longer)
 		}
-		return
 	}
-	if isTest {
-		return
-	}
-	for _, prefix := range not {
-		if strings.HasPrefix(name, prefix) {
-			t.Errorf("%s imports %s, which %s must not", file, name, folder)
-		}
-	}
+	return nil
 }

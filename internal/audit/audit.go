@@ -12,9 +12,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/dead"
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/internal/wait"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 // Config of an Audit. The zero value of a field means its default.
@@ -26,8 +27,8 @@ type Config struct {
 	Limit  int           // findings of each kind that the report names; it counts the others. Defaults to 20
 	// Patience is how long a repair waits for the relay without progress. Defaults to 1 minute.
 	Patience    time.Duration
-	DeadLetters outbox.DeadPlace // the dead-letter stream; nil for none
-	Name        string           // of the person or program that repairs, written to the plan. Defaults to "outbox audit"
+	DeadLetters dead.Source // the dead-letter stream; nil for none
+	Name        string      // of the person or program that repairs, written to the plan. Defaults to "outbox audit"
 	// Progress, if set, is called with the number of messages read so far and of all messages to read.
 	Progress func(read, all uint64)
 	// Note, if set, is called with what a repair waits for, whenever that changes.
@@ -66,7 +67,7 @@ const (
 // Audit is one audit of an outbox and its stream. One goroutine uses it.
 type Audit struct {
 	cfg    Config
-	table  *outbox.Table
+	table  *Tables
 	pool   *pgxpool.Pool
 	nc     *nats.Conn
 	stream *stream.Reader
@@ -79,11 +80,11 @@ type Audit struct {
 var ErrChanged = errors.New("stream was created again meanwhile; run the audit again")
 
 // New checks the configuration; it connects to nothing. pool may go through a pooler.
-func New(table *outbox.Table, pool *pgxpool.Pool, nc *nats.Conn, cfg Config) (*Audit, error) {
+func New(tbl *table.Table, pool *pgxpool.Pool, nc *nats.Conn, cfg Config) (*Audit, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, fmt.Errorf("new audit: %w", err)
 	}
-	return &Audit{cfg: cfg, table: table, pool: pool, nc: nc, stream: stream.NewReader(nc, cfg.Stream)}, nil
+	return &Audit{cfg: cfg, table: In(tbl), pool: pool, nc: nc, stream: stream.NewReader(nc, cfg.Stream)}, nil
 }
 
 // Run audits. It changes nothing, and may be called again, for example after a repair. If the stream is created again meanwhile, Run begins
@@ -191,17 +192,17 @@ func (a *Audit) reread(ctx context.Context) error {
 
 // countDead counts the events that wait for a person's decision.
 func (a *Audit) countDead(ctx context.Context, report *Report) error {
-	parked, err := a.table.OpenParked(ctx, a.pool)
+	parked, err := dead.In(a.table.Table).OpenParked(ctx, a.pool)
 	if err != nil {
 		return err
 	}
-	sources := map[Kind]outbox.DeadPlace{Parked: parked, Dead: a.cfg.DeadLetters}
+	sources := map[Kind]dead.Source{Parked: parked, Dead: a.cfg.DeadLetters}
 	for kind, source := range sources {
 		if source == nil {
 			continue
 		}
-		filter := outbox.DeadFilter{From: a.cfg.Since, Until: a.cfg.Until}
-		list, err := outbox.ListDead(ctx, &filter, max(a.cfg.Limit, 1), source)
+		filter := dead.Filter{From: a.cfg.Since, Until: a.cfg.Until}
+		list, err := dead.List(ctx, &filter, max(a.cfg.Limit, 1), source)
 		if err != nil {
 			return err
 		}

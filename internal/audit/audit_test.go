@@ -11,7 +11,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/audit"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/relaytest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -43,14 +44,14 @@ func audited(g *relaytest.Rig, a *audit.Audit, want map[audit.Kind]int64) *audit
 }
 
 // store publishes an event without the relay and under another message id, and returns its sequence.
-func store(g *relaytest.Rig, e outbox.Event, headers ...string) uint64 {
+func store(g *relaytest.Rig, e event.Event, headers ...string) uint64 {
 	g.T.Helper()
 	js, err := jetstream.New(g.NC)
 	relaytest.Must(g.T, err)
 	msg := nats.NewMsg(e.Subject)
 	e.SetHeaders(msg.Header)
-	msg.Header.Set(outbox.HeaderEventID, e.ID.String())
-	msg.Header.Set(outbox.HeaderMsgID, uuid.NewString())
+	msg.Header.Set(event.HeaderEventID, e.ID.String())
+	msg.Header.Set(event.HeaderMsgID, uuid.NewString())
 	for _, name := range headers {
 		msg.Header.Set(name, "x")
 	}
@@ -60,24 +61,24 @@ func store(g *relaytest.Rig, e outbox.Event, headers ...string) uint64 {
 }
 
 // damages does every kind of damage to an outbox of 60 published events without a relay, and returns what an audit must find.
-func damages() map[string]func(g *relaytest.Rig, e []outbox.Planned) map[audit.Kind]int64 {
+func damages() map[string]func(g *relaytest.Rig, e []table.Planned) map[audit.Kind]int64 {
 	type found = map[audit.Kind]int64
-	return map[string]func(g *relaytest.Rig, e []outbox.Planned) found{
-		"nothing": func(g *relaytest.Rig, e []outbox.Planned) found { return nil },
-		"deleted": func(g *relaytest.Rig, e []outbox.Planned) found {
+	return map[string]func(g *relaytest.Rig, e []table.Planned) found{
+		"nothing": func(g *relaytest.Rig, e []table.Planned) found { return nil },
+		"deleted": func(g *relaytest.Rig, e []table.Planned) found {
 			relaytest.Must(g.T, g.JetStream().DeleteMsg(g.T.Context(), 7))
 			relaytest.Must(g.T, g.JetStream().DeleteMsg(g.T.Context(), 8))
 			return found{audit.Missing: 2}
 		},
-		"purged": func(g *relaytest.Rig, e []outbox.Planned) found {
+		"purged": func(g *relaytest.Rig, e []table.Planned) found {
 			relaytest.Must(g.T, g.JetStream().Purge(g.T.Context()))
 			return found{audit.Missing: 60}
 		},
-		"purged, but for some": func(g *relaytest.Rig, e []outbox.Planned) found {
+		"purged, but for some": func(g *relaytest.Rig, e []table.Planned) found {
 			relaytest.Must(g.T, g.JetStream().Purge(g.T.Context(), jetstream.WithPurgeKeep(20)))
 			return found{audit.Missing: 40}
 		},
-		"deleted and made again": func(g *relaytest.Rig, e []outbox.Planned) found {
+		"deleted and made again": func(g *relaytest.Rig, e []table.Planned) found {
 			js, err := jetstream.New(g.NC)
 			relaytest.Must(g.T, err)
 			config := g.Info().Config
@@ -86,54 +87,54 @@ func damages() map[string]func(g *relaytest.Rig, e []outbox.Planned) map[audit.K
 			relaytest.Must(g.T, err)
 			return found{audit.Missing: 60}
 		},
-		"deleted for good": func(g *relaytest.Rig, e []outbox.Planned) found {
+		"deleted for good": func(g *relaytest.Rig, e []table.Planned) found {
 			js, err := jetstream.New(g.NC)
 			relaytest.Must(g.T, err)
 			relaytest.Must(g.T, js.DeleteStream(g.T.Context(), g.Stream))
 			return found{audit.Missing: 60}
 		},
-		"foreign": func(g *relaytest.Rig, e []outbox.Planned) found {
+		"foreign": func(g *relaytest.Rig, e []table.Planned) found {
 			g.Foreign(2)
 			return found{audit.Foreign: 2}
 		},
-		"rolled back": func(g *relaytest.Rig, e []outbox.Planned) found { // but published
-			store(g, outbox.Event{ID: uuid.New(), Subject: g.Subject("x"), Key: "1", Position: 61})
-			store(g, outbox.Event{ID: uuid.New(), Subject: g.Subject("x"), Key: "1", Position: 5})
-			store(g, outbox.Event{ID: uuid.New(), Subject: g.Subject("x"), Key: "1", Position: 1 << 62})
+		"rolled back": func(g *relaytest.Rig, e []table.Planned) found { // but published
+			store(g, event.Event{ID: uuid.New(), Subject: g.Subject("x"), Key: "1", Position: 61})
+			store(g, event.Event{ID: uuid.New(), Subject: g.Subject("x"), Key: "1", Position: 5})
+			store(g, event.Event{ID: uuid.New(), Subject: g.Subject("x"), Key: "1", Position: 1 << 62})
 			return found{audit.Foreign: 3}
 		},
-		"twice": func(g *relaytest.Rig, e []outbox.Planned) found {
+		"twice": func(g *relaytest.Rig, e []table.Planned) found {
 			store(g, e[7].Event)
 			store(g, e[59].Event)
 			return found{audit.Duplicates: 2}
 		},
-		"behind a later event of its key": func(g *relaytest.Rig, e []outbox.Planned) found {
-			g.Insert(outbox.Event{Subject: g.Subject("x"), Key: "a"}, outbox.Event{Subject: g.Subject("x"), Key: "a"}, outbox.Event{Subject: g.Subject("y")},
-				outbox.Event{Subject: g.Subject("y")}, outbox.Event{Subject: g.Subject("z"), Key: "b"}, outbox.Event{Subject: g.Subject("z"), Key: "c"},
-				outbox.Event{Subject: g.Subject("z"), Key: "d"}, outbox.Event{Subject: g.Subject("z"), Key: "d"}, outbox.Event{Subject: g.Subject("z"), Key: "e"})
+		"behind a later event of its key": func(g *relaytest.Rig, e []table.Planned) found {
+			g.Insert(event.Event{Subject: g.Subject("x"), Key: "a"}, event.Event{Subject: g.Subject("x"), Key: "a"}, event.Event{Subject: g.Subject("y")},
+				event.Event{Subject: g.Subject("y")}, event.Event{Subject: g.Subject("z"), Key: "b"}, event.Event{Subject: g.Subject("z"), Key: "c"},
+				event.Event{Subject: g.Subject("z"), Key: "d"}, event.Event{Subject: g.Subject("z"), Key: "d"}, event.Event{Subject: g.Subject("z"), Key: "e"})
 			more := g.Planned()
 			for _, n := range []int{1, 0, 3, 2, 5, 4, 8, 6, 7} { // the order of the keys of the last five is right
 				store(g, more[n].Event)
 			}
 			return found{audit.Reordered: 2, audit.Unreceipted: 9}
 		},
-		"at another's position": func(g *relaytest.Rig, e []outbox.Planned) found {
+		"at another's position": func(g *relaytest.Rig, e []table.Planned) found {
 			relaytest.Must(g.T, g.JetStream().DeleteMsg(g.T.Context(), 60))
 			other := e[59].Event
 			other.Position = 3
 			store(g, other)
 			return found{audit.Misplaced: 1, audit.Unreceipted: 0}
 		},
-		"without receipts": func(g *relaytest.Rig, e []outbox.Planned) found {
+		"without receipts": func(g *relaytest.Rig, e []table.Planned) found {
 			g.SQL("DELETE FROM outbox.receipt")
 			return found{audit.Unreceipted: 60}
 		},
-		"never planned": func(g *relaytest.Rig, e []outbox.Planned) found {
+		"never planned": func(g *relaytest.Rig, e []table.Planned) found {
 			g.InsertN(2)
 			g.SQL("UPDATE outbox.batch SET head = 62, snapshot = pg_current_snapshot() WHERE first_position = (SELECT max(first_position) FROM outbox.batch)")
 			return found{audit.Unplanned: 2}
 		},
-		"waiting": func(g *relaytest.Rig, e []outbox.Planned) found {
+		"waiting": func(g *relaytest.Rig, e []table.Planned) found {
 			g.InsertN(3)
 			g.Planned()
 			g.InsertN(4)
@@ -153,7 +154,7 @@ func TestAudit(t *testing.T) {
 			run := g.Start(g.Config())
 			g.Drained()
 			relaytest.Must(t, run.Stop())
-			events, err := g.Table.Load(t.Context(), g.Pool, 1, outbox.Page{Events: 100, Bytes: 1 << 20})
+			events, err := g.Table.Load(t.Context(), g.Pool, 1, table.Page{Events: 100, Bytes: 1 << 20})
 			relaytest.Must(t, err)
 			want := damage(g, events)
 			a := newAudit(g, audit.Config{Grace: time.Nanosecond, Limit: 100})
@@ -187,13 +188,13 @@ func TestAudit(t *testing.T) {
 
 // endsWithCopies expects the stream to end with copies of the newest events of the reordered keys: the second and the
 // fourth of events.
-func endsWithCopies(g *relaytest.Rig, events []outbox.Planned) {
+func endsWithCopies(g *relaytest.Rig, events []table.Planned) {
 	g.T.Helper()
-	more, err := g.Table.Load(g.T.Context(), g.Pool, int64(len(events))+1, outbox.Page{Events: 100, Bytes: 1 << 20})
+	more, err := g.Table.Load(g.T.Context(), g.Pool, int64(len(events))+1, table.Page{Events: 100, Bytes: 1 << 20})
 	relaytest.Must(g.T, err)
 	last := map[string]uuid.UUID{}
 	relaytest.Must(g.T, g.ReadStream(g.T.Context(), func(m jetstream.Msg) error {
-		e, err := outbox.Parse(m.Subject(), m.Headers(), nil)
+		e, err := event.Parse(m.Subject(), m.Headers(), nil)
 		last[e.Subject] = e.ResendOf
 		return err
 	}))

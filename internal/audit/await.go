@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/internal/wait"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 const (
@@ -28,7 +28,7 @@ func (m *repairer) await(ctx context.Context) error {
 // await waits until rows have a position and everything that is planned by then is acknowledged.
 func (a *Audit) await(ctx context.Context, rows []int64) error {
 	var target int64 // position; 0 if not known yet
-	var before outbox.Status
+	var before table.Status
 	noted, progress := "", time.Now()
 	for {
 		status, done, err := a.awaited(ctx, rows, &target)
@@ -60,7 +60,7 @@ func (a *Audit) await(ctx context.Context, rows []int64) error {
 	}
 }
 
-func (a *Audit) awaited(ctx context.Context, rows []int64, target *int64) (status outbox.Status, done bool, err error) {
+func (a *Audit) awaited(ctx context.Context, rows []int64, target *int64) (status table.Status, done bool, err error) {
 	now, err := a.readScope(ctx)
 	if err != nil {
 		return status, false, err
@@ -69,7 +69,7 @@ func (a *Audit) awaited(ctx context.Context, rows []int64, target *int64) (statu
 	if *target == 0 {
 		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
-		waiting, err := a.table.AuditUnplanned(ctx, a.pool, rows, 0)
+		waiting, err := a.table.Unplanned(ctx, a.pool, rows, 0)
 		if err != nil || len(waiting) > 0 {
 			return now.status, false, err
 		}
@@ -103,7 +103,7 @@ func (m *repairer) findNewest(ctx context.Context) error {
 // follows an event that is newer than the copied one.
 func (m *repairer) advance(ctx context.Context, low int64) (overtaken []int64, err error) {
 	a := m.a
-	bounds, err := a.table.AuditBounds(ctx, a.pool)
+	bounds, err := a.table.Bounds(ctx, a.pool)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (m *repairer) advance(ctx context.Context, low int64) (overtaken []int64, e
 		ours[id] = true
 	}
 	newer, stale := make(map[int64]bool), make(map[int64]bool)
-	err = a.eachPlanned(ctx, low, bounds.Position, func(row *outbox.AuditRow) {
+	err = a.eachPlanned(ctx, low, bounds.Position, func(row *Row) {
 		if _, reordered := m.keys[row.Key]; !reordered {
 			return
 		}

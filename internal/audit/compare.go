@@ -5,8 +5,6 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
-
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 // maxNamed is how many sequences of a kind are kept for a repair. The next repair handles the rest.
@@ -46,7 +44,7 @@ func (c *comparer) compare(ctx context.Context, p *page) error {
 	for i := range p.entries {
 		e := &p.entries[i]
 		c.end = max(c.end, e.sequence)
-		row := (*outbox.AuditRow)(nil)
+		row := (*Row)(nil)
 		if e.ours {
 			row = p.at(e.position)
 		}
@@ -75,7 +73,7 @@ func (c *comparer) compare(ctx context.Context, p *page) error {
 }
 
 // planned records a message that is what the plan has at its position.
-func (c *comparer) planned(e *entry, row *outbox.AuditRow) error {
+func (c *comparer) planned(e *entry, row *Row) error {
 	if e.marker || !c.a.scope.covers(e.position) && c.only {
 		return nil
 	}
@@ -117,11 +115,11 @@ func (c *comparer) unplanned(ctx context.Context, odd []*entry) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*queryTimeout)
 	defer cancel()
 	a := c.a
-	known, err := a.table.AuditKnown(ctx, a.pool, ids)
+	known, err := a.table.Known(ctx, a.pool, ids)
 	if err != nil {
 		return err
 	}
-	gone, err := a.table.AuditGone(ctx, a.pool, positions)
+	gone, err := a.table.Gone(ctx, a.pool, positions)
 	if err != nil {
 		return err
 	}

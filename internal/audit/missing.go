@@ -3,8 +3,6 @@ package audit
 import (
 	"context"
 	"time"
-
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 // absentPage is how many positions that are not in the stream are read at a time.
@@ -31,7 +29,7 @@ func (a *Audit) countMissing(ctx context.Context, report *Report) error {
 		return err
 	}
 	report.Expired = max(begins-a.scope.firstPosition, 0) - a.cmp.there.count(a.scope.firstPosition, begins-1)
-	err = a.eachMissing(ctx, begins, func(events []outbox.AuditEvent) error {
+	err = a.eachMissing(ctx, begins, func(events []Event) error {
 		for i := range events {
 			found.add(a.cfg.Limit, a.absent(&events[i], "the stream does not have it"))
 		}
@@ -41,7 +39,7 @@ func (a *Audit) countMissing(ctx context.Context, report *Report) error {
 	return err
 }
 
-func (a *Audit) absent(e *outbox.AuditEvent, detail string) Finding {
+func (a *Audit) absent(e *Event, detail string) Finding {
 	f := Finding{EventID: e.ID, Subject: e.Subject, Key: e.Key, Position: e.Position, Detail: detail}
 	if base, ok := a.scope.log.BaseOf(e.Position); ok {
 		f.Sequence = uint64(max(e.Position+base, 0))
@@ -79,7 +77,7 @@ func (s *scope) stored() int64 {
 }
 
 // eachMissing passes the missing events, from a position on, to each, page by page in position order.
-func (a *Audit) eachMissing(ctx context.Context, begins int64, each func(events []outbox.AuditEvent) error) error {
+func (a *Audit) eachMissing(ctx context.Context, begins int64, each func(events []Event) error) error {
 	if a.scope.DropsPerSubject || !a.scope.keeps {
 		return nil // its limits may have removed any message
 	}
@@ -87,7 +85,7 @@ func (a *Audit) eachMissing(ctx context.Context, begins int64, each func(events 
 }
 
 // eachAbsent passes the events from first through last that the stream does not have and that are not parked to each.
-func (a *Audit) eachAbsent(ctx context.Context, first, last int64, each func(events []outbox.AuditEvent) error) error {
+func (a *Audit) eachAbsent(ctx context.Context, first, last int64, each func(events []Event) error) error {
 	for first <= last {
 		var low, high []int64
 		n := int64(0)
@@ -103,7 +101,7 @@ func (a *Audit) eachAbsent(ctx context.Context, first, last int64, each func(eve
 			return nil
 		}
 		page, cancel := context.WithTimeout(ctx, 2*queryTimeout)
-		events, err := a.table.AuditAbsent(page, a.pool, low, high)
+		events, err := a.table.Absent(page, a.pool, low, high)
 		cancel()
 		if err != nil {
 			return err

@@ -7,8 +7,6 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
-
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 // The plan has the events of a key in the order of their commits. A message can therefore only follow a later event of its key if
@@ -116,7 +114,7 @@ func (a *Audit) order(ctx context.Context) error {
 // orderSpan reads the plan of a run of positions and compares the late messages in it with it, by key.
 func (a *Audit) orderSpan(ctx context.Context, late []lateMessage, low, high int64) error {
 	byKey := make(map[int64][]*lateMessage)
-	return a.eachPlanned(ctx, low, high, func(row *outbox.AuditRow) {
+	return a.eachPlanned(ctx, low, high, func(row *Row) {
 		for len(late) > 0 && late[0].position < row.Position { // its row was dropped
 			late = late[1:]
 		}
@@ -139,13 +137,13 @@ func (a *Audit) orderSpan(ctx context.Context, late []lateMessage, low, high int
 }
 
 // eachPlanned passes what the plan has from low through high to each, in position order, page by page.
-func (a *Audit) eachPlanned(ctx context.Context, low, high int64, each func(row *outbox.AuditRow)) error {
-	rows := make([]outbox.AuditRow, orderPage)
+func (a *Audit) eachPlanned(ctx context.Context, low, high int64, each func(row *Row)) error {
+	rows := make([]Row, orderPage)
 	for first := low; first <= high; first += orderPage {
 		last := min(first+orderPage-1, high)
 		clear(rows)
 		page, cancel := context.WithTimeout(ctx, 2*queryTimeout)
-		err := a.table.AuditPlan(page, a.pool, []int64{first}, []int64{last}, func(row outbox.AuditRow) { rows[row.Position-first] = row })
+		err := a.table.Plan(page, a.pool, []int64{first}, []int64{last}, func(row Row) { rows[row.Position-first] = row })
 		cancel()
 		if err != nil {
 			return err

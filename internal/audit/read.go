@@ -13,7 +13,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
 	"github.com/seed-6eff6314/outbox-relay/internal/wait"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 const (
@@ -42,14 +42,14 @@ func newEntry(sequence uint64, stored time.Time, m jetstream.Msg) entry {
 		}
 		return ""
 	}
-	e.key, e.marker = value(outbox.HeaderKey), value(outbox.HeaderParked) != ""
-	id := value(outbox.HeaderEventID)
+	e.key, e.marker = value(event.HeaderKey), value(event.HeaderParked) != ""
+	id := value(event.HeaderEventID)
 	if id == "" {
-		id = value(outbox.HeaderMsgID)
+		id = value(event.HeaderMsgID)
 	}
 	var idErr, positionErr error
 	e.id, idErr = uuid.Parse(id)
-	e.position, positionErr = strconv.ParseInt(value(outbox.HeaderPosition), 10, 64)
+	e.position, positionErr = strconv.ParseInt(value(event.HeaderPosition), 10, 64)
 	e.ours = idErr == nil && positionErr == nil && e.position > 0
 	return e
 }
@@ -67,11 +67,11 @@ type page struct {
 // planSpan is the plan from one position on.
 type planSpan struct {
 	first int64
-	rows  []outbox.AuditRow // one for each position
+	rows  []Row // one for each position
 }
 
 // at returns what the plan has at a position; nil if the table has no such row.
-func (p *page) at(position int64) *outbox.AuditRow {
+func (p *page) at(position int64) *Row {
 	n, found := slices.BinarySearchFunc(p.plan, position, func(s planSpan, position int64) int {
 		switch {
 		case s.first > position:
@@ -197,7 +197,7 @@ func (a *Audit) load(ctx context.Context, entries []entry) (*page, error) {
 		first, last = append(first, position), append(last, position)
 	}
 	for i := range first {
-		p.plan = append(p.plan, planSpan{first: first[i], rows: make([]outbox.AuditRow, last[i]-first[i]+1)})
+		p.plan = append(p.plan, planSpan{first: first[i], rows: make([]Row, last[i]-first[i]+1)})
 	}
 	if len(first) == 0 {
 		return p, nil
@@ -205,7 +205,7 @@ func (a *Audit) load(ctx context.Context, entries []entry) (*page, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*queryTimeout)
 	defer cancel()
 	at := 0
-	err := a.table.AuditPlan(ctx, a.pool, first, last, func(row outbox.AuditRow) {
+	err := a.table.Plan(ctx, a.pool, first, last, func(row Row) {
 		for s := &p.plan[at]; row.Position < s.first || row.Position >= s.first+int64(len(s.rows)); s = &p.plan[at] {
 			at = (at + 1) % len(p.plan)
 		}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/internal/wait"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 // Repaired is what a repair did, or would do.
@@ -79,7 +79,7 @@ type repairer struct {
 func retry(ctx context.Context, do func() error) error {
 	for n := 1; ; n++ {
 		err := do()
-		if !errors.Is(err, outbox.ErrPlanned) || n == repairTries {
+		if !errors.Is(err, table.ErrPlanned) || n == repairTries {
 			return err
 		}
 		_ = wait.For(ctx, time.Duration(n)*20*time.Millisecond)
@@ -111,7 +111,7 @@ func (m *repairer) missing(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = a.eachMissing(ctx, begins, func(events []outbox.AuditEvent) error {
+	err = a.eachMissing(ctx, begins, func(events []Event) error {
 		passed := events[:0]
 		for _, e := range events {
 			if a.ahead(e.Position) {
@@ -143,7 +143,7 @@ func (a *Audit) ahead(position int64) bool {
 }
 
 // replan gives a page of events another position, except those that somebody else moved meanwhile: their old positions are parked.
-func (m *repairer) replan(ctx context.Context, events []outbox.AuditEvent) error {
+func (m *repairer) replan(ctx context.Context, events []Event) error {
 	if m.try {
 		m.out.Replanned += int64(len(events))
 		return nil
@@ -160,13 +160,13 @@ func (m *repairer) replan(ctx context.Context, events []outbox.AuditEvent) error
 	return retry(ctx, func() error {
 		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
-		left, err := m.a.table.AuditAbsent(ctx, m.a.pool, first, last) // not parked meanwhile
+		left, err := m.a.table.Absent(ctx, m.a.pool, first, last) // not parked meanwhile
 		if err != nil {
 			return err
 		}
-		var sources []outbox.Place
+		var sources []table.Place
 		for i := range left {
-			sources = append(sources, outbox.Place{Position: left[i].Position, RowID: left[i].RowID})
+			sources = append(sources, table.Place{Position: left[i].Position, RowID: left[i].RowID})
 		}
 		if len(sources) == 0 {
 			return nil
@@ -216,7 +216,7 @@ func (m *repairer) accept(ctx context.Context) error {
 func (m *repairer) receipt(ctx context.Context) error {
 	a := m.a
 	absent := false
-	err := a.eachAbsent(ctx, a.scope.acked+1, a.cmp.high, func(events []outbox.AuditEvent) error {
+	err := a.eachAbsent(ctx, a.scope.acked+1, a.cmp.high, func(events []Event) error {
 		for i := range events {
 			absent = absent || a.scope.shared || a.ahead(events[i].Position)
 		}
@@ -236,5 +236,5 @@ func (m *repairer) receipt(ctx context.Context) error {
 		return nil
 	}
 	a.cmp.sequences.sort()
-	return a.table.AppendReceipt(ctx, a.pool, outbox.Receipt{Stream: a.scope.ID, Position: a.cmp.high, Sequence: a.cmp.sequences.at(a.cmp.high)}, a.cfg.Name)
+	return a.table.AppendReceipt(ctx, a.pool, table.Receipt{Stream: a.scope.ID, Position: a.cmp.high, Sequence: a.cmp.sequences.at(a.cmp.high)}, a.cfg.Name)
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // Kind is what is wrong with an event or a message.
@@ -63,9 +63,9 @@ type Consumer struct {
 
 // Report is what an audit found.
 type Report struct {
-	Stream       outbox.Stream // Created is zero when there is none
-	Until        uint64        // last sequence that was audited
-	LastPosition int64         // last position that was audited
+	Stream       table.Stream // Created is zero when there is none
+	Until        uint64       // last sequence that was audited
+	LastPosition int64        // last position that was audited
 
 	Committed int64 // rows of the table
 	Published int64 // of these, in the stream

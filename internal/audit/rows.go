@@ -3,8 +3,6 @@ package audit
 import (
 	"context"
 	"time"
-
-	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 // rowCheck compares the rows of the table with the plan. One goroutine owns it while it reads.
@@ -24,11 +22,11 @@ const (
 // will.
 func (a *Audit) checkRows(ctx context.Context) error {
 	s, c := &a.scope, a.rows
-	err := a.table.AuditRuns(ctx, a.pool, s.low, max(s.high, s.low), c.planned.setRun)
+	err := a.table.Runs(ctx, a.pool, s.low, max(s.high, s.low), c.planned.setRun)
 	if err != nil {
 		return err
 	}
-	return a.table.AuditIDs(ctx, a.pool, max(s.low, 1), s.high, func(id int64) {
+	return a.table.IDs(ctx, a.pool, max(s.low, 1), s.high, func(id int64) {
 		c.n++
 		if c.planned.has(id) {
 			return
@@ -50,7 +48,7 @@ func (a *Audit) countWaiting(ctx context.Context, report *Report) error {
 	for left := a.rows.candidates; len(left) > 0; {
 		n := min(len(left), candidatePage)
 		page, cancel := context.WithTimeout(ctx, 2*queryTimeout)
-		events, err := a.table.AuditUnplanned(page, a.pool, left[:n], a.cfg.Grace)
+		events, err := a.table.Unplanned(page, a.pool, left[:n], a.cfg.Grace)
 		cancel()
 		if err != nil {
 			return err
@@ -69,7 +67,7 @@ func (a *Audit) countWaiting(ctx context.Context, report *Report) error {
 	if err != nil {
 		return err
 	}
-	return a.eachAbsent(ctx, max(a.passed()+1, s.firstPosition), overdue-1, func(events []outbox.AuditEvent) error {
+	return a.eachAbsent(ctx, max(a.passed()+1, s.firstPosition), overdue-1, func(events []Event) error {
 		for i := range events {
 			unpublished.add(a.cfg.Limit, a.absent(&events[i], "planned at "+events[i].PlannedAt.UTC().Format(time.RFC3339)+", not published"))
 		}

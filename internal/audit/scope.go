@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/stream"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // scope is where an audit begins and ends.
@@ -31,7 +31,7 @@ type scope struct {
 	head     int64     // row id up to which everything was planned
 	now      time.Time // by the database's clock, at began
 	began    time.Time
-	status   outbox.Status
+	status   table.Status
 	paused   bool
 	moved    bool // the relay made progress meanwhile
 	accepted []uint64
@@ -46,7 +46,7 @@ func (a *Audit) fix(ctx context.Context) (*scope, error) {
 	if err != nil {
 		return nil, err
 	}
-	bounds, err := a.table.AuditBounds(ctx, a.pool)
+	bounds, err := a.table.Bounds(ctx, a.pool)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (a *Audit) fix(ctx context.Context) (*scope, error) {
 		s.firstPosition = max(s.firstPosition, s.log.First())
 	}
 	s.from, s.to, s.ended = max(s.First, 1), s.Last, s.Last
-	if s.accepted, err = a.table.AuditAccepted(ctx, a.pool, s.ID); err != nil {
+	if s.accepted, err = a.table.Accepted(ctx, a.pool, s.ID); err != nil {
 		return nil, err
 	}
 	return s, a.narrow(ctx, s)
@@ -78,7 +78,7 @@ func (a *Audit) evidence(ctx context.Context) (*scope, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, paused, err := a.table.Paused(ctx, a.pool, outbox.PauseRelay)
+	_, paused, err := a.table.Paused(ctx, a.pool, table.PauseRelay)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (a *Audit) evidence(ctx context.Context) (*scope, error) {
 func (a *Audit) find(ctx context.Context) (*scope, error) {
 	info, err := a.stream.Info(ctx, nil)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return &scope{State: &stream.State{ID: outbox.Stream{Name: a.cfg.Stream}, First: 1}, keeps: true}, nil
+		return &scope{State: &stream.State{ID: table.Stream{Name: a.cfg.Stream}, First: 1}, keeps: true}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
@@ -142,7 +142,7 @@ func (a *Audit) narrow(ctx context.Context, s *scope) (err error) {
 		}
 		s.lastPosition = min(s.lastPosition, after-1)
 	}
-	low, high, err := a.table.AuditSpan(ctx, a.pool, s.firstPosition, s.lastPosition)
+	low, high, err := a.table.Span(ctx, a.pool, s.firstPosition, s.lastPosition)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
 )
 
 func backfill() *Scenario {
@@ -92,13 +92,13 @@ func backfillAll(ctx context.Context, s *station) error {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer conn.Release()
-	job, err := s.table.StartBackfill(ctx, conn.Conn(), &outbox.BackfillQuery{
+	job, err := jobs.In(s.table).StartBackfill(ctx, conn.Conn(), &jobs.BackfillQuery{
 		Table: quoted(s.app()) + ".person", Subject: s.stream + ".{id}.updated", Key: "{id}",
 	})
 	if err != nil {
 		return err
 	}
-	work := s.table.NewBackfill(job, func(string) {})
+	work := jobs.In(s.table).NewBackfill(job, func(string) {})
 	for !job.Last.Done {
 		if err := work.Step(ctx, conn.Conn(), s.l.set.Batch); err != nil {
 			return err

@@ -13,11 +13,11 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // keyName is key k of the event whose key is given, in Redis.
-func (l *lab) keyName(event string, k int) string { return fmt.Sprintf("%s:%s:%d", l.name, event, k) }
+func (l *lab) keyName(ev string, k int) string { return fmt.Sprintf("%s:%s:%d", l.name, ev, k) }
 
 // fillKeys makes every key of n events exist.
 func (l *lab) fillKeys(ctx context.Context, n int) error {
@@ -144,7 +144,7 @@ func (l *lab) unlinkAll(ctx context.Context, msgs <-chan jetstream.Msg, tell evi
 func (l *lab) unlinkBatch(ctx context.Context, batch []jetstream.Msg) (keys []string, deleted int, err error) {
 	p := l.rdb.Pipeline()
 	for _, m := range batch {
-		key := m.Headers().Get(outbox.HeaderKey)
+		key := m.Headers().Get(event.HeaderKey)
 		keys = append(keys, key)
 		for k := range l.set.Keys {
 			p.Unlink(ctx, l.keyName(key, k))
@@ -172,10 +172,10 @@ func (l *lab) eventsIn(ctx context.Context, stream string, n int) error {
 	payload := []byte(strings.Repeat("x", l.set.Payload))
 	letters := newLetters(stream, n, 0)
 	for i := range n {
-		e := outbox.Event{Key: fmt.Sprint(i), Position: int64(i + 1), CreatedAt: time.Now()}
+		e := event.Event{Key: fmt.Sprint(i), Position: int64(i + 1), CreatedAt: time.Now()}
 		msg := &nats.Msg{Subject: letters.subject(i), Data: payload, Header: nats.Header{}}
 		e.SetHeaders(msg.Header)
-		msg.Header.Set(outbox.HeaderMsgID, letters.ids[i])
+		msg.Header.Set(event.HeaderMsgID, letters.ids[i])
 		if _, err := js.PublishMsgAsync(msg, jetstream.WithRetryAttempts(0), jetstream.WithStallWait(ackWait)); err != nil {
 			return fmt.Errorf("publish: %w", err)
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A lab is the servers as one scenario uses them: a client of each, and a name that begins those of all that is made there.
@@ -185,7 +185,7 @@ func (l *lab) stream(ctx context.Context) (string, error) {
 
 func (l *lab) makeStream(ctx context.Context, name string) error {
 	_, err := l.js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: name, Description: "of outbox bench, may be deleted", Subjects: []string{name + ".>", outbox.ParkedPrefix + name},
+		Name: name, Description: "of outbox bench, may be deleted", Subjects: []string{name + ".>", event.ParkedPrefix + name},
 		Storage: jetstream.FileStorage, Replicas: max(l.set.Replicas, 1), Duplicates: 2 * time.Minute, AllowDirect: true,
 	})
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == errReplicas {

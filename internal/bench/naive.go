@@ -11,14 +11,15 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A naive relay is the floor of one: it looks for rows with an id above the last one and publishes them with their ids. It
 // skips what commits out of order, knows nothing of other relays, and forgets everything with its process.
 type naive struct {
 	l        *lab
-	table    *outbox.Table // its schema, with a table that is no outbox
+	table    *table.Table // its schema, with a table that is no outbox
 	stream   string
 	inbox    string
 	listen   bool // for a notification of each commit, instead of looking every millisecond
@@ -41,12 +42,12 @@ const (
 
 // naive makes its table and stream, and starts it. The number of an ack is that of its event.
 func (l *lab) naive(ctx context.Context, listen, oneByOne bool, options ...nats.Option) (*naive, error) {
-	table, err := outbox.In(fmt.Sprintf("%s_%d", l.name, l.made.Add(1)))
+	tbl, err := table.In(fmt.Sprintf("%s_%d", l.name, l.made.Add(1)))
 	if err != nil {
 		return nil, err
 	}
-	n := &naive{l: l, table: table, listen: listen, oneByOne: oneByOne}
-	if _, err := l.pool.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{table.Schema()}.Sanitize()); err != nil {
+	n := &naive{l: l, table: tbl, listen: listen, oneByOne: oneByOne}
+	if _, err := l.pool.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{tbl.Schema()}.Sanitize()); err != nil {
 		return nil, fmt.Errorf("make a schema: %w", err)
 	}
 	if _, err := l.pool.Exec(ctx, n.sql(naiveTable)); err != nil {
@@ -108,7 +109,7 @@ func (n *naive) step(ctx context.Context) (int, error) {
 	_, err = pgx.ForEachRow(rows, []any{&n.last, (*[16]byte)(&id), &subject, &key, &payload}, func() error {
 		found++
 		msg := &nats.Msg{Subject: subject, Data: payload, Reply: n.inbox + key, Header: nats.Header{
-			outbox.HeaderMsgID: {id.String()}, outbox.HeaderKey: {key},
+			event.HeaderMsgID: {id.String()}, event.HeaderKey: {key},
 		}}
 		if err := n.nc.PublishMsg(msg); err != nil {
 			return fmt.Errorf("publish: %w", err)

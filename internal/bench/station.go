@@ -11,14 +11,14 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
 // A station is one outbox and the stream that belongs to it, both empty and of the same name.
 type station struct {
 	l      *lab
-	table  *outbox.Table
+	table  *table.Table
 	stream string
 
 	dial func(pgconn.DialFunc) pgconn.DialFunc // of the relay's connections to PostgreSQL; nil: as they are
@@ -27,14 +27,14 @@ type station struct {
 // station migrates a schema and makes a stream.
 func (l *lab) station(ctx context.Context) (*station, error) {
 	schema := fmt.Sprintf("%s_%d", l.name, l.made.Add(1))
-	table, err := outbox.In(schema)
+	tbl, err := table.In(schema)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := table.Migrate(ctx, l.pool); err != nil {
+	if _, err := tbl.Migrate(ctx, l.pool); err != nil {
 		return nil, err
 	}
-	s := &station{l: l, table: table, stream: strings.ToUpper(schema)}
+	s := &station{l: l, table: tbl, stream: strings.ToUpper(schema)}
 	return s, l.makeStream(ctx, s.stream)
 }
 
@@ -93,7 +93,7 @@ func (s *station) relay(ctx context.Context, options ...nats.Option) (*running, 
 		r.pool.Close()
 		return nil, err
 	}
-	r.Relay, err = relay.New(s.table, r.pool, r.nc, relay.Config{
+	r.Relay, err = relay.New(r.pool, r.nc, relay.Config{Schema: s.table.Schema(),
 		Stream: s.stream, Name: "bench", BatchEvents: s.l.set.Batch, WindowEvents: s.l.set.Window, Replicas: s.l.set.Replicas,
 		Retention: s.retention(),
 	})

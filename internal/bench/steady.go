@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func steady() *Scenario {
@@ -69,7 +69,7 @@ func (l *lab) steadyOurs(ctx context.Context, m *meter) error {
 // positions tells the position of each event, which the plan has.
 func (s *station) positions(ctx context.Context, each func(position int64, event int)) error {
 	for next := int64(1); ; {
-		page, err := s.table.Load(ctx, s.l.pool, next, outbox.Page{Events: 10_000, Bytes: 64 << 20})
+		page, err := s.table.Load(ctx, s.l.pool, next, table.Page{Events: 10_000, Bytes: 64 << 20})
 		if err != nil {
 			return err
 		}

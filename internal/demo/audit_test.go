@@ -9,11 +9,12 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // testStage is a stage on the servers of the tests, with nine committed events of three accounts and a stream.
-func testStage(t *testing.T) (*stage, []outbox.Event) {
+func testStage(t *testing.T) (*stage, []event.Event) {
 	t.Helper()
 	conn := devtest.Conn(t)
 	js, err := jetstream.New(conn)
@@ -25,7 +26,7 @@ func testStage(t *testing.T) (*stage, []outbox.Event) {
 		schema: devtest.Schema(t), home: devtest.Schema(t), stream: devtest.Stream(t), prefix: devtest.Prefix(t),
 	}
 	s.subject = strings.ToLower(s.stream) + ".accounts"
-	if s.table, err = outbox.In(s.schema); err != nil {
+	if s.table, err = table.In(s.schema); err != nil {
 		t.Fatal(err)
 	}
 	for _, sql := range []string{
@@ -52,15 +53,15 @@ func testStage(t *testing.T) (*stage, []outbox.Event) {
 }
 
 // events are those of the table as a relay would publish them.
-func events(t *testing.T, s *stage) []outbox.Event {
+func events(t *testing.T, s *stage) []event.Event {
 	t.Helper()
 	rows, err := s.pool.Query(t.Context(), s.table.SQL("SELECT event_id, key, created_at FROM outbox.event ORDER BY id"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []outbox.Event
+	var out []event.Event
 	for rows.Next() {
-		e := outbox.Event{Position: int64(len(out) + 1)}
+		e := event.Event{Position: int64(len(out) + 1)}
 		if err := rows.Scan(&e.ID, &e.Key, &e.CreatedAt); err != nil {
 			t.Fatal(err)
 		}

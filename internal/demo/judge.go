@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/verify"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // settle waits until everything that was committed is published and consumed, by the echo too, no longer than settleTimeout. What is
@@ -39,10 +39,10 @@ func (d *show) judge(ctx context.Context) (*Report, error) {
 	d.board.enter("audit: stream against table, cache against rows")
 	r := &Report{DurationS: seconds(d.cfg.Duration), TookS: seconds(took), Transactions: d.app.committed}
 	var toStream, toEvicted delay
-	v, err := d.stage.verify(ctx, func(event *outbox.Event, committed, stored time.Time) {
-		toStream.observe(stored.Sub(committed), d.faults.disturbed(event.CreatedAt, stored))
-		if evicted, ok := d.evicts.done(event.Position); ok {
-			toEvicted.observe(evicted.Sub(committed), d.faults.disturbed(event.CreatedAt, evicted))
+	v, err := d.stage.verify(ctx, func(ev *event.Event, committed, stored time.Time) {
+		toStream.observe(stored.Sub(committed), d.faults.disturbed(ev.CreatedAt, stored))
+		if evicted, ok := d.evicts.done(ev.Position); ok {
+			toEvicted.observe(evicted.Sub(committed), d.faults.disturbed(ev.CreatedAt, evicted))
 		}
 	})
 	if err != nil {
@@ -78,7 +78,7 @@ func (d *show) judge(ctx context.Context) (*Report, error) {
 }
 
 // verify holds the whole stream against the whole table; see verify.Stream for seen.
-func (s *stage) verify(ctx context.Context, seen func(e *outbox.Event, committed, stored time.Time)) (verify.Verdict, error) {
+func (s *stage) verify(ctx context.Context, seen func(e *event.Event, committed, stored time.Time)) (verify.Verdict, error) {
 	stream := verify.Stream{Table: s.table, Pool: s.pool, Conn: s.conn, Name: s.stream, Seen: seen}
 	return stream.Verify(ctx)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -29,7 +30,7 @@ type stage struct {
 	conn  *nats.Conn
 	js    jetstream.JetStream
 	rdb   *redis.Client
-	table *outbox.Table
+	table *table.Table
 
 	schema  string // of the outbox
 	home    string // schema of the application
@@ -63,7 +64,7 @@ func openStage(ctx context.Context, cfg *Config) (_ *stage, err error) {
 		return nil, &unavailableError{err}
 	}
 	s.name()
-	if s.table, err = outbox.In(s.schema); err != nil {
+	if s.table, err = table.In(s.schema); err != nil {
 		return nil, err
 	}
 	if err := s.connect(ctx, cfg); err != nil {
@@ -154,7 +155,7 @@ func (s *stage) attach(ctx context.Context) error {
 		return err
 	}
 	_, err := s.table.Attach(ctx, s.pool, outbox.Attachment{
-		Table: s.accounts(), Subject: s.subject + ".{aid}.updated", Key: "{aid}", Operations: []string{"update"},
+		Table: s.accounts(), Subject: s.subject + ".{aid}.updated", Key: "{aid}", Operations: []outbox.Operation{outbox.OpUpdate},
 	}, 10*time.Second)
 	return err
 }
@@ -162,7 +163,7 @@ func (s *stage) attach(ctx context.Context) error {
 // accounts is the table of accounts as SQL names it.
 func (s *stage) accounts() string { return s.in("pgbench_accounts") }
 
-func (s *stage) in(table string) string { return pgx.Identifier{s.home, table}.Sanitize() }
+func (s *stage) in(tbl string) string { return pgx.Identifier{s.home, tbl}.Sanitize() }
 
 // awaitStream returns when the relay has made the stream.
 func (s *stage) awaitStream(ctx context.Context) error {

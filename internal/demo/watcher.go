@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A watcher follows the headers of the stream, for what the panel says of delays. What the report says comes from
@@ -38,13 +38,13 @@ func (w *watcher) Run(ctx context.Context) error {
 }
 
 func (w *watcher) see(msg jetstream.Msg) {
-	event, err := outbox.Parse(msg.Subject(), msg.Headers(), nil)
+	ev, err := event.Parse(msg.Subject(), msg.Headers(), nil)
 	meta, metaErr := msg.Metadata()
-	if err != nil || metaErr != nil || event.CreatedAt.IsZero() {
+	if err != nil || metaErr != nil || ev.CreatedAt.IsZero() {
 		return // the audit counts it
 	}
-	w.delay.observe(meta.Timestamp.Sub(event.CreatedAt), w.faults.disturbed(event.CreatedAt, meta.Timestamp))
-	w.last.Store(event.CreatedAt.UnixNano())
+	w.delay.observe(meta.Timestamp.Sub(ev.CreatedAt), w.faults.disturbed(ev.CreatedAt, meta.Timestamp))
+	w.last.Store(ev.CreatedAt.UnixNano())
 }
 
 // A gauge looks, four times a second, how much is committed and published.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 )
 
 // A full tablespace fails writes to its own tables only, and accepts writes again after tables are dropped. Where mounting
@@ -37,7 +38,7 @@ func TestSmallTablespace(t *testing.T) {
 	fill := func(sql string) {
 		t.Helper()
 		var failure *pgconn.PgError
-		if err := execute(t, p.URL(), sql); !errors.As(err, &failure) || failure.Code != "53100" {
+		if err := execute(t, p.URL(), sql); !errors.As(err, &failure) || failure.Code != sqlstate.DiskFull {
 			t.Fatalf("got error %v, want disk_full (53100)", err)
 		}
 	}

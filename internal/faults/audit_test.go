@@ -18,7 +18,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 const (
@@ -122,13 +123,13 @@ func TestAudit(t *testing.T) {
 	a = s.audit("")
 	a.expect(t, "deleted", 3, 4, 0, 0, 0)
 
-	events, err := s.table.Load(t.Context(), s.pool, 10, outbox.Page{Events: 1, Bytes: 1})
+	events, err := s.table.Load(t.Context(), s.pool, 10, table.Page{Events: 1, Bytes: 1})
 	s.must(err)
 	s.put(events[0].Event)
 	a = s.audit("")
 	a.expect(t, "and published twice", 3, 4, 1, 0, 0)
 
-	s.put(outbox.Event{ID: uuid.New(), Subject: s.stream + ".x", Position: int64(n) + 1})
+	s.put(event.Event{ID: uuid.New(), Subject: s.stream + ".x", Position: int64(n) + 1})
 	a = s.audit("")
 	a.expect(t, "and rolled back", 3, 4, 1, 0, 1)
 
@@ -164,12 +165,12 @@ func (s *scene) published(ctx context.Context) error {
 }
 
 // put publishes an event past the relay and the stream's deduplication.
-func (s *scene) put(e outbox.Event) {
+func (s *scene) put(e event.Event) {
 	s.t.Helper()
 	msg := nats.NewMsg(e.Subject)
 	e.SetHeaders(msg.Header)
-	msg.Header.Set(outbox.HeaderEventID, e.ID.String())
-	msg.Header.Set(outbox.HeaderMsgID, uuid.NewString())
+	msg.Header.Set(event.HeaderEventID, e.ID.String())
+	msg.Header.Set(event.HeaderMsgID, uuid.NewString())
 	_, err := s.js.PublishMsg(s.t.Context(), msg)
 	s.must(err)
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -53,15 +55,15 @@ func (s *scene) backfill(args ...string) *program {
 }
 
 // job waits until there is one, and reads it.
-func (s *scene) job() (job outbox.Job) {
+func (s *scene) job() (job jobs.Job) {
 	s.t.Helper()
 	s.eventually(20*time.Second, "the backfill began", func(ctx context.Context) error {
-		jobs, err := s.table.Jobs(ctx, s.pool, 1)
-		if err == nil && len(jobs) == 0 {
+		list, err := jobs.In(s.table).Jobs(ctx, s.pool, 1)
+		if err == nil && len(list) == 0 {
 			err = fmt.Errorf("no job")
 		}
 		if err == nil {
-			job = jobs[0]
+			job = list[0]
 		}
 		return err
 	})
@@ -96,7 +98,7 @@ func (s *scene) filled(rows int) {
 func TestBackfillKilled(t *testing.T) {
 	const rows = 2500
 	s := newScene(t, options{})
-	table := s.ledger(rows)
+	tbl := s.ledger(rows)
 	s.relay("backfill", "")
 	ctx, stop := context.WithCancel(t.Context())
 	var writers errgroup.Group
@@ -104,7 +106,7 @@ func TestBackfillKilled(t *testing.T) {
 	for range 3 {
 		writers.Go(func() error {
 			for ctx.Err() == nil {
-				if _, err := s.pool.Exec(t.Context(), "UPDATE "+table+" SET version = version + 1 WHERE key = $1", 1+rand.N(rows)); err != nil {
+				if _, err := s.pool.Exec(t.Context(), "UPDATE "+tbl+" SET version = version + 1 WHERE key = $1", 1+rand.N(rows)); err != nil {
 					return err
 				}
 				writes.Add(1)
@@ -113,7 +115,7 @@ func TestBackfillKilled(t *testing.T) {
 			return nil
 		})
 	}
-	p := s.backfill("--table", table, "--op", "insert", "--rate", "0", "--page", "16")
+	p := s.backfill("--table", tbl, "--op", "insert", "--rate", "0", "--page", "16")
 	id, killed := s.job().ID.String(), 0
 	for n := range backfillKills {
 		s.reaches(int64(rows * (n + 1) / (backfillKills + 2)))
@@ -153,12 +155,12 @@ func TestBackfillBesideWriters(t *testing.T) {
 	}
 	server := devtest.OwnPostgres(t, devstack.PostgresConfig{Fsync: true})
 	s := newScene(t, options{database: server.URL()})
-	table := s.ledger(rows)
-	s.exec("VACUUM ANALYZE " + table)
+	tbl := s.ledger(rows)
+	s.exec("VACUUM ANALYZE " + tbl)
 	s.relay("backfill", "")
-	bench := s.pgbench(server, table, rows)
+	bench := s.pgbench(server, tbl, rows)
 	bench() // warm
-	p := s.backfill("--table", table, "--op", "insert")
+	p := s.backfill("--table", tbl, "--op", "insert")
 	job, began := s.job(), time.Now()
 	memory := 0
 	with, without, events := s.windows(job, bench, func() { memory = max(memory, p.memory()) })
@@ -186,9 +188,9 @@ func TestBackfillBesideWriters(t *testing.T) {
 }
 
 // windows runs the writers in turns with the backfill and without it, until it is done or there are enough.
-func (s *scene) windows(job outbox.Job, bench func() float64, look func()) (with, without []float64, events int64) {
+func (s *scene) windows(job jobs.Job, bench func() float64, look func()) (with, without []float64, events int64) {
 	s.t.Helper()
-	target := outbox.PauseJob(job.ID)
+	target := table.PauseJob(job.ID)
 	for pair := range mostPairs {
 		for _, on := range [2]bool{pair%2 == 0, pair%2 != 0} { // neither always goes first
 			s.turn(target, on)
@@ -242,12 +244,12 @@ func (s *scene) turn(target string, on bool) {
 var benchTPS = regexp.MustCompile(`tps = ([0-9.]+) \(without`)
 
 // pgbench returns what runs four clients that change random rows for one window, and says how many transactions they made a second.
-func (s *scene) pgbench(server *devstack.Postgres, table string, rows int) func() float64 {
+func (s *scene) pgbench(server *devstack.Postgres, tbl string, rows int) func() float64 {
 	s.t.Helper()
 	program, err := server.Bin("pgbench")
 	s.must(err)
 	script := filepath.Join(s.t.TempDir(), "bump.sql")
-	s.must(os.WriteFile(script, fmt.Appendf(nil, "\\set key random(1, %d)\nUPDATE %s SET version = version + 1 WHERE key = :key;\n", rows, table), 0o600))
+	s.must(os.WriteFile(script, fmt.Appendf(nil, "\\set key random(1, %d)\nUPDATE %s SET version = version + 1 WHERE key = :key;\n", rows, tbl), 0o600))
 	return func() float64 {
 		s.t.Helper()
 		out, err := exec.CommandContext(s.t.Context(), program, "-n", "-c", "4", "-j", "1", "-M", "prepared",

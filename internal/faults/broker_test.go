@@ -19,7 +19,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/verify"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // broker is nats-server as a process of its own, which unlike the one of devstack can be killed.
@@ -150,7 +150,7 @@ func (s *scene) repaired(since time.Time, want map[uuid.UUID]bool) {
 		defer cancel()
 		have := make(map[uuid.UUID]bool, len(want))
 		err := stream.Read(ctx, func(m jetstream.Msg) error {
-			if e, err := outbox.Parse(m.Subject(), m.Headers(), nil); err == nil && want[e.ID] {
+			if e, err := event.Parse(m.Subject(), m.Headers(), nil); err == nil && want[e.ID] {
 				have[e.ID] = true
 			}
 			return nil

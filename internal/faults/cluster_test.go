@@ -18,7 +18,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/verify"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func testCluster(t *testing.T) {
@@ -131,7 +131,7 @@ func (s *scene) versions() {
 	last := make(map[string]string)
 	stream := verify.Stream{Conn: s.nc, Name: s.stream}
 	s.must(stream.Read(s.t.Context(), func(msg jetstream.Msg) error {
-		e, err := outbox.Parse(msg.Subject(), msg.Headers(), nil)
+		e, err := event.Parse(msg.Subject(), msg.Headers(), nil)
 		if err != nil || e.Headers["Version"] == "" || !ours[e.ID.String()] {
 			return nil
 		}
@@ -219,7 +219,7 @@ func (s *scene) leaveUnplanned() (fresh, late int) {
 	long, err := s.pool.Begin(s.t.Context())
 	s.must(err)
 	for fresh, late = 0, 0; late < 50; late++ {
-		_, err := s.table.Insert(s.t.Context(), long, outbox.Event{Subject: fmt.Sprintf("%s.late.%d", s.stream, late)})
+		_, err := s.table.Insert(s.t.Context(), long, event.Event{Subject: fmt.Sprintf("%s.late.%d", s.stream, late)})
 		s.must(err)
 		pause(s.t.Context(), time.Millisecond) // of load: ids of others come in between
 	}
@@ -229,7 +229,7 @@ func (s *scene) leaveUnplanned() (fresh, late int) {
 	p.kill()
 	s.must(long.Commit(s.t.Context()))
 	for ; fresh < 30; fresh++ {
-		_, err := s.table.InsertOutsideTx(s.t.Context(), s.pool, outbox.Event{Subject: fmt.Sprintf("%s.fresh.%d", s.stream, fresh)})
+		_, err := s.table.InsertAndCommit(s.t.Context(), s.pool, event.Event{Subject: fmt.Sprintf("%s.fresh.%d", s.stream, fresh)})
 		s.must(err)
 	}
 	return fresh, late

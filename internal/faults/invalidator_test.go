@@ -12,7 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // Two share the work. One of them is killed, or stopped for shorter or longer than its events wait for it.
@@ -118,7 +118,7 @@ func testBuried(t *testing.T) {
 		s.judge()
 		seen := make(map[string]bool)
 		for _, letter := range s.letters() {
-			seen[letter.Header.Get(invalidate.HeaderDeadSequence)] = true
+			seen[letter.Header.Get(event.HeaderDeadSequence)] = true
 		}
 		if n := len(s.letters()); n != dead || len(seen) != dead {
 			t.Errorf("%d dead letters of %d events, want %d", n, len(seen), dead)

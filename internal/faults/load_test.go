@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // load is writers at work: each changes accounts and tells so, stalls, rolls back to savepoints and altogether.
@@ -137,7 +137,7 @@ func (s *scene) bump(ctx context.Context, tx pgx.Tx, key int) error {
 	if err := tx.QueryRow(ctx, s.table.SQL("UPDATE outbox.account SET version = version + 1 WHERE key = $1 RETURNING version"), key).Scan(&version); err != nil {
 		return err
 	}
-	_, err := s.table.Insert(ctx, tx, outbox.Event{Subject: fmt.Sprintf("%s.account.%d", s.stream, key), Key: strconv.Itoa(key),
+	_, err := s.table.Insert(ctx, tx, event.Event{Subject: fmt.Sprintf("%s.account.%d", s.stream, key), Key: strconv.Itoa(key),
 		Headers: map[string]string{"Version": strconv.Itoa(version)}})
 	return err
 }

@@ -16,7 +16,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // testPostgres breaks a server of its own: what is not flushed by a commit that waits stays in memory for 10 s there, and few
@@ -111,7 +112,7 @@ func testExhausted(t *testing.T, server *devstack.Postgres) {
 			s.eventually(30*time.Second, "the relay finds no connection", func(ctx context.Context) error {
 				for {
 					conn, err := pgx.Connect(ctx, s.databaseURL)
-					if isCode(err, "53300") {
+					if sqlstate.Is(err, sqlstate.TooManyConnections) {
 						break
 					}
 					if err != nil {
@@ -120,7 +121,7 @@ func testExhausted(t *testing.T, server *devstack.Postgres) {
 					taken = append(taken, conn)
 				}
 				s.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'outbox relay%'`)
-				if seen := strings.Count(p.log.String(), "53300"); seen <= n {
+				if seen := strings.Count(p.log.String(), sqlstate.TooManyConnections); seen <= n {
 					return fmt.Errorf("%d connections taken, %d refusals logged", len(taken), seen)
 				}
 				return nil
@@ -151,7 +152,7 @@ func testDiskFull(t *testing.T, server *devstack.Postgres) {
 		told := 0
 		for range times(1, 3) {
 			s.flows()
-			met := strings.Count(p.log.String(), "53100")
+			met := strings.Count(p.log.String(), sqlstate.DiskFull)
 			p.signal(syscall.SIGSTOP)
 			s.exec(`INSERT INTO outbox.event (subject) SELECT $1 || (SELECT max(nextval(pg_get_serial_sequence('outbox.event', 'id'))) FROM generate_series(1, 1 + (random() * 3 + 0 * g)::int))
 				FROM generate_series(1, 60000) AS g`, s.stream+".hole.")
@@ -161,7 +162,7 @@ func testDiskFull(t *testing.T, server *devstack.Postgres) {
 				return err
 			}
 			for range 3 { // the server itself makes room at first: it removes a cache file
-				if err := fill(t.Context()); !isCode(err, "53100") {
+				if err := fill(t.Context()); !sqlstate.Is(err, sqlstate.DiskFull) {
 					t.Fatalf("fill the disk: %v", err)
 				}
 			}
@@ -169,16 +170,16 @@ func testDiskFull(t *testing.T, server *devstack.Postgres) {
 			full := time.Now()
 			s.eventually(time.Minute, "relay and writers are told that the disk is full", func(ctx context.Context) error {
 				_ = fill(ctx)
-				_, err := s.table.InsertOutsideTx(ctx, s.pool, outbox.Event{Subject: s.stream + ".large", Payload: make([]byte, 500_000)})
-				if !isCode(err, "53100") {
+				_, err := s.table.InsertAndCommit(ctx, s.pool, event.Event{Subject: s.stream + ".large", Payload: make([]byte, 500_000)})
+				if !sqlstate.Is(err, sqlstate.DiskFull) {
 					return fmt.Errorf("a writer got %w", err)
 				}
-				if strings.Count(p.log.String(), "53100") == met && time.Since(full) < 5*time.Second {
+				if strings.Count(p.log.String(), sqlstate.DiskFull) == met && time.Since(full) < 5*time.Second {
 					return errors.New("the relay does not know") // it need not: pages it has may do for its plan
 				}
 				return nil
 			})
-			if strings.Count(p.log.String(), "53100") > met {
+			if strings.Count(p.log.String(), sqlstate.DiskFull) > met {
 				told++
 			}
 			began := time.Now()

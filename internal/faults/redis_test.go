@@ -13,7 +13,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
-	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A redisFault breaks the cache under load, n times. The faults of a scenario take turns.
@@ -107,7 +107,7 @@ func (s *scene) nothingGivenUp(seq uint64) {
 func (s *scene) nothingDead() {
 	s.t.Helper()
 	if letters := s.letters(); len(letters) > 0 {
-		s.t.Errorf("%d dead letters: %s", len(letters), letters[0].Header.Get(invalidate.HeaderDeadReason))
+		s.t.Errorf("%d dead letters: %s", len(letters), letters[0].Header.Get(event.HeaderDeadReason))
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // steady is writers that keep a rate, and long transactions beside them. None rolls back: that leaves dead tuples, as in any table.
@@ -117,9 +117,9 @@ func (u *turnover) change(ctx context.Context, tx pgx.Tx, took *slowest, name st
 	if err != nil {
 		return err
 	}
-	all := make([]outbox.Event, events)
+	all := make([]event.Event, events)
 	for i := range all {
-		all[i] = outbox.Event{Subject: u.s.stream + "." + name, Key: name, Payload: fmt.Appendf(nil, "%d %s", n+1+int64(i), padding)}
+		all[i] = event.Event{Subject: u.s.stream + "." + name, Key: name, Payload: fmt.Appendf(nil, "%d %s", n+1+int64(i), padding)}
 	}
 	return took.time(func() error {
 		_, err := u.s.table.Insert(ctx, tx, all...)

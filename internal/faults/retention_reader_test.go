@@ -12,7 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // reader reads the stream along: every position once and in order, every writer's numbers once and in order. Stream and
@@ -79,7 +79,7 @@ func (r *reader) take(m jetstream.Msg) error {
 	if err != nil {
 		return err
 	}
-	e, err := outbox.Parse(m.Subject(), m.Headers(), m.Data())
+	e, err := event.Parse(m.Subject(), m.Headers(), m.Data())
 	if err != nil {
 		return err
 	}

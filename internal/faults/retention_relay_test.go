@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -44,7 +44,7 @@ func beRelayChild(text string) error {
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return fmt.Errorf("%s: %w", relayChildEnv, err)
 	}
-	table, err := outbox.In(c.Schema)
+	tbl, err := table.In(c.Schema)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func beRelayChild(text string) error {
 		return err
 	}
 	defer nc.Close()
-	r, err := relay.New(table, pool, nc, relay.Config{Stream: c.Stream, Name: "soak", Retention: c.Retention, ReceiptEvery: c.ReceiptEvery,
+	r, err := relay.New(pool, nc, relay.Config{Schema: tbl.Schema(), Stream: c.Stream, Name: "soak", Retention: c.Retention, ReceiptEvery: c.ReceiptEvery,
 		MaintainEvery: c.MaintainEvery, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err

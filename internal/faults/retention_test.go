@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -106,7 +107,7 @@ func (u *turnover) extend(ctx context.Context) {
 		}
 		for made := 1; made > 0; {
 			err := u.s.pool.QueryRow(ctx, u.s.table.SQL(`SELECT outbox.extend($1, 12, '1 day', $2, 1)`), size, family).Scan(&made)
-			if isCode(err, "55P03") { // the next look comes
+			if sqlstate.Is(err, sqlstate.LockNotAvailable) { // the next look comes
 				break
 			}
 			u.s.must(err)

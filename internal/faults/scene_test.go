@@ -17,8 +17,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/internal/verify"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 const accounts = 40
@@ -32,7 +34,7 @@ type scene struct {
 	nc                           *nats.Conn
 	js                           jetstream.JetStream
 	rdb                          *redis.Client
-	table                        *outbox.Table
+	table                        *table.Table
 	stream, prefix, rules        string
 	cached                       bool // an invalidator runs: no key may be stale at rest
 	failedOver                   bool // the database lost commits: what was published may be at positions that it gave away again
@@ -79,7 +81,7 @@ func (s *scene) connect(schema string) {
 	s.t.Cleanup(s.nc.Close)
 	s.js, err = jetstream.New(s.nc)
 	s.must(err)
-	s.table, err = outbox.In(schema)
+	s.table, err = table.In(schema)
 	s.must(err)
 	_, err = s.table.Migrate(s.t.Context(), s.pool)
 	s.must(err)
@@ -88,7 +90,7 @@ func (s *scene) connect(schema string) {
 func (s *scene) makeStream(o options) {
 	s.t.Helper()
 	c := jetstream.StreamConfig{
-		Name: s.stream, Subjects: []string{s.stream + ".>", outbox.ParkedPrefix + s.stream},
+		Name: s.stream, Subjects: []string{s.stream + ".>", event.ParkedPrefix + s.stream},
 		Replicas: max(o.replicas, 1), Duplicates: o.duplicates,
 	}
 	if c.Duplicates == 0 {
@@ -136,7 +138,7 @@ func (s *scene) flows() {
 	s.t.Helper()
 	subject := s.stream + ".probe." + uuid.NewString()
 	s.eventually(30*time.Second, "insert a probe", func(ctx context.Context) error {
-		_, err := s.table.InsertOutsideTx(ctx, s.pool, outbox.Event{Subject: subject})
+		_, err := s.table.InsertAndCommit(ctx, s.pool, event.Event{Subject: subject})
 		return err
 	})
 	s.eventually(60*time.Second, "the probe is published", func(ctx context.Context) error {

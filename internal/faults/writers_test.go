@@ -2,16 +2,16 @@ package faults
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func testWriters(t *testing.T) {
@@ -43,7 +43,7 @@ func testUnusualWriters(t *testing.T) {
 		s.flows()
 		p.kill()
 		s.eventually(30*time.Second, "partitions are made behind the rows that are there", func(ctx context.Context) error {
-			_, err := s.table.Extend(ctx, s.pool, outbox.DefaultRetention) // fails while a writer is at work in the net
+			_, err := s.table.Extend(ctx, s.pool, table.DefaultRetention) // fails while a writer is at work in the net
 			return err
 		})
 		s.relay("next", "")
@@ -90,7 +90,7 @@ func (s *scene) stalled(n int) {
 	s.t.Helper()
 	subject := fmt.Sprintf("%s.stalled.%d", s.stream, n)
 	s.in(func(tx pgx.Tx) error {
-		if _, err := s.table.Insert(s.t.Context(), tx, outbox.Event{Subject: subject}); err != nil {
+		if _, err := s.table.Insert(s.t.Context(), tx, event.Event{Subject: subject}); err != nil {
 			return err
 		}
 		s.flows()
@@ -112,12 +112,12 @@ func (s *scene) preparedWhileAsleep() {
 		defer tx.Rollback(s.t.Context()) //nolint:errcheck // what is prepared is not of this transaction any more
 		_, err = tx.Exec(s.t.Context(), before)
 		s.must(err)
-		_, err = s.table.Insert(s.t.Context(), tx, outbox.Event{Subject: subject})
+		_, err = s.table.Insert(s.t.Context(), tx, event.Event{Subject: subject})
 		s.must(err)
 		_, err = tx.Exec(s.t.Context(), "PREPARE TRANSACTION '"+s.stream+"'")
 		return err
 	}
-	if err := prepare("SELECT 1"); !isCode(err, "0A000") {
+	if err := prepare("SELECT 1"); !sqlstate.Is(err, sqlstate.FeatureNotSupported) {
 		s.t.Errorf("prepared with a NOTIFY: %v", err)
 	}
 	s.must(prepare("SET LOCAL outbox.wake = off"))
@@ -126,11 +126,6 @@ func (s *scene) preparedWhileAsleep() {
 	s.arrives(subject)
 	s.row.recoveries = append(s.row.recoveries, time.Since(began))
 	s.row.faults++
-}
-
-func isCode(err error, code string) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pg.Code == code
 }
 
 // prepared changes an account in two phases; every third rolls back in the second.
@@ -195,9 +190,9 @@ func (s *scene) copied(n int) {
 // many inserts several rows by one statement.
 func (s *scene) many(n int) {
 	s.t.Helper()
-	events := make([]outbox.Event, 300)
+	events := make([]event.Event, 300)
 	for i := range events {
-		events[i] = outbox.Event{Subject: fmt.Sprintf("%s.many.%d", s.stream, i%7), Key: fmt.Sprintf("many-%d", i%7), Payload: []byte(strings.Repeat("m", n))}
+		events[i] = event.Event{Subject: fmt.Sprintf("%s.many.%d", s.stream, i%7), Key: fmt.Sprintf("many-%d", i%7), Payload: []byte(strings.Repeat("m", n))}
 	}
 	s.in(func(tx pgx.Tx) error {
 		_, err := s.table.Insert(s.t.Context(), tx, events...)

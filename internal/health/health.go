@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // Verdicts, gravest first: the first that holds is given.
@@ -49,8 +49,8 @@ type Stream struct {
 
 // Facts are what a verdict is made of.
 type Facts struct {
-	Status    outbox.Status
-	Pulse     outbox.Pulse
+	Status    table.Status
+	Pulse     table.Pulse
 	Paused    string // how the relay is paused: "paused since …"; empty: it is not
 	Broker    error  // why NATS does not answer; then Stream and Consumers say nothing
 	Stream    *Stream

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -15,8 +15,8 @@ func sound() *health.Facts {
 	made := now.Add(-time.Hour)
 	return &health.Facts{
 		Name: "S", Now: now, Stream: &health.Stream{Created: made, Last: 100},
-		Status:    outbox.Status{Leader: "outbox relay a (pid 7)", Published: 100, Planned: 100, Acked: 100, Sequence: 100},
-		Pulse:     outbox.Pulse{In: 10, Out: 10, AckedAt: now, StreamCreated: made, Now: now},
+		Status:    table.Status{Leader: "outbox relay a (pid 7)", Published: 100, Planned: 100, Acked: 100, Sequence: 100},
+		Pulse:     table.Pulse{In: 10, Out: 10, AckedAt: now, StreamCreated: made, Now: now},
 		Consumers: []health.Consumer{{Name: "invalidate-now", Waiting: 1, LastAck: now.Add(-time.Hour)}},
 	}
 }
@@ -41,9 +41,9 @@ func TestJudge(t *testing.T) {
 		"stream went back": {func(f *health.Facts) { f.Stream.Last = 99 }, health.LostData},
 		"blocked": {func(f *health.Facts) {
 			late(f)
-			f.Pulse.Blocked = []outbox.Blocked{{PID: 7, By: 9, Waits: 5 * time.Second, Age: time.Hour}}
+			f.Pulse.Blocked = []table.Blocked{{PID: 7, By: 9, Waits: 5 * time.Second, Age: time.Hour}}
 		}, health.Blocked},
-		"blocked a moment": {func(f *health.Facts) { f.Pulse.Blocked = []outbox.Blocked{{PID: 7, By: 9, Waits: time.Millisecond}} }, health.Healthy},
+		"blocked a moment": {func(f *health.Facts) { f.Pulse.Blocked = []table.Blocked{{PID: 7, By: 9, Waits: time.Millisecond}} }, health.Healthy},
 		"nobody leads":     {func(f *health.Facts) { f.Status.Leader = "" }, health.RelayDown},
 		"nothing acked":    {func(f *health.Facts) { late(f); f.Pulse.AckedAt = now.Add(-time.Minute) }, health.Stuck},
 		"never acked":      {func(f *health.Facts) { late(f); f.Pulse.AckedAt = time.Time{} }, health.Stuck},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
@@ -23,7 +24,7 @@ import (
 // Rig is the outbox and the stream of one test. Its methods end the test when something fails.
 type Rig struct {
 	T       testing.TB
-	Table   *outbox.Table
+	Table   *table.Table
 	Pool    *pgxpool.Pool
 	NATSURL string
 	NC      *nats.Conn
@@ -65,11 +66,11 @@ func (g *Rig) OpenTableOn(server *devstack.Postgres) {
 
 func (g *Rig) migrate(schema string) {
 	g.T.Helper()
-	table, err := outbox.In(schema)
+	tbl, err := table.In(schema)
 	Must(g.T, err)
-	_, err = table.Migrate(g.T.Context(), g.Pool)
+	_, err = tbl.Migrate(g.T.Context(), g.Pool)
 	Must(g.T, err)
-	g.Table = table
+	g.Table = tbl
 }
 
 // Subjects of the test's stream. No two streams of one server may overlap.
@@ -83,7 +84,7 @@ func (g *Rig) Subject(format string, args ...any) string {
 // Config is a relay's, with short intervals and the test's log.
 func (g *Rig) Config() relay.Config {
 	return relay.Config{
-		Stream: g.Stream, Subjects: g.Subjects(), Name: g.T.Name(),
+		Schema: g.Table.Schema(), Stream: g.Stream, Subjects: g.Subjects(), Name: g.T.Name(),
 		AckWait: 2 * time.Second, ReceiptEvery: 50 * time.Millisecond, StandbyPoll: 20 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(testLog{g.T}, &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
@@ -134,7 +135,7 @@ func (g *Rig) Start(cfg relay.Config) *Running {
 // StartOn starts a relay on connections that are not the test's own. It ends with the test at the latest.
 func (g *Rig) StartOn(pool *pgxpool.Pool, nc *nats.Conn, cfg relay.Config) *Running {
 	g.T.Helper()
-	r, err := relay.New(g.Table, pool, nc, cfg)
+	r, err := relay.New(pool, nc, cfg)
 	Must(g.T, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -10,8 +10,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/internal/verify"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // Must ends the test with an error that is not nil.
@@ -31,9 +32,9 @@ func Holds(condition bool) error {
 }
 
 // Insert inserts events in a transaction of their own.
-func (g *Rig) Insert(events ...outbox.Event) {
+func (g *Rig) Insert(events ...event.Event) {
 	g.T.Helper()
-	_, err := g.Table.InsertOutsideTx(g.T.Context(), g.Pool, events...)
+	_, err := g.Table.InsertAndCommit(g.T.Context(), g.Pool, events...)
 	Must(g.T, err)
 }
 
@@ -59,12 +60,12 @@ func (g *Rig) Count() (n int) {
 }
 
 // Planned plans everything, without a relay.
-func (g *Rig) Planned() []outbox.Planned {
+func (g *Rig) Planned() []table.Planned {
 	g.T.Helper()
 	session, err := g.Table.OpenSession(g.T.Context(), g.Pool.Config().ConnConfig.Copy(), "test")
 	Must(g.T, err)
 	defer session.Close()
-	events, err := session.Plan(g.T.Context(), outbox.Page{Events: 1000, Bytes: 1 << 20})
+	events, err := session.Plan(g.T.Context(), table.Page{Events: 1000, Bytes: 1 << 20})
 	Must(g.T, err)
 	return events
 }

@@ -16,7 +16,9 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // An environment is the servers of one arm, their clients, and the processes of outbox. It belongs to the goroutine of the
@@ -36,7 +38,7 @@ type environment struct {
 	conn        *nats.Conn
 	js          jetstream.JetStream
 	rdb         *redis.Client // of the readers and writers
-	table       *outbox.Table
+	table       *table.Table
 
 	relay, invalidator *program
 	probes             int    // events inserted by catchUp
@@ -85,7 +87,7 @@ func (e *environment) openPostgres(ctx context.Context) (err error) {
 	if e.pool, err = e.openPool(ctx, e.postgres, e.cfg.Writers+4); err != nil {
 		return err
 	}
-	if e.table, err = outbox.In(outbox.DefaultSchema); err != nil {
+	if e.table, err = table.In(outbox.DefaultSchema); err != nil {
 		return err
 	}
 	_, err = e.pool.Exec(ctx, "CREATE TABLE acct (id int PRIMARY KEY, version int NOT NULL DEFAULT 0) WITH (fillfactor = 50)")
@@ -101,7 +103,7 @@ func (e *environment) openPostgres(ctx context.Context) (err error) {
 	if _, err = e.table.Migrate(ctx, e.pool); err != nil {
 		return err
 	}
-	_, err = e.table.Attach(ctx, e.pool, outbox.Attachment{Table: "acct", Subject: subject + ".{id}.updated", Operations: []string{"update"}}, 10*time.Second)
+	_, err = e.table.Attach(ctx, e.pool, outbox.Attachment{Table: "acct", Subject: subject + ".{id}.updated", Operations: []outbox.Operation{outbox.OpUpdate}}, 10*time.Second)
 	return err
 }
 
@@ -159,7 +161,7 @@ func (e *environment) openNATS(ctx context.Context) (err error) {
 	if e.js, err = jetstream.New(e.conn); err != nil {
 		return fmt.Errorf("use jetstream: %w", err)
 	}
-	_, err = e.js.CreateStream(ctx, jetstream.StreamConfig{Name: stream, Subjects: []string{subject + ".>", outbox.ParkedPrefix + stream}, Duplicates: time.Second})
+	_, err = e.js.CreateStream(ctx, jetstream.StreamConfig{Name: stream, Subjects: []string{subject + ".>", event.ParkedPrefix + stream}, Duplicates: time.Second})
 	if err != nil {
 		return fmt.Errorf("create stream: %w", err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
 	"github.com/seed-6eff6314/outbox-relay/internal/wait"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A faultKind is what breaks.
@@ -97,7 +97,7 @@ func (e *environment) inject(ctx context.Context, kind faultKind, c clock) (w Wi
 func (e *environment) catchUp(ctx context.Context) error {
 	e.probes++
 	probe := fmt.Sprintf("%s.probe-%d.updated", subject, e.probes)
-	if _, err := e.table.InsertOutsideTx(ctx, e.pool, outbox.Event{Subject: probe}); err != nil {
+	if _, err := e.table.InsertAndCommit(ctx, e.pool, event.Event{Subject: probe}); err != nil {
 		return err
 	}
 	var seq uint64

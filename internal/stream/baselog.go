@@ -3,18 +3,18 @@ package stream
 import (
 	"slices"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 // BaseLog maps positions to sequences of one stream: sequence = position + base, by the newest row of the log that holds for
 // the position. The table outbox.base is the log.
 type BaseLog struct {
-	Stream outbox.Stream
-	All    []outbox.Base // of every stream, oldest first
+	Stream table.Stream
+	All    []table.Base // of every stream, oldest first
 }
 
 // rows yields the rows of the stream, newest first.
-func (l BaseLog) rows(yield func(outbox.Base) bool) {
+func (l BaseLog) rows(yield func(table.Base) bool) {
 	for _, b := range slices.Backward(l.All) {
 		if Same(b.Stream, l.Stream) && !yield(b) {
 			return
@@ -23,14 +23,14 @@ func (l BaseLog) rows(yield func(outbox.Base) bool) {
 }
 
 // Rows yields the rows of the stream, newest first.
-func (l BaseLog) Rows() func(yield func(outbox.Base) bool) { return l.rows }
+func (l BaseLog) Rows() func(yield func(table.Base) bool) { return l.rows }
 
 // Newest returns the newest row of the stream.
-func (l BaseLog) Newest() (outbox.Base, bool) {
+func (l BaseLog) Newest() (table.Base, bool) {
 	for b := range l.rows {
 		return b, true
 	}
-	return outbox.Base{}, false
+	return table.Base{}, false
 }
 
 // Started reports whether a relay has ever written to the stream as its only writer.
@@ -41,7 +41,7 @@ func (l BaseLog) Started() bool {
 
 // Recreated reports whether the log knows another stream of the same name, and not this one.
 func (l BaseLog) Recreated() bool {
-	return !l.Started() && slices.ContainsFunc(l.All, func(b outbox.Base) bool { return b.Stream.Name == l.Stream.Name })
+	return !l.Started() && slices.ContainsFunc(l.All, func(b table.Base) bool { return b.Stream.Name == l.Stream.Name })
 }
 
 // NextNumber is the number of the row to append. Only one relay can append it.

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 const (
@@ -65,7 +65,7 @@ func (r *Reader) Info(ctx context.Context, create func(context.Context, jetstrea
 // Message is a message as the stream's leader stores it.
 type Message struct {
 	Sequence uint64
-	Event    outbox.Event
+	Event    event.Event
 	Marker   bool // it replaces a parked event
 	Ours     bool // its headers are those of a relay
 }
@@ -109,10 +109,10 @@ func (r *Reader) Message(ctx context.Context, sequence uint64) (*Message, error)
 
 func newMessage(sequence uint64, subject string, headers nats.Header, data []byte) Message {
 	m := Message{Sequence: sequence}
-	event, err := outbox.Parse(subject, headers, data)
-	if err == nil && event.Position > 0 {
-		m.Event, m.Ours = event, true
-		m.Marker = headers.Get(outbox.HeaderParked) != ""
+	ev, err := event.Parse(subject, headers, data)
+	if err == nil && ev.Position > 0 {
+		m.Event, m.Ours = ev, true
+		m.Marker = headers.Get(event.HeaderParked) != ""
 	}
 	return m
 }

@@ -5,13 +5,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func TestBaseLog(t *testing.T) {
-	s := outbox.Stream{Name: "S", Created: time.Unix(5, 0)}
-	other := outbox.Stream{Name: "S", Created: time.Unix(6, 0)}
-	log := BaseLog{Stream: s, All: []outbox.Base{
+	s := table.Stream{Name: "S", Created: time.Unix(5, 0)}
+	other := table.Stream{Name: "S", Created: time.Unix(6, 0)}
+	log := BaseLog{Stream: s, All: []table.Base{
 		{N: 1, Stream: s, From: 1, Base: 10},   // positions 1 … 100 at 11 … 110
 		{N: 2, Stream: s, From: 101, Base: 13}, // 111 … 113 are foreign, 101 … is at 114
 		{N: 3, Stream: other, From: 1, Base: 0},
@@ -30,7 +30,7 @@ func TestBaseLog(t *testing.T) {
 	if b, ok := log.BaseOf(101); b != 13 || !ok {
 		t.Errorf("base of 101: %d", b)
 	}
-	if log.First() != 1 || !log.Started() || (BaseLog{Stream: outbox.Stream{Name: "T"}, All: log.All}).Started() {
+	if log.First() != 1 || !log.Started() || (BaseLog{Stream: table.Stream{Name: "T"}, All: log.All}).Started() {
 		t.Error("first or started")
 	}
 }

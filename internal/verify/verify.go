@@ -14,7 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A Verdict counts what a comparison found. All fields after the first four count faults; Foreign does so unless others write
@@ -44,13 +45,13 @@ func (v Verdict) Err() error {
 
 // A Stream is a stream to verify and the table that it is compared with.
 type Stream struct {
-	Table *outbox.Table
+	Table *table.Table
 	Pool  *pgxpool.Pool
 	Conn  *nats.Conn
 	Name  string
 	// Seen, if set, is called once for each event found in the stream, with the time of its commit and the time when the
 	// stream stored it. On a server without track_commit_timestamp the time of the commit is that of the insert.
-	Seen func(e *outbox.Event, committed, stored time.Time)
+	Seen func(e *event.Event, committed, stored time.Time)
 }
 
 // A row is an event in the table.
@@ -82,11 +83,11 @@ func (s *Stream) Verify(ctx context.Context) (Verdict, error) {
 		return Verdict{}, fmt.Errorf("verify: read plan: %w", err)
 	}
 	err := s.Read(ctx, func(msg jetstream.Msg) error {
-		e, err := outbox.Parse(msg.Subject(), msg.Headers(), nil)
+		e, err := event.Parse(msg.Subject(), msg.Headers(), nil)
 		if err != nil {
-			e = outbox.Event{} // not written by a relay: foreign
+			e = event.Event{} // not written by a relay: foreign
 		}
-		r := c.message(&e, msg.Headers().Get(outbox.HeaderParked) != "")
+		r := c.message(&e, msg.Headers().Get(event.HeaderParked) != "")
 		meta, err := msg.Metadata()
 		if err == nil && s.Seen != nil && r != nil {
 			s.Seen(&e, r.committed, meta.Timestamp)
@@ -109,7 +110,7 @@ func (s *Stream) Verify(ctx context.Context) (Verdict, error) {
 }
 
 // message compares the next message. It returns the row of an event that was not found before, otherwise nil.
-func (c *comparison) message(e *outbox.Event, marker bool) *row {
+func (c *comparison) message(e *event.Event, marker bool) *row {
 	r, ok := c.rows[e.ID]
 	if !ok || e.Position == 0 {
 		c.verdict.Foreign++

@@ -9,8 +9,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/internal/verify"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func TestMain(m *testing.M) { devtest.Main(m) }
@@ -20,24 +21,24 @@ type scene struct {
 	t      *testing.T
 	stream verify.Stream
 	js     jetstream.JetStream
-	events []outbox.Event
+	events []event.Event
 }
 
 func newScene(t *testing.T) *scene {
 	s := &scene{t: t, stream: verify.Stream{Pool: devtest.Pool(t), Conn: devtest.Conn(t), Name: devtest.Stream(t)}}
 	var err error
-	s.stream.Table, err = outbox.In(devtest.Schema(t))
+	s.stream.Table, err = table.In(devtest.Schema(t))
 	s.must(err)
 	_, err = s.stream.Table.Migrate(t.Context(), s.stream.Pool)
 	s.must(err)
 	for n := range 9 {
-		_, err = s.stream.Table.InsertOutsideTx(t.Context(), s.stream.Pool, outbox.Event{Subject: s.stream.Name + ".x", Key: fmt.Sprint(n % 3)})
+		_, err = s.stream.Table.InsertAndCommit(t.Context(), s.stream.Pool, event.Event{Subject: s.stream.Name + ".x", Key: fmt.Sprint(n % 3)})
 		s.must(err)
 	}
 	session, err := s.stream.Table.OpenSession(t.Context(), s.stream.Pool.Config().ConnConfig.Copy(), t.Name())
 	s.must(err)
 	defer session.Close()
-	planned, err := session.Plan(t.Context(), outbox.Page{Events: 100, Bytes: 1 << 20})
+	planned, err := session.Plan(t.Context(), table.Page{Events: 100, Bytes: 1 << 20})
 	s.must(err)
 	for _, p := range planned {
 		s.events = append(s.events, p.Event)
@@ -57,12 +58,12 @@ func (s *scene) must(err error) {
 }
 
 // store publishes an event with a random message id, so that the stream does not recognize a duplicate.
-func (s *scene) store(e outbox.Event, headers ...string) {
+func (s *scene) store(e event.Event, headers ...string) {
 	s.t.Helper()
 	msg := nats.NewMsg(e.Subject)
 	e.SetHeaders(msg.Header)
-	msg.Header.Set(outbox.HeaderEventID, e.ID.String())
-	msg.Header.Set(outbox.HeaderMsgID, uuid.NewString())
+	msg.Header.Set(event.HeaderEventID, e.ID.String())
+	msg.Header.Set(event.HeaderMsgID, uuid.NewString())
 	for _, name := range headers {
 		msg.Header.Set(name, "x")
 	}
@@ -73,7 +74,7 @@ func (s *scene) store(e outbox.Event, headers ...string) {
 // TestVerdicts expects each kind of damage to be counted as that kind, and as no other.
 func TestVerdicts(t *testing.T) {
 	t.Parallel()
-	type events = []outbox.Event
+	type events = []event.Event
 	all := verify.Verdict{Committed: 9, Published: 9}
 	with := func(change func(*verify.Verdict)) verify.Verdict { v := all; change(&v); return v }
 	for name, c := range map[string]struct {
@@ -93,7 +94,7 @@ func TestVerdicts(t *testing.T) {
 		},
 			with(func(v *verify.Verdict) { v.Misplaced, v.Reordered = 2, 1 })},
 		"never committed": {func(e events) events {
-			return append(e, outbox.Event{ID: uuid.New(), Subject: e[0].Subject, Key: "1", Position: 10})
+			return append(e, event.Event{ID: uuid.New(), Subject: e[0].Subject, Key: "1", Position: 10})
 		},
 			with(func(v *verify.Verdict) { v.Foreign = 1 })},
 	} {
@@ -120,7 +121,7 @@ func TestMarkers(t *testing.T) {
 	s := newScene(t)
 	for i, e := range s.events {
 		if i == 4 {
-			s.store(e, outbox.HeaderParked)
+			s.store(e, event.HeaderParked)
 		} else {
 			s.store(e)
 		}
@@ -129,7 +130,7 @@ func TestMarkers(t *testing.T) {
 	if want := (verify.Verdict{Committed: 9, Published: 8, Lost: 1}); err != nil || got != want {
 		t.Errorf("%+v, %v; want %+v", got, err, want)
 	}
-	e := &outbox.Planned{Event: s.events[4], RowID: 5}
+	e := &table.Planned{Event: s.events[4], RowID: 5}
 	s.must(s.stream.Table.Park(t.Context(), s.stream.Pool, e, "too_large", "", "test"))
 	got, err = s.stream.Verify(t.Context())
 	if want := (verify.Verdict{Committed: 9, Published: 8, Parked: 1}); err != nil || got != want || got.Err() != nil {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/local"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // Every key is evicted when its event comes, in the order of the stream, and again after Again.
@@ -106,7 +106,7 @@ func TestTags(t *testing.T) {
 			e, _ := r.start(r.js, cfg)
 			r.times("flush", 2)
 			r.cache.set("user:1", "member of it")
-			r.send(&outbox.Event{Subject: r.stream + ".groups.7", Payload: []byte(`{}`)})
+			r.send(&event.Event{Subject: r.stream + ".groups.7", Payload: []byte(`{}`)})
 			r.sent()
 			r.times("group:7", 2)
 			if known {
@@ -142,7 +142,7 @@ func TestPoison(t *testing.T) {
 	r.cache.set("cart:1", "old")
 	began := time.Now()
 	for range n {
-		r.send(&outbox.Event{Subject: r.stream + ".carts.1", Payload: []byte(`{}`)})
+		r.send(&event.Event{Subject: r.stream + ".carts.1", Payload: []byte(`{}`)})
 	}
 	r.sent()
 	r.gone()
@@ -164,12 +164,12 @@ func TestOddMessages(t *testing.T) {
 	r := newRig(t)
 	r.rules = parse(t, `rules: [{subject: ">", keys: ["all"]}]`)
 	e, _ := r.start(r.js, r.config())
-	marker := nats.NewMsg(outbox.ParkedPrefix + r.stream)
-	marker.Header.Set(outbox.HeaderParked, "too large")
+	marker := nats.NewMsg(event.ParkedPrefix + r.stream)
+	marker.Header.Set(event.HeaderParked, "too large")
 	_, err := r.js.PublishMsg(t.Context(), marker)
 	fatal(t, err)
 	odd := nats.NewMsg(r.stream + ".users.1.updated")
-	odd.Header.Set(outbox.HeaderPosition, "first")
+	odd.Header.Set(event.HeaderPosition, "first")
 	_, err = r.js.PublishMsg(t.Context(), odd)
 	fatal(t, err)
 	r.times("all", 2)

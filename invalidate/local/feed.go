@@ -157,7 +157,7 @@ func (f *feed) take(ctx context.Context, msg *nats.Msg) error {
 	}
 	f.seq++
 	f.at.last = meta.Sequence.Stream
-	if err := tell(ctx, f.words, word{kind: event, msg: msg, current: meta.NumPending == 0}); err != nil {
+	if err := tell(ctx, f.words, word{kind: arrived, msg: msg, current: meta.NumPending == 0}); err != nil {
 		return err
 	}
 	if f.left--; f.left == 0 {

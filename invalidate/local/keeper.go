@@ -27,11 +27,11 @@ type word struct {
 type kind int
 
 const (
-	opened kind = iota // a consumer was made in place of the last one
-	fresh              // the first consumer was made
-	gap                // events may have been missed
-	event              // an event came
-	alive              // the server was heard
+	opened  kind = iota // a consumer was made in place of the last one
+	fresh               // the first consumer was made
+	gap                 // events may have been missed
+	arrived             // an event came
+	alive               // the server was heard
 )
 
 // A keeper calls the cache: at once for what it is told, and again when that is due. Everything in it belongs to the
@@ -99,7 +99,7 @@ func (k *keeper) hear(w word) {
 		}
 	case gap:
 		k.gap(w.why)
-	case event:
+	case arrived:
 		k.event(w.msg)
 	case alive:
 	}

@@ -7,31 +7,31 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // marker says whether a message only stands in for an event that was parked.
 func marker(msg *nats.Msg) bool {
-	return strings.HasPrefix(msg.Subject, outbox.ParkedPrefix) && msg.Header.Get(outbox.HeaderParked) != ""
+	return strings.HasPrefix(msg.Subject, event.ParkedPrefix) && msg.Header.Get(event.HeaderParked) != ""
 }
 
 // read returns the event of a message. If its headers cannot be read, it returns what the rules need of it all the
 // same, and an error that wraps rules.ErrPoison.
-func read(msg *nats.Msg) (outbox.Event, error) {
-	event, err := outbox.Parse(msg.Subject, msg.Header, msg.Data)
+func read(msg *nats.Msg) (event.Event, error) {
+	ev, err := event.Parse(msg.Subject, msg.Header, msg.Data)
 	if err == nil {
-		return event, nil
+		return ev, nil
 	}
-	event = outbox.Event{
+	ev = event.Event{
 		Subject: msg.Subject,
-		Key:     msg.Header.Get(outbox.HeaderKey),
+		Key:     msg.Header.Get(event.HeaderKey),
 		Payload: msg.Data,
 		Headers: make(map[string]string),
 	}
 	for name, values := range msg.Header {
 		if len(values) > 0 {
-			event.Headers[name] = values[0]
+			ev.Headers[name] = values[0]
 		}
 	}
-	return event, errors.Join(rules.ErrPoison, err)
+	return ev, errors.Join(rules.ErrPoison, err)
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/local"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func TestMain(m *testing.M) { devtest.Main(m) }
@@ -63,7 +63,7 @@ func (r *rig) makeStream() {
 	r.t.Helper()
 	devtest.Eventually(r.t, patience, "stream made", func() error { // the server may be busy removing the last one
 		_, err := r.js.CreateStream(r.t.Context(), jetstream.StreamConfig{
-			Name: r.stream, Subjects: []string{r.stream + ".>", outbox.ParkedPrefix + r.stream},
+			Name: r.stream, Subjects: []string{r.stream + ".>", event.ParkedPrefix + r.stream},
 		})
 		return err
 	})
@@ -155,12 +155,12 @@ func (r *rig) publish(from, to int) {
 	r.t.Helper()
 	for i := from; i < to; i++ {
 		r.cache.set(fmt.Sprintf("user:%d", i), "old")
-		r.send(&outbox.Event{Subject: fmt.Sprintf("%s.users.%d.updated", r.stream, i), Payload: []byte(`{}`)})
+		r.send(&event.Event{Subject: fmt.Sprintf("%s.users.%d.updated", r.stream, i), Payload: []byte(`{}`)})
 	}
 	r.sent()
 }
 
-func (r *rig) send(e *outbox.Event) {
+func (r *rig) send(e *event.Event) {
 	r.t.Helper()
 	e.ID = uuid.New()
 	msg := &nats.Msg{Subject: e.Subject, Header: nats.Header{}, Data: e.Payload}

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func BenchmarkResolve(b *testing.B) {
@@ -19,10 +19,10 @@ func BenchmarkResolve(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			set := oneRule(b, "users.*.updated", c.keys...)
-			event := outbox.Event{Subject: "users.4242424242.updated", Payload: payload}
+			ev := event.Event{Subject: "users.4242424242.updated", Payload: payload}
 			b.ReportAllocs()
 			for b.Loop() {
-				if list, err := set.Resolve(&event); err != nil || len(list) != 2 {
+				if list, err := set.Resolve(&ev); err != nil || len(list) != 2 {
 					b.Fatal(list, err)
 				}
 			}
@@ -30,13 +30,13 @@ func BenchmarkResolve(b *testing.B) {
 	}
 	b.Run("kept resolver", func(b *testing.B) {
 		set := oneRule(b, "users.*.updated", "user:$1:profile", "user:${payload.user_id}:orders")
-		event := outbox.Event{Subject: "users.4242424242.updated", Payload: payload}
+		ev := event.Event{Subject: "users.4242424242.updated", Payload: payload}
 		resolver := set.NewResolver()
 		var list []rules.Deletion
 		b.ReportAllocs()
 		for b.Loop() {
 			var err error
-			if list, err = resolver.Resolve(&event, list[:0]); err != nil || len(list) != 2 {
+			if list, err = resolver.Resolve(&ev, list[:0]); err != nil || len(list) != 2 {
 				b.Fatal(list, err)
 			}
 		}
@@ -47,10 +47,10 @@ func BenchmarkResolve(b *testing.B) {
 			text += fmt.Sprintf("  - {subject: t%d.*.updated, keys: [\"t%d:$1\"]}\n", i, i)
 		}
 		set := parse(b, text)
-		event := outbox.Event{Subject: "t500.4242424242.updated"}
+		ev := event.Event{Subject: "t500.4242424242.updated"}
 		b.ReportAllocs()
 		for b.Loop() {
-			if list, err := set.Resolve(&event); err != nil || len(list) != 1 {
+			if list, err := set.Resolve(&ev); err != nil || len(list) != 1 {
 				b.Fatal(list, err)
 			}
 		}

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 const delayRules = `
@@ -32,7 +32,7 @@ func TestEcho(t *testing.T) {
 	} {
 		same(t, "delays", set.Delays(c.def), c.delays)
 		for delay, want := range c.echoes {
-			list, err := set.Echo(delay, c.def).Resolve(&outbox.Event{Subject: "a"})
+			list, err := set.Echo(delay, c.def).Resolve(&event.Event{Subject: "a"})
 			fatal(t, err)
 			same(t, fmt.Sprint("echo after ", delay), told(list), want)
 		}
@@ -47,7 +47,7 @@ func TestEcho(t *testing.T) {
 func TestAudited(t *testing.T) {
 	t.Parallel()
 	audited := parse(t, delayRules).Audited()
-	list, err := audited.Resolve(&outbox.Event{Subject: "a"})
+	list, err := audited.Resolve(&event.Event{Subject: "a"})
 	fatal(t, err)
 	same(t, "audited", told(list), "off@1 1h0m0s-1h0m0s, once@2")
 	same(t, "rules", audited.Len(), 2)

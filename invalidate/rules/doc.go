@@ -1,7 +1,7 @@
 // Package rules says which cache keys an event makes stale. A rule has subject patterns and templates of keys and of
-// tags, which are indexes of keys; a [Set] of them resolves an [outbox.Event] to deletions, without any server.
+// tags, which are indexes of keys; a [Set] of them resolves an [event.Event] to deletions, without any server.
 //
-// Placeholders are $1 for the first wildcard's token (decoded with outbox.DecodeToken), ${payload.user_id} for a field
+// Placeholders are $1 for the first wildcard's token (decoded with event.DecodeToken), ${payload.user_id} for a field
 // of the JSON payload (a number exactly as written, an array makes one key of each element, an array of objects one of
 // each object), ${key}, ${subject} and ${header.Name}; $$ is a dollar. Braces without a dollar stay as they are: they
 // are the hash tags of a Redis Cluster.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // MaxExamples is how many examples a file may have. It may have MaxRuleFile bytes.
@@ -15,7 +15,7 @@ const MaxExamples = 10_000
 type Example struct {
 	Name   string // defaults to the subject
 	At     string // name:line:column of the file
-	Event  outbox.Event
+	Event  event.Event
 	Keys   []string // exactly these, in any order
 	Tags   []string // likewise
 	Poison bool     // the event has to be one that a rule cannot be applied to
@@ -85,13 +85,13 @@ func (t *exampleText) check() *fault {
 	if t.Op != "" && !operation(t.Op) {
 		return wrong("op", -1, "operation %q is none of insert, update, delete", t.Op)
 	}
-	if _, ok := t.Headers[outbox.HeaderOp]; ok && t.Op != "" {
-		return wrong("op", -1, "the operation is there twice, as op and as header %s", outbox.HeaderOp)
+	if _, ok := t.Headers[event.HeaderOp]; ok && t.Op != "" {
+		return wrong("op", -1, "the operation is there twice, as op and as header %s", event.HeaderOp)
 	}
-	if err := outbox.ValidateSubject(t.Subject); err != nil {
+	if err := event.ValidateSubject(t.Subject); err != nil {
 		return &fault{"subject", -1, err}
 	}
-	key := outbox.Event{Key: t.Key}
+	key := event.Event{Key: t.Key}
 	if err := key.ValidateHeaders(); err != nil {
 		return &fault{"key", -1, err}
 	}
@@ -105,10 +105,10 @@ func (t *exampleText) check() *fault {
 	return nil
 }
 
-func (t *exampleText) event() outbox.Event {
-	e := outbox.Event{Subject: t.Subject, Key: t.Key, Payload: t.Payload, Headers: t.Headers}
+func (t *exampleText) event() event.Event {
+	e := event.Event{Subject: t.Subject, Key: t.Key, Payload: t.Payload, Headers: t.Headers}
 	if t.Op != "" {
-		e.Headers = map[string]string{outbox.HeaderOp: t.Op}
+		e.Headers = map[string]string{event.HeaderOp: t.Op}
 		for name, value := range t.Headers {
 			e.Headers[name] = value
 		}

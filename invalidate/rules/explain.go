@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // An Explanation says what the rules make of one event, for a person who asks.
@@ -35,7 +35,7 @@ type MatchedRule struct {
 const DefaultEcho = "default"
 
 // Explain returns what Resolve would, told by rule.
-func (r *Set) Explain(e *outbox.Event) Explanation {
+func (r *Set) Explain(e *event.Event) Explanation {
 	s := Resolver{rules: r}
 	s.load(e, nil)
 	told := Explanation{Subject: e.Subject, Matched: []MatchedRule{}, Rules: r.Len()}

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func TestExplain(t *testing.T) {
@@ -26,7 +26,7 @@ rules:
 			`"rules":3,"keys":1,"tags":0,"poison":false}`},
 		{"x", "", `{"subject":"x","matched":[],"rules":3,"keys":0,"tags":0,"poison":false}`},
 	} {
-		got, err := json.Marshal(set.Explain(&outbox.Event{
+		got, err := json.Marshal(set.Explain(&event.Event{
 			Subject: c.subject, Payload: []byte(c.payload), Headers: map[string]string{"Cache-Keys": "h users:all"},
 		}))
 		fatal(t, err)

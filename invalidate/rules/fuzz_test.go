@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // Whatever a rule file holds, it is read or refused, and rules that were read never panic.
@@ -61,11 +61,11 @@ func try(t *testing.T, set *rules.Set) {
 	set.Subjects()
 	set.EchoTexts()
 	for _, subject := range []string{"users.42.updated", "orders.1.2.3", "a"} {
-		event := outbox.Event{
+		ev := event.Event{
 			Subject: subject, Payload: []byte(`{"user_id": [1, 2], "items": [{"id": 1}, {"id": [2]}]}`),
 			Headers: map[string]string{"cache-keys": "a b", "Cache-Tags": `["a"]`},
 		}
-		list, err := set.Resolve(&event)
+		list, err := set.Resolve(&ev)
 		if err != nil && !errors.Is(err, rules.ErrPoison) {
 			t.Errorf("resolve: %v", err)
 		}
@@ -77,7 +77,7 @@ func try(t *testing.T, set *rules.Set) {
 				t.Errorf("key %q: TTL %v, due %q, version %v", d.Key, d.TTL, d.Due, d.Version)
 			}
 		}
-		told := set.Explain(&event)
+		told := set.Explain(&ev)
 		if told.Keys+told.Tags != len(list) || told.Poison != (err != nil) {
 			t.Errorf("explained %d keys, %d tags, poison %v; resolved %d and %v", told.Keys, told.Tags, told.Poison, len(list), err)
 		}
@@ -122,11 +122,11 @@ func FuzzHeaders(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		event := outbox.Event{Subject: "a", Headers: map[string]string{"cache-Keys": value}}
-		list, err := closed.Resolve(&event)
+		ev := event.Event{Subject: "a", Headers: map[string]string{"cache-Keys": value}}
+		list, err := closed.Resolve(&ev)
 		same(t, "closed", told(list), "k@0")
 		fatal(t, err)
-		list, err = open.Resolve(&event)
+		list, err = open.Resolve(&ev)
 		if err != nil && !errors.Is(err, rules.ErrPoison) {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func FuzzResolve(f *testing.F) {
 	f.Add("x", []byte(`{"o": [[{"i": 1}], 7, {}, {"i": [[1]]}]}`), "", "")
 	f.Add("x", []byte(`{"o": {"i": [true, null]}}`), "", "")
 	f.Fuzz(func(t *testing.T, token string, payload []byte, key, header string) {
-		list, err := set.Resolve(&outbox.Event{
+		list, err := set.Resolve(&event.Event{
 			Subject: "t." + token, Payload: payload, Key: key, Headers: map[string]string{"X": header},
 		})
 		if err != nil && !errors.Is(err, rules.ErrPoison) {
@@ -202,7 +202,7 @@ func FuzzResolve(f *testing.F) {
 func decodeTokens(tokens string) string {
 	list := strings.Split(tokens, ".")
 	for i := range list {
-		list[i] = outbox.DecodeToken(list[i])
+		list[i] = event.DecodeToken(list[i])
 	}
 	return strings.Join(list, ".")
 }

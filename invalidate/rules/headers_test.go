@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func TestHeadersNameKeys(t *testing.T) {
@@ -48,7 +48,7 @@ func TestHeadersNameKeys(t *testing.T) {
 		{"too long", open, headers{"Cache-Keys": "a " + strings.Repeat("k", rules.MaxKey+1) + " b"}, "a@0, b@0!the key has 1025 bytes, the limit is 1024"},
 		{"too long with its prefix", `rules: [{subject: a, headers: true, prefix: ["p"]}]`, headers{"Cache-Keys": strings.Repeat("k", rules.MaxKey)}, "!the key has 1025 bytes"},
 	} {
-		list, err := parse(t, c.rules).Resolve(&outbox.Event{Subject: "a", Headers: c.headers})
+		list, err := parse(t, c.rules).Resolve(&event.Event{Subject: "a", Headers: c.headers})
 		want, reason, poison := strings.Cut(c.want, "!")
 		same(t, c.name, told(list), want)
 		if !poison {
@@ -66,7 +66,7 @@ func TestHeadersNameKeys(t *testing.T) {
 func TestHeadersLimit(t *testing.T) {
 	t.Parallel()
 	set := parse(t, `rules: [{subject: a, headers: true}]`)
-	list, err := set.Resolve(&outbox.Event{Subject: "a", Headers: map[string]string{
+	list, err := set.Resolve(&event.Event{Subject: "a", Headers: map[string]string{
 		rules.HeaderKeys: "[\"" + strings.ReplaceAll(upTo(600), ",", "\",\"") + "\"]", rules.HeaderTags: strings.ReplaceAll(upTo(401), ",", " "),
 	}})
 	same(t, "deletions", len(list), rules.MaxEventKeys)

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A group is the values of one placeholder: values[from:to] of the resolver.
@@ -115,11 +115,11 @@ func (s *Resolver) wildcard(n int) string {
 	p := &s.rule.pattern
 	i := p.wildcards[n]
 	if p.tokens[i] == "*" || i == len(s.tokens)-1 {
-		return outbox.DecodeToken(s.tokens[i])
+		return event.DecodeToken(s.tokens[i])
 	}
 	decoded := make([]string, 0, len(s.tokens)-i)
 	for _, token := range s.tokens[i:] {
-		decoded = append(decoded, outbox.DecodeToken(token))
+		decoded = append(decoded, event.DecodeToken(token))
 	}
 	return strings.Join(decoded, ".")
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // told writes deletions out: key, with a # for a tag, rule, TTL, and the version that is due and where a value has it.
@@ -56,13 +56,13 @@ func TestMerge(t *testing.T) {
 		{"it is empty", `[{subject: a, keys: [k], version: {event: empty, value: v}}]`, "k@0"},
 		{"other keys are left alone", `[{subject: a, keys: [k, l], ttl: 1s}, {subject: a, keys: [l]}]`, "k@0 1s-1s, l@0"},
 	} {
-		list, err := parse(t, "rules: "+c.rules).Resolve(&outbox.Event{
+		list, err := parse(t, "rules: "+c.rules).Resolve(&event.Event{
 			Subject: "a", Payload: []byte(`{"v": 7, "same": "7", "w": 8, "list": [7], "none": null, "empty": ""}`), Headers: map[string]string{"K": "k"},
 		})
 		fatal(t, err)
 		same(t, c.name, told(list), c.want)
 	}
-	list, err := parse(t, `rules: [{subject: a, keys: [k], version: {event: v, value: v}}]`).Resolve(&outbox.Event{Subject: "a", Payload: []byte("{")})
+	list, err := parse(t, `rules: [{subject: a, keys: [k], version: {event: v, value: v}}]`).Resolve(&event.Event{Subject: "a", Payload: []byte("{")})
 	fatal(t, err)
 	same(t, "no JSON", told(list), "k@0")
 }
@@ -78,7 +78,7 @@ rules:
 	resolver := set.NewResolver()
 	for _, n := range []int{1, 15, 16, 31, 32, 33, 100} {
 		before := []rules.Deletion{{Key: "k:0"}}
-		list, err := resolver.Resolve(&outbox.Event{Subject: "a", Payload: []byte(`{"ids": [` + upTo(n) + `]}`)}, before)
+		list, err := resolver.Resolve(&event.Event{Subject: "a", Payload: []byte(`{"ids": [` + upTo(n) + `]}`)}, before)
 		fatal(t, err)
 		list = list[1:]
 		same(t, "deletions", len(list), 2*n)
@@ -97,7 +97,7 @@ func TestLimitOfKeysAndTags(t *testing.T) {
 	t.Parallel()
 	set := parse(t, `rules: [{subject: a, keys: ["k:${payload.ids}"], tags: ["t:${payload.ids}"]}]`)
 	for n, want := range map[int]string{500: "", 501: `tag "t:${payload.ids}": the event names more than 1000 keys and tags`} {
-		list, err := set.Resolve(&outbox.Event{Subject: "a", Payload: []byte(`{"ids": [` + upTo(n) + `]}`)})
+		list, err := set.Resolve(&event.Event{Subject: "a", Payload: []byte(`{"ids": [` + upTo(n) + `]}`)})
 		same(t, "deletions", len(list), 1000)
 		if want == "" {
 			fatal(t, err)

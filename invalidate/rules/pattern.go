@@ -6,7 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A pattern is a NATS subject with wildcards: * stands for one token, > at the end for one or more.
@@ -21,8 +21,8 @@ func parsePattern(text string) (pattern, error) {
 	switch {
 	case text == "":
 		return pattern{}, fmt.Errorf("subject is empty")
-	case len(text) > outbox.MaxSubject:
-		return pattern{}, fmt.Errorf("subject has %d bytes, the limit is %d", len(text), outbox.MaxSubject)
+	case len(text) > event.MaxSubject:
+		return pattern{}, fmt.Errorf("subject has %d bytes, the limit is %d", len(text), event.MaxSubject)
 	case !utf8.ValidString(text):
 		return pattern{}, fmt.Errorf("subject %q is not UTF-8", text)
 	case text[0] == '$', strings.HasPrefix(text, "_INBOX."), strings.HasPrefix(text, "_OUTBOX."):

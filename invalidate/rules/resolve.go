@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // ErrPoison is wrapped by every error that says an event can never be resolved: it lacks what a rule needs.
@@ -53,7 +53,7 @@ type Span struct{ Min, Max time.Duration }
 // error means that no rule matches, or none that names a key. If a key cannot be made, the error says so for the
 // first key of each rule (*RuleError, wrapping ErrPoison), and the keys that can be made are returned all the same:
 // deleting them does no harm.
-func (r *Set) Resolve(e *outbox.Event) ([]Deletion, error) {
+func (r *Set) Resolve(e *event.Event) ([]Deletion, error) {
 	s := Resolver{rules: r}
 	return s.Resolve(e, nil)
 }
@@ -62,7 +62,7 @@ func (r *Set) Resolve(e *outbox.Event) ([]Deletion, error) {
 // goroutine.
 type Resolver struct {
 	rules   *Set
-	event   *outbox.Event
+	event   *event.Event
 	tokens  []string // of the event's subject
 	payload payload
 	values  [][]byte // of the payload, for the template at hand
@@ -81,7 +81,7 @@ type Resolver struct {
 func (r *Set) NewResolver() *Resolver { return &Resolver{rules: r} }
 
 // Resolve does what Set.Resolve does, and appends to a list.
-func (s *Resolver) Resolve(e *outbox.Event, list []Deletion) ([]Deletion, error) {
+func (s *Resolver) Resolve(e *event.Event, list []Deletion) ([]Deletion, error) {
 	s.load(e, list)
 	var errs []error
 	for _, i := range s.candidates() {
@@ -103,7 +103,7 @@ func joined(errs []error) error {
 	return errors.Join(errs...)
 }
 
-func (s *Resolver) load(e *outbox.Event, list []Deletion) {
+func (s *Resolver) load(e *event.Event, list []Deletion) {
 	s.event, s.found, s.begin = e, list, len(list)
 	s.made = 0
 	s.payload.reset(e.Payload)
@@ -143,7 +143,7 @@ func (s *Resolver) matches(i int) bool {
 	if !rule.pattern.matches(s.tokens) {
 		return false
 	}
-	return len(rule.on) == 0 || slices.Contains(rule.on, s.event.Headers[outbox.HeaderOp])
+	return len(rule.on) == 0 || slices.Contains(rule.on, s.event.Headers[event.HeaderOp])
 }
 
 // apply finds the keys and tags of one rule and returns the first that cannot be made as an error.

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // oneRule makes rules of one rule with these keys.
@@ -40,15 +40,15 @@ func TestResolveOneKey(t *testing.T) {
 		{"*.*.*", "${3}0", "a.b.c", "", "c0"},
 		{"users.>", "user:$1", "users.1.2.3", "", "user:1.2.3"},
 		{"users.>", "user:$1", "users.a%2Eb.c", "", "user:a.b.c"},
-		{"users.*", "user:$1", "users." + outbox.Token("a:b c"), "", "user:a%3Ab%20c"},
+		{"users.*", "user:$1", "users." + event.Token("a:b c"), "", "user:a%3Ab%20c"},
 		{"users.*", "user:$1", "users.a:b", "", "user:a%3Ab"},
 		{"users.*", "user:$1:x", "users.%", "", "user::x"},
 		{"users.*", "user:$1", "users.%N", "", "user:%25N"},
-		{"users.*", "user:${1|raw}", "users." + outbox.Token("a:b c"), "", "user:a:b c"},
-		{"users.*", "${1|raw}", "users." + outbox.Token("a:b"), "", "a:b"},
+		{"users.*", "user:${1|raw}", "users." + event.Token("a:b c"), "", "user:a:b c"},
+		{"users.*", "${1|raw}", "users." + event.Token("a:b"), "", "a:b"},
 		{"users.*", "${1|raw}", "users.%", "", "!the key is empty"},
-		{"users.*", "user:${1|raw}", "users." + outbox.Token("a\nb"), "", "!control character"},
-		{"users.*", "user:$1", "users." + outbox.Token("a\nb{}*?[]%é\u2028\xff"), "", "user:a%0Ab%7B%7D%2A%3F%5B%5D%25é%E2%80%A8%FF"},
+		{"users.*", "user:${1|raw}", "users." + event.Token("a\nb"), "", "!control character"},
+		{"users.*", "user:$1", "users." + event.Token("a\nb{}*?[]%é\u2028\xff"), "", "user:a%0Ab%7B%7D%2A%3F%5B%5D%25é%E2%80%A8%FF"},
 		// literal text
 		{"users.*", "{user:$1}:$$:{}", "users.1", "", "{user:1}:$:{}"},
 		{"users.*", "a b", "users.1", "", "a b"},
@@ -107,9 +107,9 @@ func TestResolveOneKey(t *testing.T) {
 	} {
 		t.Run(c.key+" "+c.subject+" "+c.payload[:min(20, len(c.payload))], func(t *testing.T) {
 			t.Parallel()
-			list, err := oneRule(t, c.pattern, c.key).Resolve(&outbox.Event{
+			list, err := oneRule(t, c.pattern, c.key).Resolve(&event.Event{
 				Subject: c.subject, Key: "k 1", Payload: []byte(c.payload),
-				Headers: map[string]string{"X-Tenant": "t:1", outbox.HeaderOp: "update"},
+				Headers: map[string]string{"X-Tenant": "t:1", event.HeaderOp: "update"},
 			})
 			if reason, ok := strings.CutPrefix(c.want, "!"); ok {
 				var rule *rules.RuleError
@@ -137,7 +137,7 @@ func TestResolveOneKey(t *testing.T) {
 
 func TestResolveEventWithoutKey(t *testing.T) {
 	t.Parallel()
-	_, err := oneRule(t, "a", "k:${key}").Resolve(&outbox.Event{Subject: "a"})
+	_, err := oneRule(t, "a", "k:${key}").Resolve(&event.Event{Subject: "a"})
 	if !errors.Is(err, rules.ErrPoison) {
 		t.Errorf("error %v, want poison", err)
 	}
@@ -147,7 +147,7 @@ func TestResolveEventWithoutKey(t *testing.T) {
 func TestResolveElementsBesideBadOnes(t *testing.T) {
 	t.Parallel()
 	set := parse(t, `rules: [{subject: a, keys: ["k:${payload.items.id}"], prefix: ["", "p:"]}]`)
-	list, err := set.Resolve(&outbox.Event{Subject: "a", Payload: []byte(`{"items": [{"id": 1}, {}, 7, {"id": 2}]}`)})
+	list, err := set.Resolve(&event.Event{Subject: "a", Payload: []byte(`{"items": [{"id": 1}, {}, 7, {"id": 2}]}`)})
 	same(t, "keys", names(list), "[k:1 k:2 p:k:1 p:k:2]")
 	same(t, "error", err, `rules[0] (a), key "k:${payload.items.id}": payload has no "payload.items.id"`)
 }
@@ -169,7 +169,7 @@ rules:
 		"orders.7":         "k:7@0, #t:7@0",
 		"x.y":              "",
 	} {
-		list, err := set.Resolve(&outbox.Event{Subject: subject})
+		list, err := set.Resolve(&event.Event{Subject: subject})
 		fatal(t, err)
 		same(t, subject, told(list), want)
 	}
@@ -184,8 +184,8 @@ rules:
   - {subject: users.42.*, keys: ["the:answer"], on: [update, delete]}
   - {subject: "*.*.updated", keys: ["payload:${payload.id}", "$1:seen"]}
 `)
-	event := outbox.Event{Subject: "users.42.updated", Payload: []byte(`{}`)}
-	list, err := set.Resolve(&event)
+	ev := event.Event{Subject: "users.42.updated", Payload: []byte(`{}`)}
+	list, err := set.Resolve(&ev)
 	var named []string
 	for _, d := range list {
 		named = append(named, fmt.Sprint(d.Key, " ", d.Rule))
@@ -197,17 +197,17 @@ rules:
 	}
 	same(t, "error", err, `rules[3] (*.*.updated), key "payload:${payload.id}": payload has no "payload.id"`)
 
-	event.Headers = map[string]string{outbox.HeaderOp: "delete"}
-	event.Payload = []byte(`{"id": 1}`)
-	list, err = set.Resolve(&event)
+	ev.Headers = map[string]string{event.HeaderOp: "delete"}
+	ev.Payload = []byte(`{"id": 1}`)
+	list, err = set.Resolve(&ev)
 	fatal(t, err)
 	same(t, "keys", names(list)[5:], "[the:answer payload:1 users:seen]")
 
-	event.Headers[outbox.HeaderOp] = "insert"
-	list, _ = set.Resolve(&event)
+	ev.Headers[event.HeaderOp] = "insert"
+	list, _ = set.Resolve(&ev)
 	same(t, "keys", names(list)[5:], "[payload:1 users:seen]")
 
-	list, err = oneRule(t, "a.*", "k").Resolve(&outbox.Event{Subject: "a.b.c"})
+	list, err = oneRule(t, "a.*", "k").Resolve(&event.Event{Subject: "a.b.c"})
 	if len(list) != 0 || err != nil {
 		t.Errorf("no rule matches, but %v, %v", list, err)
 	}
@@ -242,7 +242,7 @@ func TestResolveLimits(t *testing.T) {
 			if strings.Contains(c.y, "z") {
 				set = oneRule(t, "a", "k:${payload.x}:${payload.y.z}", "last")
 			}
-			list, err := set.Resolve(&outbox.Event{Subject: "a", Payload: []byte(`{"x": ` + c.x + `, "y": ` + c.y + `}`)})
+			list, err := set.Resolve(&event.Event{Subject: "a", Payload: []byte(`{"x": ` + c.x + `, "y": ` + c.y + `}`)})
 			same(t, "keys", len(list), c.keys)
 			seen := make(map[string]bool)
 			for _, d := range list {

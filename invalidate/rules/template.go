@@ -7,13 +7,13 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 // A template makes keys of an event: literal text with placeholders in between.
 //
 //	$1 … $9, ${1} …     the token that the n-th wildcard of the subject stands for, decoded with
-//	                    outbox.DecodeToken; for > the rest of the tokens joined by dots
+//	                    event.DecodeToken; for > the rest of the tokens joined by dots
 //	${payload.a.b}      a string, number or boolean of the JSON payload; where it is an array, or a field on the
 //	                    way to it is an array of objects, one key for each element
 //	${key}              Event.Key
@@ -168,7 +168,7 @@ func (t *template) addNamed(inner string, p *pattern) error {
 func eventHeader(name string) bool {
 	lower := strings.ToLower(name)
 	return name != "" && strings.IndexFunc(name, notInHeaderName) < 0 && !strings.HasPrefix(lower, "nats-") &&
-		lower != "content-type" && (name == outbox.HeaderOp || !strings.HasPrefix(lower, "outbox-"))
+		lower != "content-type" && (name == event.HeaderOp || !strings.HasPrefix(lower, "outbox-"))
 }
 
 func notInHeaderName(r rune) bool {

@@ -6,13 +6,13 @@ import (
 	"testing"
 
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
-	"github.com/seed-6eff6314/outbox-relay/outbox"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func version(t testing.TB, value string) *rules.Version {
 	t.Helper()
 	set := parse(t, `rules: [{subject: a, keys: [k], version: {event: v, value: "`+value+`"}}]`)
-	list, err := set.Resolve(&outbox.Event{Subject: "a", Payload: []byte(`{"v": 1}`)})
+	list, err := set.Resolve(&event.Event{Subject: "a", Payload: []byte(`{"v": 1}`)})
 	fatal(t, err)
 	return list[0].Version
 }

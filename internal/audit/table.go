@@ -1,0 +1,29 @@
+package audit
+
+import (
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	text "github.com/seed-6eff6314/outbox-relay/sql"
+)
+
+// Tables is what an audit reads of the tables of one outbox, and what a repair writes. Safe for concurrent use.
+type Tables struct {
+	*table.Table
+	q statements
+}
+
+// statements are the texts in sql/queries that this package sends.
+type statements struct {
+	AuditAbsent, AuditAccepted, AuditBounds, AuditCopy, AuditGone, AuditKnown, AuditOrphans, AuditPlan, AuditRuns string
+	AuditSettings, AuditSpan, AuditUnplanned, DeadDecide, Nudge                                                   string
+
+	AuditIDs string `sql:"audit_ids"`
+}
+
+// In returns the tables of an outbox.
+func In(t *table.Table) *Tables {
+	q, err := text.Bind[statements](t.Schema())
+	if err != nil {
+		panic(err) // the table has a valid schema
+	}
+	return &Tables{Table: t, q: q}
+}

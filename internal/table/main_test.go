@@ -1,0 +1,9 @@
+package table_test
+
+import (
+	"testing"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+)
+
+func TestMain(m *testing.M) { devtest.Main(m) }

@@ -1,0 +1,71 @@
+// Package table is what the relay and operators need of the outbox's tables: the plan, receipts, bases, partitions, parked
+// events, pauses, status. Services use package outbox instead.
+package table
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
+	"github.com/seed-6eff6314/outbox-relay/outbox"
+	text "github.com/seed-6eff6314/outbox-relay/sql"
+)
+
+// Table is the outbox in one schema: outbox.Table, and what the relay and operators need beyond it. It holds statements and
+// no connection. Safe for concurrent use.
+type Table struct {
+	*outbox.Table
+	q       statements
+	channel string // of NOTIFY
+}
+
+// statements are the texts in sql/queries and sql/doctor that this package sends.
+type statements struct {
+	Adopt, AdoptLock, Awake, BaseInsert, Bases, Blocked, Cluster, ClusterInsert, Cursor, Extend, Keep, Lead, Load  string
+	Net, Oldest, Park, PartitionDrop, PartitionEmpty, Partitions, Pause, Paused, Pauses, Plan, PlannedAfter, Pulse string
+	Quick, ReceiptInsert, ReceiptLast, Recent, Replan, Resume, Session, Sleep, Status, TrailEvent, TrailKey        string
+	Unparked                                                                                                       string
+
+	BatchFrom    string `sql:"audit_batch"`
+	TrailID      string `sql:"trail_id"`
+	PoolerLock   string `sql:"doctor/lock"`
+	PoolerHeld   string `sql:"doctor/held"`
+	PoolerNotify string `sql:"doctor/notify"`
+	PoolerUnlock string `sql:"doctor/unlock"`
+}
+
+// In returns the outbox in a schema, as outbox.In does.
+func In(schema string) (*Table, error) {
+	t, err := outbox.In(schema)
+	if err != nil {
+		return nil, err
+	}
+	q, err := text.Bind[statements](schema)
+	if err != nil {
+		return nil, err
+	}
+	return &Table{Table: t, q: q, channel: text.In(schema, "outbox.wake")}, nil
+}
+
+// SQL puts a text that names the default schema ("outbox.event") into this one, quoted.
+func (t *Table) SQL(query string) string { return text.In(t.Schema(), query) }
+
+// InsertAndCommit inserts events in a transaction of their own.
+func (t *Table) InsertAndCommit(ctx context.Context, db outbox.Beginner, events ...outbox.Event) (ids []uuid.UUID, err error) {
+	err = pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
+		ids, err = t.Insert(ctx, tx, events...)
+		return err
+	})
+	return ids, err
+}
+
+// Migrated wraps outbox.ErrNotMigrated around the error of a statement that did not find the schema or something in it.
+func (t *Table) Migrated(err error) error {
+	if sqlstate.MissingSchema(err) {
+		return fmt.Errorf("%w: schema %q; run: outbox migrate up --schema %s: %w", outbox.ErrNotMigrated, t.Schema(), t.Schema(), err)
+	}
+	return err
+}
