@@ -1,15 +1,15 @@
-/* chain: position p goes to sequence p + base, and the server checks it; what is published is read from the stream.
+/* chain: position p goes to sequence p + base, and the server checks it; the stream decides what counts as published.
  *
  * Code: relay/resume.go, scan.go, publish.go, window.go, receipts.go, run.go (term), sql/queries/replan.sql, base_insert.sql. Relay 1
- * leads first; at some moment its session is over, relay 2 leads, and relay 1 is a zombie that may stop anywhere, go on
- * much later, and ends with its next doubt (Relay.term pings the session). The broker remembers no message id: what holds here
- * holds past every dedupe window. Messages in flight are kept in no order, and may come long after their window.
+ * leads first. At any moment its session may end: then relay 2 leads, and relay 1 is a zombie, which may stop anywhere, continue
+ * much later, and ends with its next doubt (Relay.term pings the session). The broker remembers no message ids, so the results
+ * hold after every deduplication window. Messages in flight have no order, and may arrive long after their window.
  */
 #ifndef RELAYS
 #define RELAYS     2
 #endif
 #ifndef FOREIGN
-#define FOREIGN    0             /* messages that someone else puts into the stream */
+#define FOREIGN    0             /* messages that a foreign writer appends to the stream */
 #endif
 #ifndef ROLLBACKS
 #define ROLLBACKS  1             /* how often the broker loses the end of the stream, and every connection */
@@ -18,40 +18,40 @@
 #define MISHAPS    1             /* messages lost, acks lost, doubts without a cause, crashes of a relay: together */
 #endif
 #ifndef DUPLICATES
-#define DUPLICATES false         /* true checks nothing_lost alone */
+#define DUPLICATES false         /* true checks only nothing_lost */
 #endif
 #ifndef LOSSES
-#define LOSSES     false         /* true checks all but nothing_lost */
+#define LOSSES     false         /* true checks everything except nothing_lost */
 #endif
 #define EVENTS 3
-#define ALL    14                /* the bits of the events */
+#define ALL    14                /* the bits of all events */
 #define WINDOW 2
-#define SEQ    12                /* the rest are bounds of the model, asserted */
+#define SEQ    12                /* this and the rest are bounds of the model, asserted */
 #define PLAN   6
 #define ROWS   6
 #define NET    4
-#define MARKER 7                 /* the event of a message that stands in for a parked position */
+#define MARKER 7                 /* the event of the marker message of a parked position */
 #define bit(n) (1 << (n))
-/* A message in flight is one number; sender 0: nobody waits for the answer any more. */
+/* A message in flight is one number; sender 0: no relay waits for the answer any more. */
 #define message(event, position, expected, sender)  ((sender) << 10 | (expected) << 6 | (position) << 3 | (event))
 #define event_of(m)    (m & 7)
 #define position_of(m) (m >> 3 & 7)
 #define expected_of(m) (m >> 6 & 15)
 #define sender_of(m)   (m >> 10)
 typedef Relay {
-    byte end, receipt, rows, known, last, foreign, stray;        /* resume: what it read; scan: positions, sets of them */
+    byte end, receipt, rows, known, last, foreign, misplaced;        /* resume: the values read; scan: positions, and sets of them */
     byte first, next, start, sent, flying, acked, parked, wrote, mine; short base;   /* window and recorder */
     bool doubt, down, leads
 }
 byte  s_event[SEQ + 1], s_position[SEQ + 1], end;                /* the stream; event 0 is a foreign message */
-byte  plan[PLAN + 1], planned, had;                              /* outbox.batch: event of each position; events that have one */
+byte  plan[PLAN + 1], planned, had;                              /* outbox.batch: the event of each position; events that have one */
 byte  parked;                                                    /* outbox.parked */
 byte  b_from[ROWS], rows; short b_base[ROWS];                    /* outbox.base */
 byte  receipt;                                                   /* position of the newest outbox.receipt */
 short net[NET];
 byte  foreigns = FOREIGN, rollbacks = ROLLBACKS, mishaps = MISHAPS;
 Relay r[3];
-hidden byte i, k, p, e, belongs, ceiling, from;                  /* of one d_step, no part of the state */
+hidden byte i, k, p, e, belongs, ceiling, from;                  /* used within one d_step, not part of the state */
 hidden short b;
 
 inline baseOf(n, position) {     /* baseLog.baseOf over the first n rows, newest first: b */
@@ -71,7 +71,7 @@ inline positionAt(n, sequence) { /* baseLog.positionAt: p, belongs */
     :: else -> break
     od
 }
-inline sort() {                  /* one state for all orders */
+inline sort() {                  /* makes all orders one state */
     k = 0;
     do :: k < NET - 1 -> i = 0;
           do :: i < NET - 1 -> if :: net[i] < net[i + 1] -> b = net[i]; net[i] = net[i + 1]; net[i + 1] = b :: else fi; i++
@@ -84,7 +84,7 @@ inline send(what) { d_step {     /* publisher.send */
     printf("relay %d sends position %d event %d expecting %d\n", me, ME.next, what, ME.next + ME.base - 1);
     net[NET - 1] = message(what, ME.next, ME.next + ME.base - 1, me); sort();
     ME.next++; ME.sent++; ME.flying++ } }
-inline forget() { ME.end = 0; ME.receipt = 0; ME.rows = 0; ME.known = 0; ME.last = 0; ME.foreign = 0; ME.stray = 0 }
+inline forget() { ME.end = 0; ME.receipt = 0; ME.rows = 0; ME.known = 0; ME.last = 0; ME.foreign = 0; ME.misplaced = 0 }
 
 proctype Run(byte me) {
     if :: me == 2 -> atomic { r[1].leads = false; r[2].leads = true } :: else fi;      /* Relay.lead */
@@ -96,7 +96,7 @@ resume:
         :: !ME.rows                                              /* begin: next is 1 */
         :: else ->
             ME.known = ME.receipt; positionAt(ME.rows, ME.end);
-            if :: p < ME.known -> ME.known = (p -> p - 1 : 0) :: else fi;              /* it lost acknowledged ones */
+            if :: p < ME.known -> ME.known = (p -> p - 1 : 0) :: else fi;              /* the stream lost acknowledged messages */
             ME.last = ME.known;
 #if defined(MUTATE_RESUME_AT_LAST)
             if :: p > ME.last -> ME.last = p :: else fi;
@@ -111,31 +111,31 @@ resume:
                 :: !belongs
                 :: belongs && p <= planned && (parked & bit(p) || s_position[from] == p && (s_event[from] == plan[p] || s_event[from] == MARKER)) -> ME.last = p
                 :: else -> ME.foreign = ME.foreign | bit(p);
-#ifdef FIX_STRAY                 /* an event of ours at another place than its own is published; a marker goes to its own */
-                    if :: s_event[from] && s_event[from] != MARKER -> ME.stray = ME.stray | bit(s_position[from]) :: else fi
+#ifdef FIX_MISPLACED             /* an event of ours at a sequence that is not its own is published; its position gets a marker */
+                    if :: s_event[from] && s_event[from] != MARKER -> ME.misplaced = ME.misplaced | bit(s_position[from]) :: else fi
 #endif
                 fi; from++
             :: else -> break
             od;
-#ifdef FIX_SCAN                  /* fewer messages came than the end said: read again */
+#ifdef FIX_SCAN                  /* fewer messages arrived than the end promised: read again */
             ME.doubt = from <= ME.end
 #endif
 #endif
         fi;
         printf("relay %d scanned: known %d last %d foreign %d\n", me, ME.known, ME.last, ME.foreign);
         ME.foreign = ME.foreign & (bit(ME.last + 1) - 1); ME.known = 0; ME.receipt = 0 };
-        if :: (ME.foreign || ME.stray) && !ME.doubt :: else -> goto settle fi };
+        if :: (ME.foreign || ME.misplaced) && !ME.doubt :: else -> goto settle fi };
     d_step {                                                     /* Relay.replan; replan.sql is one statement */
         k = 1;
         do
         :: k <= ME.last ->
-            if :: ME.foreign & bit(k) && k <= planned && !((parked | ME.stray) & bit(k)) ->
+            if :: ME.foreign & bit(k) && k <= planned && !((parked | ME.misplaced) & bit(k)) ->
                     parked = parked | bit(k); planned++; assert(planned <= PLAN); plan[planned] = plan[k]; printf("relay %d replans %d as %d\n", me, k, planned)
                :: else
             fi; k++
         :: else -> break
         od;
-        parked = parked | ME.stray
+        parked = parked | ME.misplaced
     };
 settle:
     atomic {
@@ -143,7 +143,7 @@ settle:
         if :: ME.doubt -> goto doubt :: else fi;
         d_step {
             ME.next = ME.last + 1; ME.base = ME.end - ME.last; baseOf(ME.rows, ME.next);
-            printf("relay %d goes on: position %d base %d, was %d\n", me, ME.next, ME.base, b);
+            printf("relay %d continues: position %d base %d, was %d\n", me, ME.next, ME.base, b);
 #ifdef FIX_SETTLE                /* a newer row for later positions must not stay in force */
             if :: ME.rows && b_from[ME.rows - 1] > ME.next -> b = -1 :: else fi;
 #endif
@@ -153,7 +153,7 @@ settle:
         if :: ME.doubt -> goto doubt :: else fi;
         ME.first = ME.next; ME.start = ME.next; ME.parked = parked; forget();          /* Relay.publish */
 #ifndef FIX_LISTEN
-        ME.down = false                                          /* StatusChanged tells only what comes after it */
+        ME.down = false                                          /* StatusChanged reports only later changes */
 #endif
     };
 end_window:
@@ -163,7 +163,7 @@ end_window:
            if :: !(had & 2) -> ME.mine = 1 :: !(had & 4) -> ME.mine = 2 :: !(had & 8) -> ME.mine = 3 fi; send(ME.mine) }
     :: atomic { ME.mine && ME.leads && ME.next == planned + 2 -> planned++; had = had | bit(ME.mine); plan[planned] = ME.mine; ME.mine = 0 }
 #else
-    :: atomic { open && ME.leads && ME.next == planned + 1 && had != ALL ->            /* source.plan: plan.pml says why it is right */
+    :: atomic { open && ME.leads && ME.next == planned + 1 && had != ALL ->            /* source.plan: plan.pml verifies it */
            d_step { e = 1; do :: had & bit(e) -> e++ :: else -> break od; planned++; assert(planned <= PLAN); had = had | bit(e); plan[planned] = e };
            send(plan[planned]) }
 #endif
@@ -174,8 +174,8 @@ end_window:
     od;
 doubt:
     skip;
-    d_step {                     /* what is in flight stays there, and nobody waits for the answers */
-#ifdef PROMPT                    /* suppose that nothing arrives later than its window */
+    d_step {                     /* messages in flight stay there, and no relay waits for the answers */
+#ifdef PROMPT                    /* assumes that nothing arrives after its window */
 #define late 0
 #else
 #define late (net[i] & 1023)
@@ -188,7 +188,7 @@ doubt:
     if :: ME.leads -> goto resume :: !ME.leads fi
 }
 
-proctype Broker() {              /* and the network, the foreign writer, and the judge */
+proctype Broker() {              /* and the network, the foreign writer, and the final check */
     byte m, who;
 end_broker:
     do
@@ -228,8 +228,8 @@ end_broker:
     :: atomic { rollbacks > 0 && end > 0 ->
            rollbacks--; r[1].down = true; r[2].down = true;
            do :: end > 0 -> s_event[end] = 0; s_position[end] = 0; end--; if :: skip :: break fi :: else -> break od;
-           printf("the broker goes back to %d\n", end) }
-    :: timeout ->                                                /* nothing can happen any more: nothing_lost */
+           printf("the broker loses all after %d\n", end) }
+    :: timeout ->                                                /* no step is possible any more: nothing_lost */
            d_step { e = 1;
                do :: e <= EVENTS -> k = 0; i = 1;
                      do :: i <= end -> if :: s_event[i] == e -> k++ :: else fi; i++ :: else -> break od;

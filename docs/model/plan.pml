@@ -1,9 +1,9 @@
 /* plan: which events are next, decided once, in the database.
  *
- * Code: sql/queries/plan.sql, and outbox.event in sql/migrations/001_outbox.sql (xid stands before id, CACHE 1). Names are
- * those of plan.sql. Sets of ids and of transactions are bit masks; numbers begin at 1.
+ * Code: sql/queries/plan.sql, and outbox.event in sql/migrations/001_outbox.sql (xid comes before id, CACHE 1). The names are
+ * those of plan.sql. Sets of ids and of transactions are bit masks; numbers start at 1.
  */
-#define WRITERS 3                /* one of two rows, two of one row and the same key */
+#define WRITERS 3                /* one inserts two rows, two insert one row each, of the same key */
 #define ROWS    4
 #ifndef LIMIT
 #define LIMIT   2                /* $1; payload (the limit $2) may cut a batch to any smaller number of rows */
@@ -13,21 +13,21 @@
 #endif
 #define bit(n)  (1 << (n))
 typedef Snapshot { byte xmax, xip }                       /* pg_snapshot */
-typedef Batch {                                           /* outbox.batch, the columns that make the cursor */
-    byte last_position, head, xid, late_until, late_after; /* late_after also says that late_from is not null */
+typedef Batch {                                           /* outbox.batch, the columns of the cursor */
+    byte last_position, head, xid, late_until, late_after; /* late_after is 0 if late_from is null */
     Snapshot snapshot, late_from
 }
 
-/* Only writers' xids are counted. A transaction without events (a planner's own, too) has one in between, and when it
+/* Only writers' xids are counted. A transaction without events (also the planner's own) has an xid between theirs, and when it
  * completes it only raises "completed". */
-byte  next_xid = 1, completed;                            /* the latest COMPLETED xid: snapshots know no later one */
+byte  next_xid = 1, completed;                            /* the latest COMPLETED xid: snapshots contain no later one */
 byte  running;                                            /* writers' transactions with an xid */
 byte  next_id = 1, owner[ROWS + 1];                       /* the sequence, and xid of each row */
-byte  keyed, committed;                                   /* rows of the one key; rows that a new snapshot sees */
+byte  keyed, committed;                                   /* rows of the shared key; rows that a new snapshot sees */
 bool  row_lock;                                           /* of the key's row in the application's table */
 byte  ended;
 Batch last;                                               /* the last row of outbox.batch */
-byte  position[ROWS + 1], n_planned;                      /* what the whole of outbox.batch says */
+byte  position[ROWS + 1], n_planned;                      /* the contents of outbox.batch */
 
 #define visible(x, s)  ((x) < s.xmax && !(s.xip & bit(x)))   /* pg_visible_in_snapshot */
 #define complete(x)    completed = (x > completed -> x : completed)
@@ -63,7 +63,7 @@ proctype Writer(byte n; bool key) {
     }
 }
 
-hidden byte i, k, n_late, n_next;                              /* of one step, no part of the state */
+hidden byte i, k, n_late, n_next;                              /* used within one step, not part of the state */
 hidden byte late, fresh;
 hidden Snapshot base, sees, current;
 hidden byte until;
@@ -73,18 +73,18 @@ hidden byte is_late, more;
                c.snapshot.xip = 0; c.late_from.xmax = 0; c.late_from.xip = 0; was = 0; next = 0
 
 proctype Planner() {
-    Batch c;                                                          /* what it will insert */
-    byte was, fits, next;                                             /* the last_position that it read; how many rows $2 lets pass; next */
+    Batch c;                                                          /* the batch that it will insert */
+    byte was, fits, next;                                             /* the last_position that it read; how many rows $2 allows; the CTE next */
 end: do
     :: atomic {
-        do :: completed + 1 < next_xid -> completed++ :: break od;    /* others completed */
+        do :: completed + 1 < next_xid -> completed++ :: break od;    /* other transactions completed */
         fits = LIMIT;
-        do :: fits > 1 -> fits-- :: break od; skip;                   /* rows that $2 lets pass */
+        do :: fits > 1 -> fits-- :: break od; skip;                   /* rows that $2 allows */
         d_step {                                                      /* the statement: one snapshot */
             current.xmax = completed + 1; current.xip = running & (bit(current.xmax) - 1);
             if /* CTE cursor */
             :: last.late_after ->
-#ifdef MUTATE_PAGING_MOVES       /* every page sees what its own snapshot sees */
+#ifdef MUTATE_PAGING_MOVES       /* every page uses its own snapshot */
                sees.xmax = current.xmax; sees.xip = current.xip;
 #else
                sees.xmax = last.snapshot.xmax; sees.xip = last.snapshot.xip;
@@ -95,7 +95,7 @@ end: do
                sees.xmax = current.xmax; sees.xip = current.xip
             fi;
             late = 0; fresh = 0; n_late = 0; i = 1;
-            do /* CTEs late and fresh; a mask of all of them, the limits come in next */
+            do /* CTEs late and fresh as masks without limits; next applies the limits */
             :: i < next_id ->
                if
                :: !(committed & bit(i))                               /* invisible to the statement */
@@ -112,7 +112,7 @@ end: do
             if :: last.late_after || n_late > LIMIT -> fresh = 0 :: else fi;
             next = 0; n_next = 0; k = 0; i = 1; more = n_late > 0;
             c.last_position = last.last_position; c.head = last.head; c.late_after = 0;
-            do /* CTEs candidate, next, chosen: the first of them by id */
+            do /* CTEs candidate, next, chosen: the first rows by id */
             :: i < next_id && n_next < fits ->
                if :: (late | fresh) & bit(i) ->
                      next = next | bit(i); n_next++; c.last_position++; k = i;
@@ -137,13 +137,13 @@ end: do
                 do :: i < next_id -> assert(!(committed & bit(i)) == (position[i] == 0)); i++ :: else -> break od
             }
             goto done
-        :: next == 0 && ended < WRITERS                               /* look again */
+        :: next == 0 && ended < WRITERS                               /* poll again */
         :: else
         fi
        }
        if
        :: next == 0
-       :: d_step { next != 0 -> forget }                              /* it dies, the transaction is rolled back */
+       :: d_step { next != 0 -> forget }                              /* the planner dies, its transaction is rolled back */
        :: next != 0 -> d_step {                                       /* COMMIT, or a unique violation on batch_pkey */
             if
 #ifdef MUTATE_NO_PRIMARY_KEY
@@ -183,7 +183,7 @@ done:
 
 init {
     atomic {
-        last.snapshot.xmax = 1;                                       /* the migration's row */
+        last.snapshot.xmax = 1;                                       /* the row that the migration inserts */
         run Writer(2, false); run Writer(1, KEYED); run Writer(1, KEYED);
         run Planner(); run Planner()
     }
