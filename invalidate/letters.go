@@ -1,6 +1,7 @@
 package invalidate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ var letterCopies = uuid.MustParse("5a9d6d0c-5f0b-4c7e-8a44-0c7f1f6c6a52")
 // OpenLetters looks how far the dead letters of a stream go. deadStream is empty for Config's default. A dead-letter
 // stream that does not exist has no letters.
 func OpenLetters(ctx context.Context, js jetstream.JetStream, stream, deadStream string) (*Letters, error) {
-	def(&deadStream, stream+"_DEAD")
+	deadStream = cmp.Or(deadStream, stream+"_DEAD")
 	l := &Letters{subject: DeadPrefix + stream}
 	s, err := js.Stream(ctx, deadStream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

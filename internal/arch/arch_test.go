@@ -31,7 +31,7 @@ var rooms = map[string]struct{ may, not []string }{
 	"internal/staleness":         {may: []string{"outbox", "invalidate/fill", "internal/child", "internal/devstack", "internal/faultnet", "internal/report"}, not: []string{"github.com/urfave/", "os/signal"}},
 	"internal/staleness/figures": {may: []string{"internal/plots", "internal/staleness"}},
 	"internal/staleness/run":     {may: []string{"internal/staleness", "internal/staleness/figures"}},
-	"invalidate":                 {may: []string{"outbox", "invalidate/rules", "internal/crash", "internal/slot"}, not: []string{"github.com/jackc/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
+	"invalidate":                 {may: []string{"outbox", "invalidate/rules", "internal/crash", "internal/slot", "internal/wait"}, not: []string{"github.com/jackc/", "github.com/urfave/", "github.com/nats-io/nats-server/", "os/signal"}},
 	"internal/devstack":          {may: []string{"internal/child"}, not: []string{"github.com/urfave/"}},
 	"internal/devstack/devtest":  {may: []string{"internal/devstack", "internal/faultnet"}},
 	"internal/devstack/servers":  {may: []string{"internal/devstack"}},
