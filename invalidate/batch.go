@@ -2,7 +2,6 @@ package invalidate
 
 import (
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -11,78 +10,80 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A batch is the messages in hand, sorted by what has to happen to them. It is used again and again by the
-// goroutine that works.
+// A batch is the messages in hand, sorted by what must happen to them, and the keys of all of them. A consumer reuses
+// one batch to avoid allocations.
 type batch struct {
-	good        []jetstream.Msg // acknowledged once the keys are gone; markers of parked events and unasked ones too
-	events      []event.Event   // of the good and the tagged ones, markers and unasked ones not among them
-	tagged      []tagged        // acknowledged once the members of their tags are gone
-	poison      []poisoned
-	keys        []string         // of all of them, each once
-	checks      []rules.Deletion // keys of an echo that keeps a value which is new enough, none of them in keys
-	seen        map[string]int   // all keys; ^index in keys, or index in checks
-	found       []rules.Deletion // scratch
-	careful     bool             // sort into checks what says its version
-	asked       int              // keys and checks
-	unasked     int              // messages on a subject that no rule is about, let go unread
-	unmatched   int
-	skipped     int
-	redelivered int
-	oldest      time.Time
+	complete  []jetstream.Msg  // to be acknowledged once the keys are gone; includes markers and irrelevant messages
+	tagged    []tagged         // to be acknowledged once the members of their tags are gone
+	poison    []poisoned       // to be dead-lettered
+	events    []event.Event    // of complete and tagged, without markers and irrelevant messages
+	keys      []string         // to be deleted, each listed once
+	versioned []rules.Deletion // to be deleted unless the value is new enough, each listed once and none in keys
+	index     map[string]int   // of every key: ^position in keys, or position in versioned
+	resolved  []rules.Deletion // of the message that was added last
+
+	readVersions bool // an echo: put keys whose rule has a version into versioned
+
+	requested   int       // keys and versioned keys
+	irrelevant  int       // messages with a subject that no rule matches, which are acknowledged unread
+	unmatched   int       // events that no rule matched otherwise
+	skipped     int       // keys and tags whose values have expired
+	redelivered int       // messages that were delivered before
+	oldest      time.Time // creation of the oldest event
 }
 
-// A poisoned msg can never be resolved.
+// A poisoned message can never be resolved.
 type poisoned struct {
 	msg   jetstream.Msg
 	event event.Event
 	err   error
 }
 
-// A tagged msg waits for its tags. The msg is nil if nothing has to be acknowledged.
+// A tagged message waits for its tags. The msg is nil if the message is acknowledged otherwise.
 type tagged struct {
 	msg  jetstream.Msg
 	tags []string
 }
 
 func (b *batch) reset() {
-	clear(b.good)
+	clear(b.complete)
 	clear(b.events)
 	clear(b.tagged)
 	clear(b.poison)
 	clear(b.keys)
-	clear(b.checks)
-	clear(b.seen)
-	if b.seen == nil {
-		b.seen = make(map[string]int)
+	clear(b.versioned)
+	clear(b.index)
+	if b.index == nil {
+		b.index = make(map[string]int)
 	}
 	*b = batch{
-		good: b.good[:0], events: b.events[:0], tagged: b.tagged[:0], poison: b.poison[:0],
-		keys: b.keys[:0], checks: b.checks[:0], seen: b.seen, found: b.found, careful: b.careful,
+		complete: b.complete[:0], events: b.events[:0], tagged: b.tagged[:0], poison: b.poison[:0],
+		keys: b.keys[:0], versioned: b.versioned[:0], index: b.index, resolved: b.resolved, readVersions: b.readVersions,
 	}
 }
 
-// add sorts a message in. Keys that can be made of a poison event are deleted like all others. What is expired does not
-// have to be deleted.
-func (b *batch) add(s *rules.Resolver, msg jetstream.Msg, expired func(*rules.Deletion, jetstream.Msg) bool) {
-	b.found = b.found[:0]
+// add resolves a message and sorts it into the batch. The keys of a poison event that can be resolved are deleted like
+// all others. Keys and tags for which expired returns true are skipped.
+func (b *batch) add(r *rules.Resolver, msg jetstream.Msg, expired func(*rules.Deletion, jetstream.Msg) bool) {
+	b.resolved = b.resolved[:0]
 	if redelivered(msg.Reply()) {
 		b.redelivered++
 	}
-	if marker(msg) {
-		b.good = append(b.good, msg)
+	if isMarker(msg) {
+		b.complete = append(b.complete, msg)
 		return
 	}
-	if !s.Asks(msg.Subject()) {
-		b.good = append(b.good, msg)
-		b.unasked++
+	if !r.Asks(msg.Subject()) {
+		b.complete = append(b.complete, msg)
+		b.irrelevant++
 		return
 	}
-	ev, err := read(msg)
-	var wrong error
-	b.found, wrong = s.Resolve(&ev, b.found)
+	ev, parseErr := parseEvent(msg)
+	var resolveErr error
+	b.resolved, resolveErr = r.Resolve(&ev, b.resolved)
 	var tags []string
-	for i := range b.found {
-		switch d := &b.found[i]; {
+	for i := range b.resolved {
+		switch d := &b.resolved[i]; {
 		case expired(d, msg):
 			b.skipped++
 		case d.Tag:
@@ -91,14 +92,14 @@ func (b *batch) add(s *rules.Resolver, msg jetstream.Msg, expired func(*rules.De
 			b.addKey(d)
 		}
 	}
-	if err = errors.Join(err, wrong); err != nil {
+	if err := errors.Join(parseErr, resolveErr); err != nil {
 		b.poison = append(b.poison, poisoned{msg, ev, err})
 		if len(tags) > 0 {
 			b.tagged = append(b.tagged, tagged{tags: tags})
 		}
 		return
 	}
-	if len(b.found) == 0 {
+	if len(b.resolved) == 0 {
 		b.unmatched++
 	}
 	if created := createdAt(&ev, msg); b.oldest.IsZero() || created.Before(b.oldest) {
@@ -109,28 +110,28 @@ func (b *batch) add(s *rules.Resolver, msg jetstream.Msg, expired func(*rules.De
 		b.tagged = append(b.tagged, tagged{msg, tags})
 		return
 	}
-	b.good = append(b.good, msg)
+	b.complete = append(b.complete, msg)
 }
 
-// addKey adds a key once. Of several versions that a value has to have, the newest counts; if one event says none, the
-// key is deleted whatever its value says.
+// addKey adds a key once. If several events require a version of its value, the newest counts. If one event requires
+// none, the key is deleted regardless of its value.
 func (b *batch) addKey(d *rules.Deletion) {
-	check := b.careful && d.Due != ""
-	i, known := b.seen[d.Key]
+	versioned := b.readVersions && d.Due != ""
+	i, known := b.index[d.Key]
 	switch {
-	case !known && check:
-		b.seen[d.Key] = len(b.checks)
-		b.checks = append(b.checks, *d)
-		b.asked++
+	case !known && versioned:
+		b.index[d.Key] = len(b.versioned)
+		b.versioned = append(b.versioned, *d)
+		b.requested++
 	case !known:
-		b.seen[d.Key] = ^len(b.keys)
+		b.index[d.Key] = ^len(b.keys)
 		b.keys = append(b.keys, d.Key)
-		b.asked++
+		b.requested++
 	case i < 0: // is deleted in any case
-	case !check, b.checks[i].Version != d.Version:
-		b.checks[i].Due = ""
+	case !versioned, b.versioned[i].Version != d.Version:
+		b.versioned[i].Due = ""
 	default:
-		b.checks[i].Due = newest(b.checks[i].Due, d.Due)
+		b.versioned[i].Due = newest(b.versioned[i].Due, d.Due)
 	}
 }
 
@@ -147,42 +148,4 @@ func newest(a, b string) string {
 		return a
 	}
 	return b
-}
-
-// marker says whether a message only stands in for an event that was parked.
-func marker(msg jetstream.Msg) bool {
-	return strings.HasPrefix(msg.Subject(), event.ParkedPrefix) && msg.Headers().Get(event.HeaderParked) != ""
-}
-
-// read returns the event of a message. If its headers cannot be read, it returns what the rules need of it
-// all the same, and an error that wraps rules.ErrPoison.
-func read(msg jetstream.Msg) (event.Event, error) {
-	ev, err := event.Parse(msg.Subject(), msg.Headers(), msg.Data())
-	if err == nil {
-		return ev, nil
-	}
-	ev = event.Event{
-		Subject: msg.Subject(),
-		Key:     msg.Headers().Get(event.HeaderKey),
-		Payload: msg.Data(),
-		Headers: make(map[string]string),
-	}
-	for name, values := range msg.Headers() {
-		if len(values) > 0 {
-			ev.Headers[name] = values[0]
-		}
-	}
-	return ev, errors.Join(rules.ErrPoison, err)
-}
-
-// createdAt returns when the event was written, or for a message of a foreign publisher, when it came into
-// the stream.
-func createdAt(ev *event.Event, msg jetstream.Msg) time.Time {
-	if !ev.CreatedAt.IsZero() {
-		return ev.CreatedAt
-	}
-	if meta, err := msg.Metadata(); err == nil {
-		return meta.Timestamp
-	}
-	return time.Now()
 }

@@ -7,32 +7,35 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
 const (
-	clockEvery  = 30 * time.Second       // how often the server's clock is asked for
-	clockMargin = 250 * time.Millisecond // for a server whose clock is set back between two looks, or a new leader's
+	clockInterval = 30 * time.Second       // between two readings of the server's clock
+	clockMargin   = 250 * time.Millisecond // for a server clock that is set back between two readings, or a new leader's clock
 )
 
-// A clock relates the time of the server, which stamps the messages, to ours, without trusting that both say the same.
-// Its reading is an answer of the server that we had at some moment: so the server's clock showed at least that then.
-// Only durations are measured by our clock, and by its monotonic one. Safe for concurrent use.
+// A clock converts the time of the NATS server, which stamps the messages, to the time of this process without assuming
+// that the two agree. A reading is a server time and the local time at which its reply arrived, so the server's clock
+// showed at least that time then. Only durations are measured locally, with the monotonic clock. Safe for concurrent
+// use.
 type clock struct {
 	js     jetstream.JetStream
 	stream string
 
 	mu     sync.Mutex
-	server time.Time // what the server said …
-	heard  time.Time // … when we heard it; zero: never
+	server time.Time // the server time of the last reading
+	heard  time.Time // when its reply arrived; zero before the first reading
 }
 
-// read asks the server what time it is. It is the leader of the stream that answers, who stamps the messages.
+// read reads the time of the server. The leader of the stream answers, which is the server that stamps the messages.
 func (c *clock) read(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	s, err := c.js.Stream(ctx, c.stream)
 	if err != nil {
-		return fmt.Errorf("read the server's clock: %w", err)
+		return fmt.Errorf("read server clock: %w", err)
 	}
 	heard := time.Now()
 	c.mu.Lock()
@@ -41,24 +44,25 @@ func (c *clock) read(ctx context.Context) error {
 	return nil
 }
 
-// run reads the clock until ctx ends. A look that fails leaves the last one, and the next is tried soon.
+// run reads the clock regularly until ctx ends. A failed reading leaves the previous one in use and is repeated after
+// one second.
 func (c *clock) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		pause := clockEvery
+		pause := clockInterval
 		if c.read(ctx) != nil {
 			pause = time.Second
 		}
-		_ = wait(ctx, pause)
+		_ = wait.For(ctx, pause)
 	}
 }
 
-// latest returns the latest moment of our clock at which a message can have come into the stream that the server
-// stamped so and that we have had in hand since a moment.
+// latest returns the latest local time at which the stream can have stored a message, given the stamp of the server and
+// the local time since which the message has been in hand.
 func (c *clock) latest(stamp, since time.Time) time.Time {
 	c.mu.Lock()
 	server, heard := c.server, c.heard
 	c.mu.Unlock()
-	if stamp.IsZero() || server.IsZero() || since.Sub(heard) > 4*clockEvery {
+	if stamp.IsZero() || server.IsZero() || since.Sub(heard) > 4*clockInterval {
 		return since
 	}
 	if at := heard.Add(stamp.Sub(server) + clockMargin); at.Before(since) {

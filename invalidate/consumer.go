@@ -4,156 +4,132 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"log/slog"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/time/rate"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
+	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
 
-const (
-	requestTimeout = 5 * time.Second  // for one request to the JetStream API
-	detourAfter    = 10 * time.Second // tries through one server of several
-	longestPause   = 5 * time.Second  // between two looks whether a server is there again
-)
+// A consumer is one durable consumer of the stream together with what the invalidator does with its messages: delete
+// keys at once, delete them again after a delay, or check them for staleness. Consumers are independent of each other;
+// the server stores the position of each. A consumer belongs to the goroutine in run or step.
+type consumer struct {
+	js       jetstream.JetStream
+	rdb      redis.UniversalClient
+	cfg      *Config
+	log      *slog.Logger
+	clock    *clock
+	counters *counters
 
-// newBackoff paces one loop that never gives up, from 100 ms on.
-func newBackoff(longest time.Duration) *backoff.ExponentialBackOff {
-	return backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(100*time.Millisecond),
-		backoff.WithMaxInterval(longest),
-		backoff.WithMaxElapsedTime(0))
+	durable string
+	delay   time.Duration // from the moment at which the stream stored a message until it is due
+	slowest time.Duration // a reader needs at most so long from its database snapshot to its cache write
+	gate    EchoGate      // if set, the delay counts from the moment at which the gate passes the message
+
+	// startAt returns where the server must begin to deliver if it has to create the consumer.
+	startAt func(context.Context) (startPosition, error)
+	// metadata, if set, returns the metadata that the consumer must have. info is nil if the consumer does not exist.
+	metadata func(ctx context.Context, info *jetstream.ConsumerInfo) (map[string]string, error)
+	// process does the work for messages and acknowledges them. It fails only if ctx ends first.
+	process func(context.Context, []jetstream.Msg) error
+
+	resolver *rules.Resolver
+	batch    batch
+	notDue   []received   // in hand when the last puller closed, to be taken by the next one
+	dead     *deadLetters // nil: another consumer dead-letters poison events
+	tags     *tagQueue
+	history  *historyRecorder // nil without staleness checks
+	pacer    *rate.Limiter    // of the members of tags
+	declared bool             // the server has accepted the configuration at least once
 }
 
-// wait returns after d, or with the error of ctx when that ends before.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}
-
-// ensure returns the consumer, made if it is missing. It waits for the stream and for the server as long as
-// ctx allows, and says once what it waits for. An error other than that of ctx means that the server refuses
-// the consumer, or that the connection was closed for good.
-func (l *lane) ensure(ctx context.Context) (jetstream.Consumer, error) {
+// run processes messages until ctx ends. The messages in hand may be finished until graceful ends, which is later.
+func (c *consumer) run(ctx, graceful context.Context) error {
+	defer c.tags.run(graceful)()
 	retry := newBackoff(longestPause)
-	began := time.Now()
-	var said, missing bool
-	for {
-		cons, err := l.declare(ctx)
-		switch {
-		case err == nil:
-			if said {
-				l.log.Info("consumer is there")
-			}
-			l.known = true
-			return cons, nil
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case errors.Is(err, nats.ErrConnectionClosed), !l.known && refused(err):
-			return nil, err
-		case errors.Is(err, jetstream.ErrStreamNotFound):
-			if !missing {
-				l.log.Warn("stream does not exist yet, waiting for it")
-			}
-			said, missing = true, true
-		case !said:
-			l.log.Warn("consumer cannot be had yet, trying on", "err", err)
-			said = true
-		case time.Since(began) > detourAfter && len(l.js.Conn().Servers()) > 1:
-			began = time.Now() // the server may be cut off from the others, which a connection to it does not show
-			l.log.Warn("no consumer through this server, connecting to another", "url", l.js.Conn().ConnectedUrlRedacted())
-			_ = l.js.Conn().ForceReconnect() // fails only when it was closed, which the next try tells
+	for ctx.Err() == nil {
+		cons, err := c.ensure(ctx)
+		if ctx.Err() != nil {
+			break
 		}
-		if err := wait(ctx, retry.NextBackOff()); err != nil {
-			return nil, err
+		if err != nil {
+			return err
 		}
+		worked, err := c.consume(ctx, graceful, cons)
+		if ctx.Err() != nil {
+			break
+		}
+		if worked {
+			retry.Reset()
+		}
+		c.log.Warn("consumer lost, opening it again", "err", err)
+		_ = wait.For(ctx, retry.NextBackOff()) // the loop checks ctx
 	}
+	return nil
 }
 
-// refused says whether an error of the API stays the same however often one asks.
-func refused(err error) bool {
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.Code >= 400 && api.Code < 500 && api.Code != 404 && api.Code != 408 ||
-		errors.Is(err, jetstream.ErrNotPullConsumer)
-}
-
-// declare makes the consumer what the configuration says. Once it was that, a consumer that is there is left
-// alone: another instance may be configured otherwise by now.
-func (l *lane) declare(ctx context.Context) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	var config jetstream.ConsumerConfig
-	cons, err := l.js.Consumer(ctx, l.cfg.Stream, l.durable)
-	switch {
-	case err == nil && l.known:
-		return cons, nil
-	case err == nil:
-		config = cons.CachedInfo().Config // keeps where it began to deliver, which cannot be changed
-	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		if config, err = l.firstConfig(ctx); err != nil {
-			return nil, err
+// consume processes the messages that the server delivers until ctx ends or the server stops delivering, which is the
+// error. It reports whether it processed any message.
+func (c *consumer) consume(ctx, graceful context.Context, cons jetstream.Consumer) (worked bool, err error) {
+	window := min(16*c.cfg.Batch, c.cfg.MaxAckPending/2)
+	p := startPuller(cons, c.notDue, c.cfg.Batch, window, c.js.Conn().MaxPayload())
+	defer p.close()
+	defer c.keepAlive(func() { p.extend(); c.tags.extend() })()
+	stop := ctx.Done()
+	due := time.NewTimer(0)
+	defer due.Stop()
+	var msgs []jetstream.Msg
+	var early time.Duration
+	for last := false; graceful.Err() == nil; {
+		select {
+		case <-stop: // request no more, but finish what the server still sends: otherwise it waits for AckWait
+			stop = nil
+			p.stop()
+		case <-graceful.Done():
+		case <-p.done:
+			last = true
+		case <-p.wake:
+		case <-due.C:
 		}
-	default:
-		return nil, fmt.Errorf("look up consumer: %w", err)
-	}
-	config.AckPolicy = jetstream.AckExplicitPolicy
-	config.AckWait = l.cfg.AckWait
-	config.BackOff = nil // would stand before AckWait
-	config.MaxDeliver = -1
-	config.MaxAckPending = l.cfg.MaxAckPending
-	config.FilterSubject, config.FilterSubjects = "", nil // see the package's doc
-	if l.mark != nil {
-		var info *jetstream.ConsumerInfo
-		if cons != nil {
-			info = cons.CachedInfo()
+		if msgs, early = p.take(msgs, c.untilDue); len(msgs) > 0 {
+			worked = true
+			_ = c.process(graceful, msgs) // fails only when graceful has ended, and therefore ctx too
+		} else if last {
+			err = p.err
+			break
 		}
-		if config.Metadata, err = l.mark(ctx, info); err != nil {
-			return nil, err
+		if early > 0 {
+			due.Reset(early)
 		}
 	}
-	config.Metadata = maps.Clone(config.Metadata)
-	if config.Metadata == nil {
-		config.Metadata = make(map[string]string)
+	// Keep the messages that are not due: the server would redeliver them only after AckWait.
+	c.notDue = p.remaining()
+	if ctx.Err() != nil {
+		for _, m := range c.notDue {
+			_ = m.Nak() // another invalidator receives it at once, or after AckWait if the Nak is lost
+		}
+		c.notDue = nil
+		c.tags.drain(graceful)
+		c.flushAcks(graceful)
 	}
-	config.Metadata[familyMark] = l.cfg.Durable
-	cons, err = l.js.CreateOrUpdateConsumer(ctx, l.cfg.Stream, config)
-	if err != nil {
-		return nil, fmt.Errorf("declare consumer: %w", err)
-	}
-	return cons, nil
+	return worked, err
 }
 
-// firstConfig says where a consumer that is not there yet begins.
-func (l *lane) firstConfig(ctx context.Context) (jetstream.ConsumerConfig, error) {
-	config := jetstream.ConsumerConfig{Durable: l.durable, DeliverPolicy: jetstream.DeliverAllPolicy}
-	from, err := l.begin(ctx)
-	switch {
-	case err != nil:
-		return config, fmt.Errorf("find out where to begin: %w", err)
-	case from.seq > 0:
-		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from.seq
-	case !from.at.IsZero():
-		config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &from.at
-	}
-	return config, nil
-}
-
-// step takes what is waiting, at most one batch, and works it off.
-func (l *lane) step(ctx context.Context) (int, error) {
-	stop := l.tags.run(ctx)
+// step processes the messages that are waiting on the server, at most one batch.
+func (c *consumer) step(ctx context.Context) (int, error) {
+	stop := c.tags.run(ctx)
 	defer stop()
-	cons, err := l.ensure(ctx)
+	cons, err := c.ensure(ctx)
 	if err != nil {
 		return 0, err
 	}
-	fetched, err := cons.FetchNoWait(l.cfg.Batch)
+	fetched, err := cons.FetchNoWait(c.cfg.Batch)
 	if err != nil {
 		return 0, fmt.Errorf("fetch batch: %w", err)
 	}
@@ -164,9 +140,20 @@ func (l *lane) step(ctx context.Context) (int, error) {
 	if err := fetched.Error(); err != nil && len(msgs) == 0 {
 		return 0, fmt.Errorf("fetch batch: %w", err)
 	}
-	if err := l.work(ctx, msgs); err != nil {
+	if err := c.process(ctx, msgs); err != nil {
 		return 0, err
 	}
-	l.tags.drain(ctx)
+	c.tags.drain(ctx)
 	return len(msgs), nil
+}
+
+// flushAcks waits until all acks have been sent, if the connection is up.
+func (c *consumer) flushAcks(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if conn := c.js.Conn(); conn.IsConnected() {
+		if err := conn.FlushWithContext(ctx); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			c.log.Warn("cannot confirm that the last acks arrived; events without an ack will be redelivered", "err", err)
+		}
+	}
 }

@@ -15,15 +15,16 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// echoes is a configuration with these delays.
+// echoes returns a configuration with these delays.
 func (r *rig) echoes(delays ...time.Duration) invalidate.Config {
 	cfg := r.config()
 	cfg.Echo = delays
 	return cfg
 }
 
-// A reader that read the old row before the change fills the cache after the first deletion; the echo deletes it.
-func TestEchoDeletesWhatWasFilledTooLate(t *testing.T) {
+// A reader that read the old row before the change fills the cache after the first deletion. The echo deletes that
+// value.
+func TestEchoDeletesValuesOfSlowReaders(t *testing.T) {
 	t.Parallel()
 	const n, delay = 200, 1500 * time.Millisecond
 	r := newRig(t)
@@ -35,7 +36,7 @@ func TestEchoDeletesWhatWasFilledTooLate(t *testing.T) {
 		defer mu.Unlock()
 		for _, e := range d.Events {
 			if at := published[e.Position]; d.Delay > 0 && d.Unlinked.Before(at.Add(delay)) {
-				t.Errorf("the echo of event %d came %s after it", e.Position, d.Unlinked.Sub(at))
+				t.Errorf("the echo of event %d came %s after it; want at least %s", e.Position, d.Unlinked.Sub(at), delay)
 			}
 		}
 	}
@@ -44,16 +45,16 @@ func TestEchoDeletesWhatWasFilledTooLate(t *testing.T) {
 	r.fill(0, n)
 	for i := range n {
 		mu.Lock()
-		published[int64(i+1)] = time.Now() // and not later than that it came into the stream
+		published[int64(i+1)] = time.Now() // not later than the stream stores it
 		mu.Unlock()
 		r.publish(i, i+1)
 	}
 	r.settled()
-	r.fill(0, n) // too late: the events are done
+	r.fill(0, n) // after the first deletion
 	r.until(v, "echoed", func(s invalidate.Stats) bool { return s.Echoes[0].Events == n })
 	same(t, "keys left", r.left(), 0)
 	s := v.Stats()
-	same(t, "deleted at once, by the echo", []int64{s.Deleted, s.Echoes[0].Deleted}, []int{2 * n, 2 * n})
+	same(t, "deleted at once and by the echo", []int64{s.Deleted, s.Echoes[0].Deleted}, []int{2 * n, 2 * n})
 	same(t, "consumer", s.Echoes[0].Consumer, "invalidate-echo-1500ms")
 	same(t, "redelivered", s.Echoes[0].Redelivered, 0)
 }
@@ -65,13 +66,13 @@ func TestEchoOfABacklogDoesNotWait(t *testing.T) {
 	r := newRig(t)
 	r.publish(0, n)
 	var last time.Time
-	devtest.Eventually(t, patience, "older than the delay", func() error {
+	devtest.Eventually(t, patience, "backlog older than the delay", func() error {
 		stream, err := r.js.Stream(t.Context(), r.stream)
 		fatal(t, err)
 		info := stream.CachedInfo()
 		last = info.State.LastTime
 		if age := info.TimeStamp.Sub(last); age < 3*time.Second {
-			return fmt.Errorf("is %s old", age)
+			return fmt.Errorf("age %s", age)
 		}
 		return nil
 	})
@@ -80,12 +81,12 @@ func TestEchoOfABacklogDoesNotWait(t *testing.T) {
 	r.run(v)
 	r.until(v, "echoed", func(s invalidate.Stats) bool { return s.Echoes[0].Events == n })
 	if d := time.Since(began); d > 2*time.Second {
-		t.Errorf("took %s", d)
+		t.Errorf("the echo took %s; want less than its delay of 2s", d)
 	}
 }
 
-// Rules say themselves when they want echoes; each delay has a consumer.
-func TestRulesChooseTheirEchoes(t *testing.T) {
+// A rule may declare its own delays. Each delay has a consumer.
+func TestRulesDeclareTheirEchoes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.rules = parse(t, fmt.Sprintf(`
@@ -102,15 +103,16 @@ rules:
 	r.until(v, "all echoes", func(s invalidate.Stats) bool {
 		return s.Events == 11 && s.Echoes[0].Events == 11 && s.Echoes[1].Events == 11 && s.Echoes[2].Events == 11
 	})
-	var told []string
+	var keys []string
 	for _, e := range v.Stats().Echoes {
-		told = append(told, fmt.Sprint(e.Delay, e.Keys))
+		keys = append(keys, fmt.Sprint(e.Delay, e.Keys))
 	}
-	same(t, "keys by delay", told, "[50ms 10 100ms 1 400ms 10]")
+	same(t, "keys by delay", keys, "[50ms 10 100ms 1 400ms 10]")
 }
 
-// What an echo holds back when it ends is not left to lie until AckWait is over, and none is lost.
-func TestEndGivesHeldEchoesBack(t *testing.T) {
+// When an invalidator stops, it gives the events that wait for their echo back to the server, so that another one
+// receives them before AckWait is over.
+func TestStopGivesWaitingEchoesBack(t *testing.T) {
 	t.Parallel()
 	const n = 500
 	r := newRig(t)
@@ -133,8 +135,8 @@ func TestEndGivesHeldEchoesBack(t *testing.T) {
 	same(t, "keys left", r.left(), 0)
 }
 
-// A new delay begins with the events whose echo is still to come, not with those of long ago.
-func TestNewEchoBeginsInTheRecentPast(t *testing.T) {
+// A new delay starts with the events whose echo is not due yet, not with the first event of the stream.
+func TestNewEchoStartsInTheRecentPast(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	v := r.invalidator(r.config())
@@ -148,11 +150,11 @@ func TestNewEchoBeginsInTheRecentPast(t *testing.T) {
 	c := r.consumer("invalidate-echo-100ms").Config
 	floor := r.consumer(durable).AckFloor.Last
 	if c.DeliverPolicy != jetstream.DeliverByStartTimePolicy || floor.Sub(*c.OptStartTime) < time.Minute {
-		t.Errorf("begins at %v, policy %s; last ack at %s", c.OptStartTime, c.DeliverPolicy, floor)
+		t.Errorf("starts at %v with policy %s, last ack at %s; want a start at least 1m before the last ack", c.OptStartTime, c.DeliverPolicy, floor)
 	}
 }
 
-// Other rules take over while events flow: each event is resolved by the one or the other, and none is lost.
+// Rules are replaced while events arrive. Each event is resolved by the old or the new rules, and none is lost.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	const n = 3000
@@ -196,8 +198,8 @@ rules:
 	same(t, "unmatched", v.Stats().Unmatched, 0)
 }
 
-// A poison event is dead-lettered once; its echo deletes what can be made of it and lets it go.
-func TestEchoBuriesNothing(t *testing.T) {
+// A poison event is dead-lettered once. Its echo deletes the keys that can be resolved, and acknowledges it.
+func TestEchoDeadLettersNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	v := r.invalidator(r.echoes(50 * time.Millisecond))
@@ -206,12 +208,12 @@ func TestEchoBuriesNothing(t *testing.T) {
 	r.published()
 	r.acknowledged(durable)
 	r.acknowledged("invalidate-echo-50ms")
-	same(t, "letters", len(r.letters()), 1)
-	same(t, "keys that could be made", v.Stats().Echoes[0].Keys, 1)
+	same(t, "dead letters", len(r.deadLetters()), 1)
+	same(t, "keys that could be resolved", v.Stats().Echoes[0].Keys, 1)
 }
 
-// When NATS goes away, what an echo holds back is done in time all the same, not after AckWait.
-func TestEchoOutlivesItsConnection(t *testing.T) {
+// When the connection to NATS breaks, the waiting echoes are still processed when they are due, not after AckWait.
+func TestEchoSurvivesALostConnection(t *testing.T) {
 	t.Parallel()
 	const n = 100
 	server := devtest.OwnNATS(t)

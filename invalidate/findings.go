@@ -13,47 +13,50 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Tiers of a Violation.
+// A Tier is the evidence that a violation rests on.
+type Tier string
+
+// The tiers of a Violation.
 const (
-	TierAge     = "age"     // by the time to live that is left: the value was there before the event, no delete reached it
-	TierVersion = "version" // the value shows an older version than the event
+	TierAge     Tier = "age"     // by its remaining time to live, the value existed before the event and no deletion reached it
+	TierVersion Tier = "version" // the value has an older version than the event
 )
 
-// A Violation is a value older than an event that made it stale a scale ago.
+// A Violation is a cached value that is older than an event, found one scale after that event.
 type Violation struct {
 	Consumer     string        `json:"consumer"`
 	Scale        time.Duration `json:"scale_ns"`
 	Instance     string        `json:"instance"`
 	Time         time.Time     `json:"time"` // when it was found
-	Tier         string        `json:"tier"`
+	Tier         Tier          `json:"tier"`
 	Key          string        `json:"key"`
 	EventID      uuid.UUID     `json:"event_id"`
 	Subject      string        `json:"subject"`
 	Sequence     uint64        `json:"sequence"`
 	CreatedAt    time.Time     `json:"created_at,omitzero"`
-	Version      string        `json:"version,omitempty"` // that the value shows …
-	Due          string        `json:"due,omitempty"`     // … and has to have at least
-	FilledAfter  time.Time     `json:"filled_after,omitzero"`
-	FilledBefore time.Time     `json:"filled_before,omitzero"`
-	History      []Trace       `json:"history"` // what that process did to the key, the oldest first
+	Version      string        `json:"version,omitempty"`      // of the value
+	Due          string        `json:"due,omitempty"`          // minimum version, given by the event
+	FilledAfter  time.Time     `json:"filled_after,omitzero"`  // the value was filled between this time …
+	FilledBefore time.Time     `json:"filled_before,omitzero"` // … and this one
+	History      []Trace       `json:"history"`                // what the process did to the key, oldest first
 }
 
-// Found says in words what was found.
-func (v *Violation) Found() string {
+// Evidence returns one line that describes what was found.
+func (v *Violation) Evidence() string {
 	if v.Tier == TierVersion {
 		return fmt.Sprintf("version %s, due %s", clip(v.Version), clip(v.Due))
 	}
 	return fmt.Sprintf("filled at %s, event of %s", clockTime(v.FilledBefore), clockTime(v.CreatedAt))
 }
 
-// Story says in words what was done to the key.
-func (v *Violation) Story() string {
+// HistoryText returns one line that describes what the process did to the key.
+func (v *Violation) HistoryText() string {
 	if len(v.History) == 0 {
-		return "nothing known: not in this process, or long ago"
+		return "unknown: not in this process, or too long ago"
 	}
 	parts := make([]string, len(v.History))
 	for i, t := range v.History {
-		parts[i] = fmt.Sprintf("%s %s %s sequence %d (%d of %d keys existed)", clockTime(t.Time), t.Consumer, t.Did, t.Sequence, t.Existed, t.Asked)
+		parts[i] = fmt.Sprintf("%s %s %s sequence %d (%d of %d keys existed)", clockTime(t.Time), t.Consumer, t.Action, t.Sequence, t.Existed, t.Keys)
 	}
 	return strings.Join(parts, "; ")
 }
@@ -61,13 +64,13 @@ func (v *Violation) Story() string {
 func (v *Violation) attributes() []any {
 	return []any{
 		"event_id", v.EventID, "subject", v.Subject, "key", v.Key, "sequence", v.Sequence, "scale", v.Scale.String(),
-		"tier", v.Tier, "found", v.Found(), "history", v.Story(),
+		"tier", string(v.Tier), "evidence", v.Evidence(), "history", v.HistoryText(),
 	}
 }
 
 func clockTime(t time.Time) string { return t.UTC().Format("15:04:05.000Z") }
 
-// clip shortens what a value says of its version.
+// clip shortens a version, which comes from a cached value and may have any length.
 func clip(text string) string {
 	const most = 64
 	if len(text) <= most {
@@ -76,25 +79,25 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
-// Findings are what one process found at one scale since its start.
+// Findings are what the staleness check of one process found at one scale since the process started.
 type Findings struct {
 	Consumer string        `json:"consumer"`
 	Scale    time.Duration `json:"scale_ns"`
-	Instance string        `json:"instance"` // made up at the start of the process
+	Instance string        `json:"instance"` // random ID of the process
 	Started  time.Time     `json:"started"`
 	Updated  time.Time     `json:"updated"`
 	Tally
-	Last []Violation `json:"last"` // the last ten, the oldest first
+	Last []Violation `json:"last"` // the last ten, oldest first
 }
 
-// FindingsAge is how long findings are kept after their process has last written them.
+// FindingsAge is how long findings are kept after their process last wrote them.
 const FindingsAge = 7 * 24 * time.Hour
 
-// FindingsBucket is the key-value bucket of NATS that holds the findings of a stream: its name with _STALENESS. What
-// a bucket's name cannot have becomes _.
+// FindingsBucket returns the name of the NATS key-value bucket that contains the findings of a stream: the name of the
+// stream with the suffix _STALENESS. Characters that a bucket name must not contain become underscores.
 func FindingsBucket(stream string) string { return plainName(stream) + "_STALENESS" }
 
-// plainName leaves of a name what buckets and keys can have without a meaning of its own.
+// plainName replaces characters that have a meaning in the names of buckets and keys.
 func plainName(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
@@ -104,8 +107,8 @@ func plainName(name string) string {
 	}, name)
 }
 
-// ReadFindings returns what the audits of a stream have written in the last FindingsAge, by consumer, the oldest process
-// first. None, and no error, means that no audit ever wrote anything.
+// ReadFindings returns what the staleness checks of a stream wrote within FindingsAge, ordered by consumer and then by
+// the start of the process. It returns no findings and no error if no check has written any.
 func ReadFindings(ctx context.Context, js jetstream.JetStream, stream string) ([]Findings, error) {
 	bucket := FindingsBucket(stream)
 	kv, err := js.KeyValue(ctx, bucket)
@@ -115,7 +118,7 @@ func ReadFindings(ctx context.Context, js jetstream.JetStream, stream string) ([
 	if err != nil {
 		return nil, fmt.Errorf("read findings: open bucket %s: %w", bucket, err)
 	}
-	// A watcher would want a consumer, and the right to make one.
+	// List the keys from the state of the stream: a watcher needs a consumer, and the permission to create one.
 	s, err := js.Stream(ctx, "KV_"+bucket)
 	if err != nil {
 		return nil, fmt.Errorf("read findings: %w", err)
@@ -128,14 +131,14 @@ func ReadFindings(ctx context.Context, js jetstream.JetStream, stream string) ([
 	for subject := range info.State.Subjects {
 		entry, err := kv.Get(ctx, strings.TrimPrefix(subject, "$KV."+bucket+"."))
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			continue // too old by now
+			continue // expired since
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read findings: %w", err)
 		}
 		var f Findings
 		if err := json.Unmarshal(entry.Value(), &f); err != nil {
-			return nil, fmt.Errorf("read findings of %s: %w", entry.Key(), err)
+			return nil, fmt.Errorf("read findings: decode %s: %w", entry.Key(), err)
 		}
 		all = append(all, f)
 	}

@@ -7,19 +7,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// keepAlive has messages touched three times in each AckWait, until stop is called.
-func (l *lane) keepAlive(touch func()) (stop func()) {
+// keepAlive calls extend three times per AckWait until stop is called, so that the server does not redeliver messages
+// that are in hand. No call of extend is running when stop has returned.
+func (c *consumer) keepAlive(extend func()) (stop func()) {
 	var mu sync.Mutex
 	var timer *time.Timer
 	stopped := false
 	mu.Lock()
 	defer mu.Unlock()
-	timer = time.AfterFunc(l.cfg.AckWait/3, func() {
+	timer = time.AfterFunc(c.cfg.AckWait/3, func() {
 		mu.Lock()
 		defer mu.Unlock()
 		if !stopped {
-			touch()
-			timer.Reset(l.cfg.AckWait / 3)
+			extend()
+			timer.Reset(c.cfg.AckWait / 3)
 		}
 	})
 	return func() {
@@ -30,9 +31,9 @@ func (l *lane) keepAlive(touch func()) (stop func()) {
 	}
 }
 
-// touch tells the server that messages are still wanted.
-func touch(msgs []jetstream.Msg) {
+// inProgress restarts the AckWait of messages.
+func inProgress(msgs []jetstream.Msg) {
 	for _, msg := range msgs {
-		_ = msg.InProgress() // the server gives it to us again if this does not arrive
+		_ = msg.InProgress() // if it is lost, the server redelivers the message
 	}
 }

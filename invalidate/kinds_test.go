@@ -14,7 +14,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// everyKind has the rules of a rig delete keys, tags of both types and what .NET's IDistributedCache wrote.
+// everyKind checks that an invalidator deletes keys, the members of both types of tags, and values written by the
+// IDistributedCache of .NET.
 func everyKind(t *testing.T, r *rig, rdb redis.UniversalClient) {
 	t.Helper()
 	const n = 300
@@ -56,7 +57,7 @@ rules:
 	r.acknowledged("invalidate-echo-100ms")
 	for _, key := range keys {
 		if there, err := rdb.Exists(t.Context(), key).Result(); err != nil || there > 0 {
-			t.Fatalf("%s is there: %v", key, err)
+			t.Fatalf("%s exists, want it deleted: %v", key, err)
 		}
 	}
 	same(t, "members", []int64{rdb.SCard(t.Context(), r.prefix+"tag:set").Val(), rdb.ZCard(t.Context(), r.prefix+"tag:zset").Val()}, []int{n, n})
@@ -76,9 +77,9 @@ func TestOnACluster(t *testing.T) {
 	everyKind(t, newRig(t), devtest.ClusterClient(t))
 }
 
-// comeBack has an invalidator delete keys that a replica does not hear of, which is then promoted. The keys that came
-// back have to be deleted again.
-func comeBack(t *testing.T, rdb redis.UniversalClient, deafen, failOver func()) {
+// failsOver lets an invalidator delete keys while the replica does not receive the deletions, and then promotes the
+// replica. The keys that exist again must be deleted again.
+func failsOver(t *testing.T, rdb redis.UniversalClient, deafen, failOver func()) {
 	t.Helper()
 	const n = 50
 	r := newRig(t)
@@ -98,10 +99,10 @@ func comeBack(t *testing.T, rdb redis.UniversalClient, deafen, failOver func()) 
 	r.acknowledged(durable)
 	r.acknowledged("invalidate-echo-50ms")
 	failOver()
-	r.until(v, "fail-over seen", func(s invalidate.Stats) bool { return s.FailOvers > 0 && s.Replayed >= n })
+	r.until(v, "fail-over detected", func(s invalidate.Stats) bool { return s.FailOvers > 0 && s.FailOverRedelivered >= n })
 	for _, key := range keys {
 		if there, err := rdb.Exists(t.Context(), key).Result(); err != nil || there > 0 {
-			t.Errorf("%s is there: %v", key, err)
+			t.Errorf("%s exists, want it deleted: %v", key, err)
 		}
 	}
 }
@@ -111,7 +112,7 @@ func TestClusterFailsOver(t *testing.T) {
 	cluster := devtest.OwnRedisCluster(t, devstack.RedisClusterConfig{Replicas: 1})
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs(), ClusterStateReloadInterval: 100 * time.Millisecond})
 	t.Cleanup(func() { _ = rdb.Close() })
-	comeBack(t, rdb,
+	failsOver(t, rdb,
 		func() {
 			for i := range 3 {
 				fatal(t, cluster.Replica(i).FreezeDetached(t.Context()))
@@ -133,7 +134,7 @@ func TestSentinelFailsOver(t *testing.T) {
 	rdb := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: group.MasterName(), SentinelAddrs: group.Addrs()})
 	t.Cleanup(func() { _ = rdb.Close() })
 	everyKind(t, newRig(t), rdb)
-	comeBack(t, rdb,
+	failsOver(t, rdb,
 		func() { fatal(t, group.Replica().FreezeDetached(t.Context())) },
 		func() {
 			replica := group.Replica()

@@ -3,65 +3,40 @@ package invalidate
 import (
 	"context"
 	"time"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
-// unlinkBatch deletes the keys of a batch and returns how many existed.
-func (l *lane) unlinkBatch(ctx context.Context, b *batch) (deleted int, err error) {
-	if len(b.checks) > 0 {
-		err := l.insist(ctx, func() error {
-			old, err := outdated(ctx, l.rdb, b.checks)
-			if err == nil {
-				l.stats.update(func(s *Lane) { s.Kept += int64(len(b.checks) - len(old)) })
-				b.keys = append(b.keys, old...)
-			}
-			return err
-		})
-		if err != nil {
-			return 0, err
-		}
-	}
-	return l.unlink(ctx, b.keys)
-}
-
-// unlink deletes keys, waiting out every outage of Redis, and returns how many existed.
-func (l *lane) unlink(ctx context.Context, keys []string) (deleted int, err error) {
-	err = l.insist(ctx, func() error {
-		done, n, err := unlink(ctx, l.rdb, keys)
-		keys, deleted = keys[done:], deleted+n
-		return err
-	})
-	return deleted, err
-}
-
-// insist tries again until Redis has answered. Meanwhile the feed fills up and makes no more requests, and nothing is
-// given back to the server. It fails only when ctx ends before.
-func (l *lane) insist(ctx context.Context, try func() error) error {
+// untilRedisSucceeds repeats a Redis operation until it succeeds. Meanwhile the puller fills up and requests no more
+// messages, and no message in hand is given back to the server. It fails, with the last error of the operation, only if
+// ctx ends first.
+func (c *consumer) untilRedisSucceeds(ctx context.Context, try func() error) error {
 	err := try()
 	if err == nil {
 		return nil
 	}
 	began := time.Now()
-	defer l.pause(-1)
-	l.pause(+1)
+	defer c.countWaiting(-1)
+	c.countWaiting(+1)
 	if ctx.Err() == nil {
-		l.log.Warn("redis does not answer, pausing", "err", err)
+		c.log.Warn("Redis commands fail, pausing until they succeed", "err", err)
 	}
 	retry := newBackoff(longestPause)
 	for {
-		l.stats.update(func(s *Lane) { s.RedisErrors++ })
-		if wait(ctx, retry.NextBackOff()) != nil {
+		c.counters.update(func(s *ConsumerStats) { s.RedisErrors++ })
+		if wait.For(ctx, retry.NextBackOff()) != nil {
 			return err
 		}
 		if err = try(); err == nil {
-			l.log.Info("redis answers again, going on", "wait", time.Since(began))
+			c.log.Info("Redis commands succeed again, continuing", "wait", time.Since(began).Round(time.Millisecond).String())
 			return nil
 		}
 	}
 }
 
-// pause counts who waits for Redis.
-func (l *lane) pause(n int) {
-	l.stats.update(func(s *Lane) {
+// countWaiting counts the goroutines that wait for Redis.
+func (c *consumer) countWaiting(n int) {
+	c.counters.update(func(s *ConsumerStats) {
 		s.waiting += n
 		s.Paused = s.waiting > 0
 	})

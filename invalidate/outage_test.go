@@ -20,7 +20,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
 )
 
-// A logbook keeps what was logged.
+// A logbook stores log output.
 type logbook struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -40,8 +40,8 @@ func (l *logbook) count(part string) int {
 
 func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// An outage of Redis longer than AckWait: nothing is acknowledged, nothing dead-lettered, nothing delivered
-// again, and then everything is deleted.
+// outage checks an outage of Redis that is longer than AckWait: no event is acknowledged, dead-lettered or redelivered,
+// and afterwards all keys are deleted.
 func outage(t *testing.T, r *rig, stop, start func()) {
 	const n = 1500
 	var log logbook
@@ -59,13 +59,13 @@ func outage(t *testing.T, r *rig, stop, start func()) {
 	r.publish(100, n)
 	r.until(v, "paused", func(s invalidate.Stats) bool { return s.Paused })
 	began := time.Now()
-	r.until(v, "twice AckWait", func(invalidate.Stats) bool { return time.Since(began) > 2*cfg.AckWait })
+	r.until(v, "twice AckWait has passed", func(invalidate.Stats) bool { return time.Since(began) > 2*cfg.AckWait })
 	info := r.consumer(durable)
 	same(t, "ack floor", info.AckFloor.Stream, acked)
 	same(t, "redelivered by the server", info.NumRedelivered, 0)
 	same(t, "events", v.Stats().Events, 100)
 	if s := v.Stats(); !s.Paused || s.RedisErrors == 0 {
-		t.Errorf("stats are %+v", s)
+		t.Errorf("stats: %+v", s)
 	}
 
 	start()
@@ -73,11 +73,11 @@ func outage(t *testing.T, r *rig, stop, start func()) {
 	r.until(v, "all events", func(s invalidate.Stats) bool { return s.Events == n && !s.Paused })
 	same(t, "keys", v.Stats().Keys, 2*n)
 	same(t, "redelivered", v.Stats().Redelivered, 0)
-	r.noLetters()
+	r.noDeadLetters()
 	if err := end(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
-	if log.count("redis does not answer") != 1 || log.count("redis answers again") != 1 || log.count("level=") != 2 {
+	if log.count("Redis commands fail, pausing until they succeed") != 1 || log.count("Redis commands succeed again, continuing") != 1 || log.count("level=") != 2 {
 		t.Errorf("log:\n%s", log.text.String())
 	}
 }
@@ -92,7 +92,8 @@ func TestRedisStoppedForAWhile(t *testing.T) {
 		func() { fatal(t, server.Start(t.Context())) })
 }
 
-// A master that became a replica answers, but refuses. Its data stays, so it shows that all is deleted then.
+// A master that became a replica answers, but rejects deletions. It keeps its data, so the test can check afterwards
+// that all keys were deleted.
 func TestRedisReadOnlyForAWhile(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -105,9 +106,9 @@ func TestRedisReadOnlyForAWhile(t *testing.T) {
 		func() { fatal(t, r.rdb.ReplicaOf(t.Context(), "NO", "ONE").Err()) })
 }
 
-// In an outage the server is told that the events are still wanted, those in hand and those behind them:
-// another invalidator, which cannot do anything either, does not get them.
-func TestOutageKeepsWhatIsInHand(t *testing.T) {
+// During an outage the invalidator keeps its messages in progress, those in the batch and those in the puller: the
+// server does not deliver them to another invalidator, which could not delete their keys either.
+func TestOutageKeepsTheMessagesInHand(t *testing.T) {
 	t.Parallel()
 	const n = 60
 	r := newRig(t)
@@ -122,7 +123,7 @@ func TestOutageKeepsWhatIsInHand(t *testing.T) {
 	r.run(v)
 	r.until(v, "paused", func(s invalidate.Stats) bool { return s.Paused })
 	began := time.Now()
-	r.until(v, "twice AckWait", func(invalidate.Stats) bool { return time.Since(began) > 2*cfg.AckWait })
+	r.until(v, "twice AckWait has passed", func(invalidate.Stats) bool { return time.Since(began) > 2*cfg.AckWait })
 	info := r.consumer(durable)
 	same(t, "pending, not acknowledged, redelivered", []int{int(info.NumPending), info.NumAckPending, info.NumRedelivered}, []int{0, n, 0})
 	cons, err := r.js.Consumer(t.Context(), r.stream, durable)
@@ -130,15 +131,16 @@ func TestOutageKeepsWhatIsInHand(t *testing.T) {
 	other, err := cons.FetchNoWait(n)
 	fatal(t, err)
 	for msg := range other.Messages() {
-		t.Errorf("another one got %s", msg.Subject())
+		t.Errorf("another consumer received %s", msg.Subject())
 	}
 	fatal(t, r.rdb.ReplicaOf(t.Context(), "NO", "ONE").Err())
 	r.settled()
 	same(t, "redelivered", v.Stats().Redelivered, 0)
 }
 
-// A Redis that is slow, but answers in time, is no outage; what waits in the feed behind many batches is kept all the same.
-func TestSlowRedisKeepsWhatWaits(t *testing.T) {
+// A slow Redis that answers in time is no outage. Messages that wait in the puller for many batches stay in progress
+// all the same.
+func TestSlowRedisKeepsWaitingMessages(t *testing.T) {
 	t.Parallel()
 	const n = 240 // one and a half windows
 	r := newRig(t)
@@ -154,7 +156,7 @@ func TestSlowRedisKeepsWhatWaits(t *testing.T) {
 	server.Host = proxy.Addr()
 	v, err := invalidate.New(r.js, redisClient(t, server.String()), cfg)
 	fatal(t, err)
-	proxy.Slice(faultnet.ToServer, 32<<10, 300*time.Millisecond) // each batch; together longer than AckWait
+	proxy.Slice(faultnet.ToServer, 32<<10, 300*time.Millisecond) // per batch; all batches together take longer than AckWait
 	r.publish(0, n)
 	r.run(v)
 	r.settled()
@@ -179,7 +181,7 @@ func fatal(t testing.TB, err error) {
 	}
 }
 
-// When the context ends in an outage, Run gives up after Grace, and nothing is lost: it was not acknowledged.
+// When the context ends during an outage, Run gives up after Grace. No event is lost, because none was acknowledged.
 func TestGraceEndsAnOutage(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -198,7 +200,7 @@ func TestGraceEndsAnOutage(t *testing.T) {
 		t.Errorf("Run: %v", err)
 	}
 	if d := time.Since(began); d < cfg.Grace || d > cfg.Grace+5*time.Second {
-		t.Errorf("Run returned after %s", d)
+		t.Errorf("Run returned after %s; want Grace, %s", d, cfg.Grace)
 	}
 	same(t, "ack floor", r.consumer(durable).AckFloor.Stream, 0)
 	same(t, "paused", v.Stats().Paused, false)
@@ -218,7 +220,7 @@ func TestNATSStoppedForAWhile(t *testing.T) {
 	r := &rig{t: t, js: jetStream(t, conn), rdb: devtest.RedisClient(t), stream: "OUTBOX"}
 	r.finish()
 	cfg := r.config()
-	cfg.AckWait = 2 * time.Second // what the stop loses is delivered again after this
+	cfg.AckWait = 2 * time.Second // the server redelivers what the stop loses after this time
 	v := r.invalidator(cfg)
 	r.run(v)
 	r.fill(0, n)
@@ -236,10 +238,10 @@ func TestNATSStoppedForAWhile(t *testing.T) {
 	})
 	r.publish(n/2, n)
 	r.settled()
-	r.noLetters()
+	r.noDeadLetters()
 }
 
-func TestConsumerDeletedUnderIt(t *testing.T) {
+func TestConsumerDeletedWhileRunning(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	v := r.invalidator(r.config())
@@ -252,14 +254,14 @@ func TestConsumerDeletedUnderIt(t *testing.T) {
 	}
 	r.fill(300, 310)
 	r.publish(300, 310)
-	devtest.Eventually(t, patience, "consumer made again", func() error {
+	devtest.Eventually(t, patience, "consumer created again", func() error {
 		_, err := r.js.Consumer(t.Context(), r.stream, durable)
 		return err
 	})
 	r.settled()
 }
 
-func TestStreamMissingThenDeletedAndMadeAgain(t *testing.T) {
+func TestStreamMissingThenDeletedAndCreatedAgain(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	fatal(t, r.js.DeleteStream(t.Context(), r.stream))
@@ -269,9 +271,9 @@ func TestStreamMissingThenDeletedAndMadeAgain(t *testing.T) {
 	r.run(r.invalidator(cfg))
 	waiting := "stream does not exist yet"
 	for i := range 2 {
-		devtest.Eventually(t, patience, "said that it waits", func() error {
+		devtest.Eventually(t, patience, "logged that it waits", func() error {
 			if n := log.count(waiting); n != i+1 {
-				return fmt.Errorf("said so %d times", n)
+				return fmt.Errorf("logged %d times; want %d", n, i+1)
 			}
 			return nil
 		})
@@ -282,6 +284,6 @@ func TestStreamMissingThenDeletedAndMadeAgain(t *testing.T) {
 		fatal(t, r.js.DeleteStream(t.Context(), r.stream))
 	}
 	if _, err := r.js.Stream(t.Context(), r.stream); !errors.Is(err, jetstream.ErrStreamNotFound) {
-		t.Errorf("the stream is there: %v", err)
+		t.Errorf("the invalidator created the stream: %v", err)
 	}
 }

@@ -19,11 +19,11 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// patience is how long a test waits for what should happen at once, on a busy machine.
+// patience is how long a test waits, on a busy machine, for something that normally happens at once.
 const patience = 60 * time.Second
 
-// A rig is one stream, one cache and the rules between them. Event i has the subject
-// <stream>.users.<i>.updated and makes two keys stale.
+// A rig is one stream, one cache, and rules that connect them. Event i has the subject <stream>.users.<i>.updated and
+// makes two keys stale.
 type rig struct {
 	t      testing.TB
 	js     jetstream.JetStream
@@ -46,7 +46,7 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-// finish makes the stream and the rules.
+// finish creates the stream and the rules.
 func (r *rig) finish() {
 	r.t.Helper()
 	r.prefix = devtest.Prefix(r.t)
@@ -90,9 +90,9 @@ func parse(t testing.TB, text string) *rules.Set {
 	return set
 }
 
-// config is without echoes and replays.
+// config returns a configuration without echoes and redeliveries.
 func (r *rig) config() invalidate.Config {
-	return invalidate.Config{Stream: r.stream, Rules: r.rules, Echo: []time.Duration{}, ReplayWindow: -1}
+	return invalidate.Config{Stream: r.stream, Rules: r.rules, Echo: []time.Duration{}, RedeliveryWindow: -1}
 }
 
 func (r *rig) invalidator(cfg invalidate.Config) *invalidate.Invalidator {
@@ -104,7 +104,7 @@ func (r *rig) invalidator(cfg invalidate.Config) *invalidate.Invalidator {
 	return v
 }
 
-// run runs an invalidator until the test ends or stop is called, which returns what Run did.
+// run runs an invalidator until the test ends or stop is called. stop returns the error of Run.
 func (r *rig) run(v *invalidate.Invalidator) (stop func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -117,7 +117,7 @@ func (r *rig) run(v *invalidate.Invalidator) (stop func() error) {
 			select {
 			case err = <-ended:
 			case <-time.After(patience):
-				err = errors.New("Run does not return")
+				err = errors.New("Run did not return")
 			}
 		}
 		return err
@@ -130,7 +130,7 @@ func (r *rig) run(v *invalidate.Invalidator) (stop func() error) {
 	return stop
 }
 
-// fill sets the keys of events from to to-1, each with a value that only unlink should remove.
+// fill sets the keys of events from to to-1. They have no TTL, so that only a deletion removes them.
 func (r *rig) fill(from, to int) {
 	r.t.Helper()
 	pipe := r.rdb.Pipeline()
@@ -155,7 +155,7 @@ func (r *rig) publish(from, to int) {
 	r.published()
 }
 
-// publishEvent publishes one event, a new id given; published waits for it.
+// publishEvent publishes one event with a new ID, and does not wait for its ack; published does.
 func (r *rig) publishEvent(e *event.Event) {
 	r.t.Helper()
 	e.ID = uuid.New()
@@ -176,11 +176,11 @@ func (r *rig) published() {
 	select {
 	case <-r.js.PublishAsyncComplete():
 	case <-time.After(patience):
-		r.t.Fatal("publish: no acks")
+		r.t.Fatal("publish: missing acks")
 	}
 }
 
-// left returns how many keys of the rig are in the cache.
+// left returns the number of keys of the rig in the cache.
 func (r *rig) left() int {
 	r.t.Helper()
 	n := 0
@@ -198,7 +198,7 @@ func (r *rig) consumer(durable string) *jetstream.ConsumerInfo {
 	r.t.Helper()
 	cons, err := r.js.Consumer(r.t.Context(), r.stream, durable)
 	if err != nil {
-		r.t.Fatalf("look up consumer: %v", err)
+		r.t.Fatalf("read consumer: %v", err)
 	}
 	return cons.CachedInfo()
 }
@@ -224,15 +224,15 @@ func (r *rig) settled() {
 	})
 }
 
-// letters returns the dead letters in order.
-func (r *rig) letters() []*jetstream.RawStreamMsg {
+// deadLetters returns the dead letters in the order of the stream.
+func (r *rig) deadLetters() []*jetstream.RawStreamMsg {
 	r.t.Helper()
 	stream, err := r.js.Stream(r.t.Context(), r.stream+"_DEAD")
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
 	}
 	if err != nil {
-		r.t.Fatalf("look up dead-letter stream: %v", err)
+		r.t.Fatalf("read dead-letter stream: %v", err)
 	}
 	var letters []*jetstream.RawStreamMsg
 	for seq := uint64(1); seq <= stream.CachedInfo().State.LastSeq; seq++ {
@@ -245,19 +245,19 @@ func (r *rig) letters() []*jetstream.RawStreamMsg {
 	return letters
 }
 
-func (r *rig) noLetters() {
+func (r *rig) noDeadLetters() {
 	r.t.Helper()
-	for _, msg := range r.letters() {
+	for _, msg := range r.deadLetters() {
 		r.t.Errorf("dead letter: %s", msg.Header.Get(event.HeaderDeadReason))
 	}
 }
 
-// until waits for a condition on the stats of an invalidator.
+// until waits until the stats of an invalidator meet a condition.
 func (r *rig) until(v *invalidate.Invalidator, what string, cond func(invalidate.Stats) bool) {
 	r.t.Helper()
 	devtest.Eventually(r.t, patience, what, func() error {
 		if s := v.Stats(); !cond(s) {
-			return fmt.Errorf("stats are %+v", s)
+			return fmt.Errorf("stats: %+v", s)
 		}
 		return nil
 	})
@@ -273,6 +273,6 @@ func same(t testing.TB, what string, got, want any) {
 func contains(t testing.TB, what, text, part string) {
 	t.Helper()
 	if !strings.Contains(text, part) {
-		t.Errorf("%s: %q is not in %q", what, part, text)
+		t.Errorf("%s: got %q, want it to contain %q", what, text, part)
 	}
 }

@@ -8,39 +8,41 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
 
-// Run consumes until ctx ends, then finishes what it has in hand within Config.Grace and returns nil. It
-// waits out every outage of NATS and Redis; it returns an error only if it cannot go on: the server refuses
-// a consumer at the start, or the connection to NATS was closed for good.
+// Run consumes the stream until ctx ends, then finishes the messages in hand within Config.Grace and returns nil. It
+// waits for the end of every outage of NATS and Redis. It returns an error only if it cannot continue: the server
+// rejected a consumer at the start, or the NATS connection was closed.
 func (v *Invalidator) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if err := v.generation(ctx); err != nil {
+		if err := v.runRules(ctx); err != nil {
 			return fmt.Errorf("run invalidator: %w", err)
 		}
 	}
 	return nil
 }
 
-// errReloaded ends a generation.
-var errReloaded = errors.New("there are other rules")
+// errReloaded ends runRules because Reload supplied other rules.
+var errReloaded = errors.New("rules reloaded")
 
-// generation runs the lanes of the rules of now until ctx ends, there are other rules, or one lane cannot go on.
-func (v *Invalidator) generation(ctx context.Context) error {
+// runRules runs all consumers with the current rules. It returns when ctx ends, when Reload supplies other rules, or
+// with the error of a consumer that cannot continue.
+func (v *Invalidator) runRules(ctx context.Context) error {
 	group, work := errgroup.WithContext(ctx)
 	graceful, cancel := withGrace(work, v.cfg.Grace)
 	defer cancel()
 	group.Go(func() error { v.clock.run(work); return nil })
 	group.Go(func() error { v.watchPauses(work); return nil })
-	for _, l := range v.lanes {
-		group.Go(func() error { return l.run(work, graceful) })
+	for _, c := range v.consumers {
+		group.Go(func() error { return c.run(work, graceful) })
 	}
-	for _, a := range v.audits {
-		group.Go(func() error { return a.run(work, graceful) })
+	for _, s := range v.checks {
+		group.Go(func() error { return s.run(work, graceful) })
 	}
-	if len(v.audits) > 0 {
-		group.Go(func() error { v.bulletin.run(work, v.auditRecords()); return nil })
+	if len(v.checks) > 0 {
+		group.Go(func() error { v.publisher.run(work, v.stalenessRecords()); return nil })
 	}
 	if v.failover.window > 0 {
 		group.Go(func() error { v.failover.run(work, graceful); return nil })
@@ -55,20 +57,20 @@ func (v *Invalidator) generation(ctx context.Context) error {
 		}
 	})
 	err := group.Wait()
-	v.bulletin.last(graceful, v.auditRecords())
+	v.publisher.flush(graceful, v.stalenessRecords())
 	if errors.Is(err, errReloaded) {
-		v.adopt(v.next)
+		v.useRules(v.next)
 		err = nil
 	}
 	return err
 }
 
-// Reload has Run go on with other rules, once what it has in hand is done: events that are in the stream by then and were
-// not worked off are resolved by the new ones. A delay that no rule had so far begins with the events of the recent
-// past. It returns when Run has taken the rules over, or with the error of ctx.
+// Reload makes Run use other rules after it has finished the messages in hand. Events that are in the stream but not
+// processed by then are resolved by the new rules. An echo delay that no previous rule had starts with the events of
+// the recent past. Reload returns nil when Run has accepted the rules, or the error of ctx.
 func (v *Invalidator) Reload(ctx context.Context, set *rules.Set) error {
 	if set == nil {
-		return errors.New("reload: no rules")
+		return errors.New("reload: missing rules")
 	}
 	select {
 	case v.reload <- set:
@@ -78,11 +80,11 @@ func (v *Invalidator) Reload(ctx context.Context, set *rules.Set) error {
 	}
 }
 
-// withGrace returns a context that ends grace after ctx does.
+// withGrace returns a context that ends grace after ctx has ended.
 func withGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	graceful, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		_ = wait(graceful, grace)
+		_ = wait.For(graceful, grace)
 		cancel()
 	})
 	return graceful, func() { stop(); cancel() }

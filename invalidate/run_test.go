@@ -29,7 +29,7 @@ func TestRunDeletesTheKeysOfEveryEvent(t *testing.T) {
 		events, keys, deleted = events+len(d.Events), keys+d.Keys, deleted+d.Deleted
 		for i := range d.Events {
 			if e := &d.Events[i]; e.CreatedAt.IsZero() || d.Unlinked.Before(e.CreatedAt) {
-				t.Errorf("event %d: created %s, unlinked %s", e.Position, e.CreatedAt, d.Unlinked)
+				t.Errorf("event %d: created %s, unlinked %s; want unlinked later", e.Position, e.CreatedAt, d.Unlinked)
 			}
 		}
 	}
@@ -49,12 +49,12 @@ func TestRunDeletesTheKeysOfEveryEvent(t *testing.T) {
 	same(t, "counted events, keys, deleted", []int64{s.Events, s.Keys, s.Deleted}, []int{n, 2 * n, 2 * n})
 	same(t, "redelivered, errors", []int64{s.Redelivered, s.RedisErrors, s.AckErrors}, []int{0, 0, 0})
 	if s.Lag <= 0 || s.Paused || time.Since(s.LastProgress) > patience {
-		t.Errorf("stats are %+v", s)
+		t.Errorf("stats: %+v", s)
 	}
-	r.noLetters()
+	r.noDeadLetters()
 }
 
-func TestRunHandlesASingleEventAtOnce(t *testing.T) {
+func TestRunProcessesASingleEventAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	done := make(chan invalidate.Done, 1)
@@ -70,15 +70,15 @@ func TestRunHandlesASingleEventAtOnce(t *testing.T) {
 			same(t, "deleted", d.Deleted, 2)
 			best = min(best, d.Unlinked.Sub(d.Events[0].CreatedAt))
 		case <-time.After(patience):
-			t.Fatal("the event was not handled")
+			t.Fatal("the event was not processed")
 		}
 	}
 	if best > time.Second {
-		t.Errorf("the quickest of 20 single events took %s", best)
+		t.Errorf("the fastest of 20 single events took %s; want at most 1s", best)
 	}
 }
 
-func TestEqualKeysAreAskedForOnce(t *testing.T) {
+func TestEqualKeysAreDeletedOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.fill(7, 8)
@@ -97,19 +97,19 @@ func TestEqualKeysAreAskedForOnce(t *testing.T) {
 	r.settled()
 }
 
-// What was delivered when the context ends is worked off, not left to lie until AckWait is over.
-func TestEndFinishesWhatIsInHand(t *testing.T) {
+// Messages that were delivered before the context ended are processed, and do not wait for AckWait.
+func TestStopFinishesTheMessagesInHand(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.publish(0, 20_000)
 	v := r.invalidator(r.config())
 	stop := r.run(v)
-	r.until(v, "at work", func(s invalidate.Stats) bool { return s.Events > 0 })
+	r.until(v, "processing", func(s invalidate.Stats) bool { return s.Events > 0 })
 	fatal(t, stop())
-	devtest.Eventually(t, 10*time.Second, "nothing waits for AckWait", func() error { // the server is still reading
+	devtest.Eventually(t, 10*time.Second, "no message waits for AckWait", func() error { // the server may not have read all acks yet
 		info := r.consumer(durable)
 		if info.NumPending == 0 {
-			t.Error("nothing was left to do")
+			t.Error("Run had processed the whole backlog before it was stopped")
 		}
 		if info.NumAckPending > 0 {
 			return fmt.Errorf("%d not acknowledged", info.NumAckPending)
@@ -118,7 +118,7 @@ func TestEndFinishesWhatIsInHand(t *testing.T) {
 	})
 }
 
-// Markers are neither events nor poison; what a foreign publisher sends is an event like any other.
+// A marker is neither an event nor poison. A message of a foreign publisher is an event like any other.
 func TestMarkersAndForeignMessages(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -135,7 +135,7 @@ func TestMarkersAndForeignMessages(t *testing.T) {
 	r.run(v)
 	r.settled()
 	r.until(v, "one event", func(s invalidate.Stats) bool { return s.Events == 1 && s.Keys == 2 && s.Lag > 0 })
-	r.noLetters()
+	r.noDeadLetters()
 }
 
 func TestTwoInvalidatorsShareOneDurable(t *testing.T) {
@@ -158,15 +158,15 @@ func TestTwoInvalidatorsShareOneDurable(t *testing.T) {
 		return nil
 	})
 	if a.Stats().Events == 0 || b.Stats().Events == 0 {
-		t.Errorf("one did nothing: %d and %d events", a.Stats().Events, b.Stats().Events)
+		t.Errorf("one invalidator was idle: %d and %d events", a.Stats().Events, b.Stats().Events)
 	}
 	same(t, "redelivered", a.Stats().Redelivered+b.Stats().Redelivered, 0)
 }
 
-func TestConsumerIsWhatTheConfigurationSays(t *testing.T) {
+func TestConsumerIsUpdatedToTheConfiguration(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	// One that exists keeps where it began; the rest is set right.
+	// An existing consumer keeps its start position; everything else is updated.
 	_, err := r.js.CreateConsumer(t.Context(), r.stream, jetstream.ConsumerConfig{
 		Durable: durable, DeliverPolicy: jetstream.DeliverNewPolicy, AckPolicy: jetstream.AckExplicitPolicy,
 		MaxDeliver: 3, BackOff: []time.Duration{time.Second, time.Minute}, FilterSubject: r.stream + ".other",
@@ -180,11 +180,11 @@ func TestConsumerIsWhatTheConfigurationSays(t *testing.T) {
 	c := r.consumer(durable).Config
 	same(t, "consumer", []any{c.DeliverPolicy, c.AckPolicy, c.MaxDeliver, len(c.BackOff), c.AckWait, c.MaxAckPending},
 		[]any{jetstream.DeliverNewPolicy, jetstream.AckExplicitPolicy, -1, 0, 10 * time.Second, 8192})
-	same(t, "filters", []any{c.FilterSubject, len(c.FilterSubjects)}, []any{"", 0}) // see the package's doc
+	same(t, "filters", []any{c.FilterSubject, len(c.FilterSubjects)}, []any{"", 0}) // see the package documentation
 }
 
-// The consumer has the whole stream. What no rule is about may be anything: it is no poison, and does not wait for anybody.
-func TestWhatNoRuleIsAboutIsLetGoUnread(t *testing.T) {
+// A message that no rule matches may have any content. It is not poison, and is acknowledged at once.
+func TestIrrelevantMessagesAreAcknowledgedUnread(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	msg := nats.NewMsg(r.stream + ".elsewhere")
@@ -200,7 +200,7 @@ func TestWhatNoRuleIsAboutIsLetGoUnread(t *testing.T) {
 	same(t, "messages, events, unmatched, dead", []int64{int64(n), s.Events, s.Unmatched, s.Dead}, []int{1, 1, 1, 0})
 	devtest.Eventually(t, patience, "acknowledged", func() error {
 		if n := r.consumer(durable).NumAckPending; n > 0 {
-			return fmt.Errorf("%d are not", n)
+			return fmt.Errorf("%d not acknowledged", n)
 		}
 		return nil
 	})
@@ -216,7 +216,7 @@ func TestRunReturnsWhenTheServerRefusesTheConsumer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := r.invalidator(r.config()).Run(t.Context()); err == nil {
-		t.Error("Run returned nil with a push consumer in its place")
+		t.Error("Run returned nil although a push consumer has its name; want an error")
 	}
 }
 
@@ -243,6 +243,6 @@ func TestRunReturnsWhenTheConnectionIsClosed(t *testing.T) {
 			t.Errorf("Run: %v", err)
 		}
 	case <-time.After(patience):
-		t.Error("Run does not return")
+		t.Error("Run did not return")
 	}
 }

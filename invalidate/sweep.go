@@ -1,6 +1,7 @@
 package invalidate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,53 +13,54 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A Sweep takes members out of tags whose values are gone: invalidating leaves them there, and values expire. Without it a
-// tag grows with every key that was ever in it.
+// A Sweep removes members without a value from tags. Invalidating a tag keeps its members, and values expire, so
+// without a sweep a tag grows with every key that was ever added to it.
 //
-// A ZSET has each member's expiry as its score, in seconds since 1970, some time later than that of its value (package
-// fill writes a minute more). Members whose time is over are removed by score, which cannot meet a client that fills one
-// again: that raises its score.
+// In a ZSET the score of a member is its expiry in Unix seconds, some time after that of its value (package fill adds a
+// minute). A sweep removes members by score when their time is over. It cannot remove a member that a client fills
+// again at the same time, because that raises the score.
 //
-// A SET does not say. A member without a value is looked at again after Grace; if there is none still, it is removed, and put
-// back if its value appeared at the same moment. What remains: a client that adds the member first, and writes the value
-// after we have looked for it the last time, a millisecond later or so, is not in the tag. So clients should write the
-// value first; or use a ZSET.
+// A SET has no such score. A sweep reads a member without a value a second time after Grace, removes it if there is
+// still no value, and adds it again if a value appeared during the removal. One race remains: a client that adds the
+// member first and writes the value later, just after the last read of the sweep, has a value that is not in the tag.
+// So clients of a SET should write the value before the membership, or use a ZSET.
 type Sweep struct {
-	// Redis is the server, the cluster, or the master that sentinels name. Required.
+	// Redis is a client of a single server, of a cluster, or of the master that Sentinel names. Required.
 	Redis redis.UniversalClient
-	// Tags are names, Match glob-style patterns of names, as in SCAN. At least one of them is required. A ZSET whose
-	// scores are something else than times loses members: name only tags.
+	// Tags are names of tags, and Match are glob-style patterns of names, as in SCAN. At least one of them is required.
+	// Both must name only tags: a ZSET whose scores are not times loses members.
 	Tags, Match []string
-	// DryRun removes nothing.
+	// DryRun counts what a sweep would do and removes nothing.
 	DryRun bool
-	// Rate is how many members of SETs may be looked at in a second, and of ZSETs removed. Defaults to 20,000; negative
-	// is without limit.
+	// Rate limits how many members of SETs are read, and how many members of ZSETs are removed, per second. Negative
+	// means no limit. Defaults to 20,000.
 	Rate int
-	// Grace is how long a value of a SET's member has to be gone. Defaults to 10 s.
+	// Grace is how long a member of a SET must have been without a value. Defaults to 10 s.
 	Grace time.Duration
-	// Progress, if set, is called after each page, by the goroutine in Run.
+	// Progress, if set, is called after each page by the goroutine in Run.
 	Progress func(Swept)
 }
 
-// Swept is what a sweep did, or with DryRun would have done.
+// Swept counts what a sweep did, or with DryRun would have done.
 type Swept struct {
-	Tags     int   `json:"tags"`     // looked at
-	Members  int64 `json:"members"`  // that they had
-	Removed  int64 `json:"removed"`  // of these, since their values are gone
-	Restored int64 `json:"restored"` // of these, put back: their values appeared
-	Other    int   `json:"other"`    // keys that are neither SET nor ZSET
+	Tags     int   `json:"tags"`     // tags that were read
+	Members  int64 `json:"members"`  // members that they had
+	Removed  int64 `json:"removed"`  // members removed because their values were gone
+	Restored int64 `json:"restored"` // members added again because a value appeared; not part of Removed
+	Other    int   `json:"other"`    // keys that are neither a SET nor a ZSET
 }
 
-// graceMembers is how many members without a value may wait for a second look: what a sweep keeps in memory.
+// graceMembers is how many members without a value may wait for their second read. It limits the memory of a sweep.
 const graceMembers = 100_000
 
-// Run sweeps every tag once. It may be run again, and by several at a time; what it did when it fails is done.
+// Run sweeps every tag once. Several processes may run sweeps of the same tags at the same time. If Run returns an
+// error, the returned counts describe what it had done by then; running it again is safe.
 func (s Sweep) Run(ctx context.Context) (Swept, error) {
 	if s.Redis == nil || len(s.Tags)+len(s.Match) == 0 {
-		return Swept{}, errors.New("sweep: Redis and Tags or Match are required")
+		return Swept{}, errors.New("sweep: missing Redis client, or Tags and Match")
 	}
-	def(&s.Rate, 20_000)
-	def(&s.Grace, 10*time.Second)
+	s.Rate = cmp.Or(s.Rate, 20_000)
+	s.Grace = cmp.Or(s.Grace, 10*time.Second)
 	w := &sweeper{Sweep: s, pacer: newPacer(s.Rate), seen: make(map[string]struct{})}
 	err := w.run(ctx)
 	if err != nil {
@@ -67,14 +69,12 @@ func (s Sweep) Run(ctx context.Context) (Swept, error) {
 	return w.swept, err
 }
 
-// A sweeper is one run. It belongs to the goroutine in Run, but for names.
+// A sweeper is one run of a Sweep. It belongs to the goroutine in Run, except that names runs on several.
 type sweeper struct {
 	Sweep
 	pacer *rate.Limiter
 	swept Swept
-
-	mu   sync.Mutex
-	seen map[string]struct{} // tags that were swept: a scan may name one twice
+	seen  map[string]struct{} // tags that were swept: a scan may return a name twice
 }
 
 func (w *sweeper) run(ctx context.Context) error {
@@ -97,15 +97,16 @@ func (w *sweeper) run(ctx context.Context) error {
 	return nil
 }
 
-// names returns the tags that match, of all masters.
+// names returns the tags of all masters that match a pattern.
 func (w *sweeper) names(ctx context.Context, pattern string) (names []string, err error) {
+	var mu sync.Mutex // of names: the masters of a cluster are scanned concurrently
 	scan := func(ctx context.Context, client *redis.Client) error {
 		for _, kind := range []string{"set", "zset"} {
-			keys := client.ScanType(ctx, 0, pattern, page, kind).Iterator()
+			keys := client.ScanType(ctx, 0, pattern, scanPage, kind).Iterator()
 			for keys.Next(ctx) {
-				w.mu.Lock()
+				mu.Lock()
 				names = append(names, keys.Val())
-				w.mu.Unlock()
+				mu.Unlock()
 			}
 			if err := keys.Err(); err != nil {
 				return err
@@ -114,22 +115,9 @@ func (w *sweeper) names(ctx context.Context, pattern string) (names []string, er
 		return nil
 	}
 	if err := eachMaster(ctx, w.Redis, scan); err != nil {
-		return nil, fmt.Errorf("look for tags: %w", err)
+		return nil, fmt.Errorf("list tags: %w", err)
 	}
 	return names, nil
-}
-
-// eachMaster asks every master, of a cluster several at a time.
-func eachMaster(ctx context.Context, rdb redis.UniversalClient, ask func(context.Context, *redis.Client) error) error {
-	switch client := rdb.(type) {
-	case *redis.ClusterClient:
-		return client.ForEachMaster(ctx, ask)
-	case *redis.Ring:
-		return client.ForEachShard(ctx, ask)
-	case *redis.Client:
-		return ask(ctx, client)
-	}
-	return fmt.Errorf("unknown kind of client %T", rdb)
 }
 
 func (w *sweeper) tag(ctx context.Context, tag string) error {
@@ -139,14 +127,14 @@ func (w *sweeper) tag(ctx context.Context, tag string) error {
 	w.seen[tag] = struct{}{}
 	kind, err := w.Redis.Type(ctx, tag).Result()
 	if err != nil {
-		return fmt.Errorf("look up tag %q: %w", tag, err)
+		return fmt.Errorf("read type of tag %q: %w", tag, err)
 	}
 	w.swept.Tags++
 	switch kind {
 	case "zset":
-		err = w.scored(ctx, tag)
+		err = w.sweepZset(ctx, tag)
 	case "set":
-		err = w.plain(ctx, tag)
+		err = w.sweepSet(ctx, tag)
 	case "none":
 	default:
 		w.swept.Other++
@@ -154,19 +142,19 @@ func (w *sweeper) tag(ctx context.Context, tag string) error {
 	if err != nil {
 		return fmt.Errorf("tag %q: %w", tag, err)
 	}
-	w.tell()
+	w.report()
 	return nil
 }
 
-func (w *sweeper) tell() {
+func (w *sweeper) report() {
 	if w.Progress != nil {
 		w.Progress(w.swept)
 	}
 }
 
-// scored removes the members of a ZSET whose time is over, a page after the other, up to a score: what has that one too
-// goes with it.
-func (w *sweeper) scored(ctx context.Context, tag string) error {
+// sweepZset removes the members of a ZSET whose time is over, one page after another. A page ends at a score; all
+// members with that score are part of it.
+func (w *sweeper) sweepZset(ctx context.Context, tag string) error {
 	now := strconv.FormatInt(time.Now().Unix(), 10)
 	members, err := w.Redis.ZCard(ctx, tag).Result()
 	if err != nil {
@@ -200,7 +188,7 @@ func (w *sweeper) scored(ctx context.Context, tag string) error {
 			return fmt.Errorf("remove members: %w", err)
 		}
 		w.swept.Removed += n
-		w.tell()
+		w.report()
 		if len(last) == 0 {
 			return nil
 		}

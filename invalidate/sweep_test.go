@@ -23,7 +23,8 @@ func (r *rig) sweep(s invalidate.Sweep) invalidate.Swept {
 	return swept
 }
 
-// Of a ZSET the members whose time is over go, of a SET those without a value; a dry run says the same and does nothing.
+// A sweep removes from a ZSET the members whose time is over, and from a SET those without a value. A dry run returns
+// the same counts and removes nothing.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	const n = 3500
@@ -47,10 +48,10 @@ func TestSweep(t *testing.T) {
 	all.DryRun = false
 	same(t, "sweep", r.sweep(all), want)
 	same(t, "members after it", []int64{r.rdb.ZCard(t.Context(), zset).Val(), r.rdb.SCard(t.Context(), set).Val()}, []int{n / 2, n / 2})
-	same(t, "again", r.sweep(all), invalidate.Swept{Tags: 4, Members: n, Other: 1})
+	same(t, "second sweep", r.sweep(all), invalidate.Swept{Tags: 4, Members: n, Other: 1})
 }
 
-// While clients let values expire and fill them again, value first, a sweep never leaves a value without its membership.
+// While clients delete values and fill them again, value first, a sweep never leaves a value without its membership.
 func TestSweepUnderRefill(t *testing.T) {
 	t.Parallel()
 	const members, clients = 300, 6
@@ -86,26 +87,27 @@ func TestSweepUnderRefill(t *testing.T) {
 		fatal(t, <-ended)
 	}
 	if total.Removed == 0 {
-		t.Error("nothing was removed")
+		t.Error("the sweeps removed no member")
 	}
 	for i := range members {
 		key := fmt.Sprintf("%smember:busy:%d", r.prefix, i)
 		if r.rdb.Exists(t.Context(), key).Val() == 1 && !r.rdb.SIsMember(t.Context(), set, key).Val() {
-			t.Errorf("%s has a value and is no member", key)
+			t.Errorf("%s has a value but is not a member", key)
 		}
 	}
-	t.Logf("%d removed, %d put back", total.Removed, total.Restored)
+	t.Logf("%d removed, %d restored", total.Removed, total.Restored)
 }
 
-func TestSweepRefuses(t *testing.T) {
+func TestSweepWithoutTagsFails(t *testing.T) {
 	t.Parallel()
 	if _, err := (invalidate.Sweep{}).Run(t.Context()); err == nil {
-		t.Error("swept nothing without saying so")
+		t.Error("Run without Redis and tags returned no error")
 	}
 }
 
-// A client that fills a member just before it is removed, when adding it does nothing, finds it back.
-func TestSweepPutsBack(t *testing.T) {
+// A client that fills a value just before the sweep removes its member adds a member that still exists, which has no
+// effect. The sweep must restore it.
+func TestSweepRestoresMembers(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	key, tag := r.prefix+"member", r.prefix+"tag:x"
@@ -120,11 +122,11 @@ func TestSweepPutsBack(t *testing.T) {
 	fatal(t, err)
 	same(t, "swept", swept, invalidate.Swept{Tags: 1, Members: 1, Restored: 1})
 	if !r.rdb.SIsMember(t.Context(), tag, key).Val() {
-		t.Error("the member is lost")
+		t.Error("the sweep did not restore the member")
 	}
 }
 
-// before is a hook that does something before a command.
+// before is a hook that calls do before a command.
 type before struct {
 	command string
 	do      func()

@@ -14,12 +14,13 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// tagRules are rules by which an event <stream>.tag.<name> makes the members of tag <name> stale.
+// tagRules sets rules by which an event <stream>.tag.<name> makes the members of tag <name> stale.
 func (r *rig) tagRules() {
 	r.rules = parse(r.t, fmt.Sprintf(`rules: [{subject: %s.tag.*, prefix: [%q], keys: ["list:$1"], tags: ["tag:$1"]}]`, r.stream, r.prefix))
 }
 
-// index makes a tag of n members, each with a value, and returns their keys; a ZSET if scored, a SET otherwise.
+// index creates a tag of n members, each with a value, and returns their keys. The tag is a ZSET if scored, a SET
+// otherwise.
 func (r *rig) index(name string, n int, scored bool) []string {
 	r.t.Helper()
 	pipe := r.rdb.Pipeline()
@@ -44,7 +45,7 @@ func (r *rig) publishTag(name string) {
 	r.published()
 }
 
-// acknowledged waits until every message is.
+// acknowledged waits until every message is acknowledged.
 func (r *rig) acknowledged(durable string) {
 	r.t.Helper()
 	devtest.Eventually(r.t, patience, "all events acknowledged", func() error {
@@ -66,7 +67,7 @@ func (r *rig) exist(keys []string) (n int64) {
 	return n
 }
 
-// Both kinds of tags lose their values and keep their members.
+// The values of both kinds of tags are deleted, and their members stay.
 func TestTags(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -86,8 +87,9 @@ func TestTags(t *testing.T) {
 	})
 }
 
-// Who asks for a tag that waits already is not kept in hand; the one who asked first is, until the tag is done.
-func TestTagsWaitOnceForAll(t *testing.T) {
+// A message whose tag is already waiting is acknowledged at once; only the first one that requested the tag stays in
+// hand until the tag was scanned.
+func TestWaitingTagIsScannedOnceForAll(t *testing.T) {
 	t.Parallel()
 	const n = 300
 	r := newRig(t)
@@ -98,17 +100,17 @@ func TestTagsWaitOnceForAll(t *testing.T) {
 	v := r.invalidator(cfg)
 	r.run(v)
 	r.publishTag("a")
-	r.until(v, "in work", func(s invalidate.Stats) bool { return s.TagsWaiting == 1 })
+	r.until(v, "scan started", func(s invalidate.Stats) bool { return s.TagsWaiting == 1 })
 	for range n {
 		r.publishTag("a")
 	}
-	devtest.Eventually(t, patience, "two in hand", func() error {
+	devtest.Eventually(t, patience, "at most two in hand", func() error {
 		if info := r.consumer(durable); info.NumPending > 0 || info.NumAckPending > 2 {
 			return fmt.Errorf("%d pending, %d not acknowledged", info.NumPending, info.NumAckPending)
 		}
 		return nil
 	})
-	keys := r.index("a", 200, false) // filled again with what the last change made stale
+	keys := r.index("a", 200, false) // stale values, filled before the last scan
 	r.acknowledged(durable)
 	if s := v.Stats(); s.Tags < 2 || s.Tags > 20 {
 		t.Errorf("%d scans for %d events", s.Tags, n+1)
@@ -116,8 +118,8 @@ func TestTagsWaitOnceForAll(t *testing.T) {
 	same(t, "left", r.exist(keys), 0)
 }
 
-// A large tag does not hold up the keys of other events.
-func TestTagsDoNotHoldKeysUp(t *testing.T) {
+// A large tag does not delay the keys of other events.
+func TestTagsDoNotDelayKeys(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.rules = parse(t, fmt.Sprintf(`
@@ -127,23 +129,23 @@ rules:
 `, r.stream, r.prefix))
 	r.index("large", 2000, true)
 	cfg := r.config()
-	cfg.TagRate = 100 // twenty seconds
+	cfg.TagRate = 100 // twenty seconds for the scan
 	cfg.Grace = time.Millisecond
 	v := r.invalidator(cfg)
 	stop := r.run(v)
 	r.publishTag("large")
-	r.until(v, "in work", func(s invalidate.Stats) bool { return s.TagsWaiting == 1 })
+	r.until(v, "scan started", func(s invalidate.Stats) bool { return s.TagsWaiting == 1 })
 	r.fill(0, 10)
 	r.publish(0, 10)
-	r.until(v, "keys", func(s invalidate.Stats) bool { return s.Keys == 20 && s.Deleted == 20 })
-	same(t, "tags done", v.Stats().Tags, 0)
+	r.until(v, "keys deleted", func(s invalidate.Stats) bool { return s.Keys == 20 && s.Deleted == 20 })
+	same(t, "tags scanned", v.Stats().Tags, 0)
 	fatal(t, stop())
 	if info := r.consumer(durable); info.AckFloor.Stream != 0 {
-		t.Error("the event of a tag that is not done is acknowledged")
+		t.Error("the event was acknowledged before its tag was scanned")
 	}
 }
 
-// When the invalidator ends in the middle of a tag, another one begins it again at once.
+// When an invalidator stops during a scan, another one starts the scan again at once.
 func TestTagIsTakenOver(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -155,7 +157,7 @@ func TestTagIsTakenOver(t *testing.T) {
 	v := r.invalidator(cfg)
 	stop := r.run(v)
 	r.publishTag("large")
-	devtest.Eventually(t, patience, "half done", func() error {
+	devtest.Eventually(t, patience, "scan in progress", func() error {
 		if n := r.exist(keys); n == 3000 || n == 0 {
 			return fmt.Errorf("%d left", n)
 		}
@@ -163,15 +165,15 @@ func TestTagIsTakenOver(t *testing.T) {
 	})
 	fatal(t, stop())
 	if r.exist(keys) == 0 {
-		t.Fatal("nothing was left to do")
+		t.Fatal("the scan was complete before the invalidator stopped")
 	}
 	r.run(r.invalidator(r.config()))
 	r.acknowledged(durable)
 	same(t, "left", r.exist(keys), 0)
 }
 
-// While many clients fill the members of a tag again and again, no value older than the event outlives the echo, and no
-// member is lost. Each value tells when it was read.
+// While many clients refill the members of a tag, no value older than the event survives the echo, and no member is
+// lost. Each value is the time at which it was read.
 func TestTagUnderRefill(t *testing.T) {
 	t.Parallel()
 	const delay = 700 * time.Millisecond
@@ -209,7 +211,7 @@ func TestTagUnderRefill(t *testing.T) {
 		fatal(t, err)
 		checked++
 		if read < changed.UnixNano() {
-			t.Errorf("%s was read %s before the change", key, changed.Sub(time.Unix(0, read)))
+			t.Errorf("the value of %s was read %s before the change", key, changed.Sub(time.Unix(0, read)))
 		}
 		if r.rdb.ZScore(t.Context(), r.prefix+"tag:busy", key).Err() != nil {
 			lost++
@@ -217,12 +219,13 @@ func TestTagUnderRefill(t *testing.T) {
 	}
 	same(t, "members lost", lost, 0)
 	if checked == 0 {
-		t.Error("nothing was filled again")
+		t.Error("no value was refilled")
 	}
 	t.Logf("%d members, %d clients: %d values at the end, all newer than the change; no member lost", members, clients, checked)
 }
 
-// tagSize is how large tags are in these tests, and how many clients fill them: full where OUTBOX_TAG says so.
+// tagSize returns the size of tags in these tests and the number of clients that fill them; the full size if
+// OUTBOX_TAG=full.
 func tagSize(t *testing.T) (members, clients int) {
 	t.Helper()
 	if os.Getenv("OUTBOX_TAG") == "full" {
@@ -231,7 +234,7 @@ func tagSize(t *testing.T) (members, clients int) {
 	return 3000, 10
 }
 
-// Deletions keep to the configured rate; without a limit they are as fast as Redis.
+// Deletions do not exceed the configured rate. Without a limit they are as fast as Redis.
 func TestTagRate(t *testing.T) {
 	t.Parallel()
 	members, _ := tagSize(t)
@@ -248,21 +251,21 @@ func TestTagRate(t *testing.T) {
 		cfg.TagRate = limit
 		v := r.invalidator(cfg)
 		stop := r.run(v)
-		r.until(v, "caught up", func(s invalidate.Stats) bool { return s.Tags == s.Events && s.TagsWaiting == 0 })
+		r.until(v, "backlog processed", func(s invalidate.Stats) bool { return s.Tags == s.Events && s.TagsWaiting == 0 })
 		began, before := time.Now(), v.Stats().Members
 		r.publishTag("large")
-		r.until(v, "done", func(s invalidate.Stats) bool { return s.Members > before })
+		r.until(v, "members deleted", func(s invalidate.Stats) bool { return s.Members > before })
 		took, deleted := time.Since(began), v.Stats().Members-before
 		fatal(t, stop())
 		got := float64(deleted) / took.Seconds()
 		t.Logf("%d members in %s: %.0f/s, limit %d", deleted, took.Round(time.Millisecond), got, limit)
 		if limit > 0 && (got > 1.1*float64(limit) || got < 0.9*float64(limit) && os.Getenv("OUTBOX_TAG") == "full") {
-			t.Errorf("%.0f/s, the limit is %d/s", got, limit)
+			t.Errorf("%.0f/s; want the limit, %d/s", got, limit)
 		}
 	}
 }
 
-// refill is a client: it reads the database, takes a moment, and writes the value and then the membership.
+// refill is a client that reads the database, waits a moment, and writes the value and then the membership.
 func (r *rig) refill(ctx context.Context, tag string, client, members int) error {
 	for i := client; ; i += 7 {
 		key := fmt.Sprintf("%smember:%s:%d", r.prefix, tag, i%members)

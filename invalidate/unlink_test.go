@@ -16,7 +16,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
 )
 
-// More keys than one pipeline carries, of every type, hash tags among them.
+// More keys than fit in one pipeline, of several types and with hash tags.
 func TestUnlinkManyKeys(t *testing.T) {
 	t.Parallel()
 	const n = 2500
@@ -54,10 +54,10 @@ func TestUnlinkManyKeys(t *testing.T) {
 	same(t, "left", r.left(), 0)
 	info, err := r.rdb.Info(t.Context(), "commandstats").Result()
 	fatal(t, err)
-	contains(t, "commands", info, "cmdstat_unlink:calls=80,") // of 32 keys, in pipelines of 1000: 32, 32 and 16
+	contains(t, "commands", info, "cmdstat_unlink:calls=80,") // of 32 keys, in pipelines of 1000 keys: 32, 32 and 16 commands
 }
 
-// A key that Redis refuses to delete keeps no other one.
+// A key that Redis rejects does not prevent the deletion of others.
 func TestUnlinkBesideAForbiddenKey(t *testing.T) {
 	t.Parallel()
 	server := devtest.OwnRedis(t)
@@ -84,7 +84,8 @@ func TestUnlinkBesideAForbiddenKey(t *testing.T) {
 	same(t, "left", left, []string{"a:40", "b:40"})
 }
 
-// A pipeline that breaks off behind a command that was refused: what it did not get to is not taken for deleted.
+// The connection breaks after Redis has rejected a command of the pipeline. Keys of later commands must not count as
+// deleted.
 func TestUnlinkBesideABrokenConnection(t *testing.T) {
 	t.Parallel()
 	rdb := redisClient(t, devtest.OwnRedis(t).URL())
@@ -98,11 +99,11 @@ func TestUnlinkBesideABrokenConnection(t *testing.T) {
 	left, countErr := rdb.DBSize(t.Context()).Result()
 	fatal(t, countErr)
 	if err == nil && left > 0 {
-		t.Errorf("no error, and %d keys are left", left)
+		t.Errorf("no error, but %d keys are left", left)
 	}
 }
 
-// breaksOff refuses the first command of a pipeline of four, and loses the connection before the last.
+// breaksOff rejects the first command of a pipeline of four, and breaks the connection before the last.
 type breaksOff struct{}
 
 type crossSlot struct{}
@@ -128,18 +129,18 @@ func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	for want, change := range map[string]func(*invalidate.Config){
-		"":                            func(*invalidate.Config) {},
-		"Stream":                      func(c *invalidate.Config) { c.Stream = "" },
-		"Stream \"a.b\"":              func(c *invalidate.Config) { c.Stream = "a.b" },
-		"Durable":                     func(c *invalidate.Config) { c.Durable = "a b" },
-		"no Rules":                    func(c *invalidate.Config) { c.Rules = nil },
-		"Batch is -1":                 func(c *invalidate.Config) { c.Batch = -1 },
-		"Batch is 10001":              func(c *invalidate.Config) { c.Batch = 10001 },
-		"AckWait is 1ms":              func(c *invalidate.Config) { c.AckWait = time.Millisecond },
-		"MaxAckPending is 1023":       func(c *invalidate.Config) { c.MaxAckPending = 1023 },
-		"DeadStream is \"" + r.stream: func(c *invalidate.Config) { c.DeadStream = c.Stream },
-		"Replicas is 6":               func(c *invalidate.Config) { c.Replicas = 6 },
-		"Grace is -1s":                func(c *invalidate.Config) { c.Grace = -time.Second },
+		"":                                 func(*invalidate.Config) {},
+		"invalid Stream \"\"":              func(c *invalidate.Config) { c.Stream = "" },
+		"invalid Stream \"a.b\"":           func(c *invalidate.Config) { c.Stream = "a.b" },
+		"invalid Durable \"a b\"":          func(c *invalidate.Config) { c.Durable = "a b" },
+		"missing Rules":                    func(c *invalidate.Config) { c.Rules = nil },
+		"invalid Batch -1":                 func(c *invalidate.Config) { c.Batch = -1 },
+		"invalid Batch 10001":              func(c *invalidate.Config) { c.Batch = 10001 },
+		"invalid AckWait 1ms":              func(c *invalidate.Config) { c.AckWait = time.Millisecond },
+		"invalid MaxAckPending 1023":       func(c *invalidate.Config) { c.MaxAckPending = 1023 },
+		"invalid DeadStream \"" + r.stream: func(c *invalidate.Config) { c.DeadStream = c.Stream },
+		"invalid Replicas 6":               func(c *invalidate.Config) { c.Replicas = 6 },
+		"invalid Grace -1s":                func(c *invalidate.Config) { c.Grace = -time.Second },
 	} {
 		cfg := r.config()
 		change(&cfg)
@@ -153,6 +154,6 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 	}
 	if _, err := invalidate.New(nil, r.rdb, r.config()); err == nil {
-		t.Error("no JetStream: no error")
+		t.Error("New without JetStream returned no error")
 	}
 }

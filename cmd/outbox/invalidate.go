@@ -86,7 +86,7 @@ func runInvalidator(c *cli.Context, s settings) (err error) {
 	}
 	if gate != nil {
 		defer gate.close()
-		cfg.Gate = gate.replicas
+		cfg.EchoGate = gate.replicas
 	}
 	v, err := invalidate.New(js, rdb, cfg)
 	if err != nil {
@@ -105,8 +105,8 @@ func runInvalidator(c *cli.Context, s settings) (err error) {
 func invalidatorConfig(s settings, set *rules.Set) invalidate.Config {
 	return invalidate.Config{
 		Stream: s.text("stream"), Durable: s.text("invalidate.durable"), Rules: set, Echo: s.durations("invalidate.echo"),
-		TagRate: orNegative(s.number("invalidate.tag_rate")), ReplayWindow: orNegative(s.duration("invalidate.replay_window")),
-		Audit: s.durations("invalidate.audit"), Sample: s.share("invalidate.audit_sample"),
+		TagRate: orNegative(s.number("invalidate.tag_rate")), RedeliveryWindow: orNegative(s.duration("invalidate.replay_window")),
+		Staleness: s.durations("invalidate.audit"), StalenessSample: s.share("invalidate.audit_sample"),
 		Batch: s.number("invalidate.batch"), DeadStream: s.text("invalidate.dead_stream"),
 		Replicas: s.number("invalidate.replicas"), AckWait: s.duration("invalidate.ack_wait"), Grace: s.duration("invalidate.grace"),
 	}
@@ -124,7 +124,7 @@ func invalidatorReady(v *invalidate.Invalidator, nc *nats.Conn, rdb redis.Univer
 	return func(ctx context.Context) readiness {
 		checks := map[string]string{"nats": natsState(nc), "redis": okOr(rdb.Ping(ctx).Err()), "work": stateOK}
 		stats := v.Stats()
-		for _, lane := range append([]invalidate.Lane{stats.Lane}, stats.Echoes...) {
+		for _, lane := range append([]invalidate.ConsumerStats{stats.ConsumerStats}, stats.Echoes...) {
 			if lane.Paused {
 				checks["work"] = "paused until Redis answers"
 			}

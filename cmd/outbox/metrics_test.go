@@ -21,7 +21,7 @@ func TestMetricsAreWellNamed(t *testing.T) {
 	registry.MustRegister(
 		newMeasures(relayMeasures, func() relay.Stats { return relay.Stats{} }),
 		&backlog{read: func(context.Context) (table.Status, error) { return table.Status{}, nil }}, newBuildInfo())
-	registry.MustRegister(invalidatorMetrics(func() invalidate.Stats { return invalidate.Stats{Audits: []invalidate.Audit{{}}} })...)
+	registry.MustRegister(invalidatorMetrics(func() invalidate.Stats { return invalidate.Stats{Staleness: []invalidate.StalenessStats{{}}} })...)
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -118,7 +118,7 @@ func newStaleness(stream string, since time.Time, found []invalidate.Findings) *
 		}
 		for _, v := range f.Last {
 			if !v.Time.Before(since) {
-				out.Violations = append(out.Violations, violationJSON{Scale: scaleText(v.Scale), Found: v.Found(), Violation: v})
+				out.Violations = append(out.Violations, violationJSON{Scale: scaleText(v.Scale), Found: v.Evidence(), Violation: v})
 			}
 		}
 	}
@@ -183,7 +183,7 @@ func (out *stalenessJSON) print(c *cli.Context) error {
 		rows := [][]string{
 			{"violation", fmt.Sprintf("%s after the event, by its %s", v.Scale, v.Tier)}, {"time", stamp(v.Time)}, {"key", plain(v.Key)},
 			{"event_id", v.EventID.String()}, {"subject", plain(v.Subject)}, {"sequence", fmt.Sprint(v.Sequence)},
-			{"found", plain(v.Found)}, {"history", plain(v.Story())},
+			{"found", plain(v.Found)}, {"history", plain(v.HistoryText())},
 		}
 		if _, err := fmt.Fprintln(c.App.Writer); err != nil {
 			return fmt.Errorf("print: %w", err)

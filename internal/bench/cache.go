@@ -48,7 +48,7 @@ func (l *lab) invalidator(ctx context.Context, stream, durable string, set *rule
 		return nil, err
 	}
 	v, err := invalidate.New(js, l.rdb, invalidate.Config{
-		Stream: stream, Durable: durable, Rules: set, Echo: []time.Duration{}, Audit: []time.Duration{}, TagRate: -1, ReplayWindow: -1,
+		Stream: stream, Durable: durable, Rules: set, Echo: []time.Duration{}, Staleness: []time.Duration{}, TagRate: -1, RedeliveryWindow: -1,
 		Observe: func(d invalidate.Done) {
 			keys := make([]string, len(d.Events))
 			for i := range d.Events {

@@ -194,7 +194,7 @@ func testRedisFull(t *testing.T) {
 		l.stop()
 		s.judge()
 		s.nothingDead()
-		if strings.Contains(p.log.String(), "redis does not answer") {
+		if strings.Contains(p.log.String(), "Redis commands fail") {
 			t.Error("the invalidator paused")
 		}
 	})

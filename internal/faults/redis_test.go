@@ -44,14 +44,14 @@ func (f redisFault) run(t *testing.T) {
 		s.row.recoveries = nil // they only had to start
 		for i := range f.n {
 			var before uint64 // what comes behind it cannot be deleted any more
-			s.says(p, "redis does not answer", func() {
+			s.says(p, "Redis commands fail", func() {
 				f.breaks(s, server, i)
 				before = s.state().LastSeq
 			})
 			pause(t.Context(), time.Duration(rng.IntN(times(500, 1000)))*time.Millisecond)
 			s.nothingGivenUp(before)
 			began := time.Now()
-			s.says(p, "redis answers again", func() { f.heal(s, server, i) })
+			s.says(p, "Redis commands succeed again", func() { f.heal(s, server, i) })
 			s.gone(began)
 			s.row.faults++
 		}

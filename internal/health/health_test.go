@@ -57,7 +57,7 @@ func TestJudge(t *testing.T) {
 		"consumer was idle": {func(f *health.Facts) {
 			waits(f, func(c *health.Consumer) { c.Oldest, c.LastAck = now, now.Add(-time.Hour) })
 		}, health.Healthy},
-		"consumer holds":     {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.Name = "invalidate-audit-1m" }) }, health.Healthy},
+		"consumer holds":     {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.Name = "invalidate-staleness-1m" }) }, health.Healthy},
 		"parked":             {func(f *health.Facts) { f.Status.Parked = 1 }, health.Decision},
 		"letters":            {func(f *health.Facts) { f.Dead = 1 }, health.Decision},
 		"parked and no acks": {func(f *health.Facts) { late(f); f.Status.Parked, f.Pulse.AckedAt = 1, time.Time{} }, health.Stuck},

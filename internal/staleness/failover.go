@@ -56,8 +56,8 @@ func (e *environment) failOver(ctx context.Context) (over func(context.Context) 
 	return over, note, nil
 }
 
-// redelivered is what the invalidator logs once it has deleted again what a fail-over may have brought back.
-const redelivered = "deleted again what may have come back"
+// redelivered is what the invalidator logs once it has repeated the deletions that a fail-over may have undone.
+const redelivered = "repeated recent deletions"
 
 // countStale counts the keys of a server that differ from their rows.
 func (e *environment) countStale(ctx context.Context, server *devstack.Redis) (int, error) {

@@ -29,7 +29,7 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 	events := []*event.Event{
 		r.bought(9001, `not json`), r.bought(9002, `{}`), r.bought(9003, `{"cart": null}`), r.bought(9004, `{"cart": {"id": 1}}`),
 	}
-	// The poison events name this key too, and they alone.
+	// Only the poison events name these keys.
 	for user := 9001; user <= 9004; user++ {
 		fatal(t, r.rdb.Set(t.Context(), fmt.Sprintf("%suser:%d:orders", r.prefix, user), "old", 0).Err())
 	}
@@ -40,9 +40,9 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 	v := r.invalidator(r.config())
 	r.run(v)
 	r.settled()
-	r.until(v, "all worked off", func(s invalidate.Stats) bool { return s.Events == n && s.Dead == 4 })
+	r.until(v, "all processed", func(s invalidate.Stats) bool { return s.Events == n && s.Dead == 4 })
 
-	letters := r.letters()
+	letters := r.deadLetters()
 	if len(letters) != 4 {
 		t.Fatalf("%d dead letters", len(letters))
 	}
@@ -60,10 +60,10 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 		if at, err := time.Parse(time.RFC3339Nano, h.Get(event.HeaderDeadTime)); err != nil || time.Since(at) > patience {
 			t.Errorf("time: %v, %v", at, err)
 		}
-		// The event can be read back as it was.
+		// The dead letter contains the event unchanged.
 		e, err := event.Parse(h.Get(event.HeaderDeadSubject), h, letter.Data)
 		if err != nil || e.ID != events[i].ID || e.Headers["Trace"] != "abc" {
-			t.Errorf("event of the letter: %+v, %v", e, err)
+			t.Errorf("event of the dead letter: %+v, %v", e, err)
 		}
 	}
 	config, err := r.js.Stream(t.Context(), r.stream+"_DEAD")
@@ -73,8 +73,9 @@ func TestPoisonGoesToTheDeadLetters(t *testing.T) {
 		[]any{jetstream.FileStorage, jetstream.LimitsPolicy, 0 * time.Second, 2 * time.Minute})
 }
 
-// A letter that was written by one that died before the Term is not written twice.
-func TestPoisonDeliveredAgainIsOneLetter(t *testing.T) {
+// If an invalidator dies between the dead letter and the Term, the redelivered event does not become a second dead
+// letter.
+func TestRedeliveredPoisonIsOneDeadLetter(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.publishEvent(r.bought(1, `{}`))
@@ -83,17 +84,17 @@ func TestPoisonDeliveredAgainIsOneLetter(t *testing.T) {
 	if _, err := r.invalidator(cfg).Step(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// The consumer made anew delivers it again, as if the Term had not arrived.
+	// A new consumer delivers it again, as if the Term had not arrived.
 	fatal(t, r.js.DeleteConsumer(t.Context(), r.stream, durable))
 	if n, err := r.invalidator(cfg).Step(t.Context()); n != 1 || err != nil {
 		t.Fatalf("step: %d, %v", n, err)
 	}
 	r.settled()
-	same(t, "letters", len(r.letters()), 1)
+	same(t, "dead letters", len(r.deadLetters()), 1)
 }
 
-// The stream that is deleted and made again within the dedupe window has another event at the same sequence.
-func TestPoisonOfARemadeStreamIsAnotherLetter(t *testing.T) {
+// A stream that is deleted and created again within the dedupe window has another event at the same sequence.
+func TestPoisonOfARecreatedStreamIsAnotherDeadLetter(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	for range 2 {
@@ -106,10 +107,10 @@ func TestPoisonOfARemadeStreamIsAnotherLetter(t *testing.T) {
 		fatal(t, r.js.DeleteStream(t.Context(), r.stream))
 		r.makeStream()
 	}
-	same(t, "letters", len(r.letters()), 2)
+	same(t, "dead letters", len(r.deadLetters()), 2)
 }
 
-// Headers of ours that cannot be read are poison, but the keys are deleted.
+// Invalid outbox headers make an event poison, but its keys are deleted.
 func TestUnreadableHeadersArePoison(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -123,10 +124,10 @@ func TestUnreadableHeadersArePoison(t *testing.T) {
 	r.run(v)
 	r.settled()
 	r.until(v, "dead", func(s invalidate.Stats) bool { return s.Dead == 1 && s.Deleted == 2 })
-	contains(t, "reason", r.letters()[0].Header.Get(event.HeaderDeadReason), "not a uuid")
+	contains(t, "reason", r.deadLetters()[0].Header.Get(event.HeaderDeadReason), "not a uuid")
 }
 
-// A dead-letter stream that cannot take them holds nobody up, and they come when it can.
+// A dead-letter stream that does not take poison events delays no other event, and receives them when it works again.
 func TestDeadLetterStreamUnavailable(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -141,13 +142,13 @@ func TestDeadLetterStreamUnavailable(t *testing.T) {
 	r.publishEvent(r.bought(1, `{}`))
 	r.fill(0, 100)
 	r.publish(0, 100)
-	r.until(v, "the others done", func(s invalidate.Stats) bool { return s.Events == 100 && s.DeadErrors > 1 })
+	r.until(v, "the other events processed", func(s invalidate.Stats) bool { return s.Events == 100 && s.DeadErrors > 1 })
 	same(t, "dead", v.Stats().Dead, 0)
 	same(t, "not acknowledged", r.consumer(durable).NumAckPending, 1)
 	same(t, "keys left", r.left(), 0)
-	same(t, "said so", log.count("dead-letter stream cannot take"), 1)
+	same(t, "log lines", log.count("dead-letter stream does not take poison events"), 1)
 
 	fatal(t, r.js.DeleteStream(t.Context(), r.stream+"_DEAD"))
 	r.settled()
-	same(t, "letters", len(r.letters()), 1)
+	same(t, "dead letters", len(r.deadLetters()), 1)
 }

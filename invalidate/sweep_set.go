@@ -5,10 +5,12 @@ import (
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
-// plain removes the members of a SET that have no value, and still have none after Grace.
-func (w *sweeper) plain(ctx context.Context, tag string) error {
+// sweepSet removes the members of a SET that have no value, and still have none after Grace.
+func (w *sweeper) sweepSet(ctx context.Context, tag string) error {
 	var gone []string
 	for cursor := uint64(0); ; {
 		members, next, err := readMembers(ctx, w.Redis, "set", tag, cursor)
@@ -28,7 +30,7 @@ func (w *sweeper) plain(ctx context.Context, tag string) error {
 			}
 			gone = gone[:0]
 		}
-		w.tell()
+		w.report()
 		if cursor == 0 {
 			return nil
 		}
@@ -49,7 +51,7 @@ func (w *sweeper) missing(ctx context.Context, keys []string) (missing []string,
 		}
 		replies, err := execAll(ctx, pipe)
 		if err != nil {
-			return nil, fmt.Errorf("look for values: %w", err)
+			return nil, fmt.Errorf("check values: %w", err)
 		}
 		for i, reply := range replies {
 			if reply.(*redis.IntCmd).Val() == 0 {
@@ -60,12 +62,12 @@ func (w *sweeper) missing(ctx context.Context, keys []string) (missing []string,
 	return missing, nil
 }
 
-// removeGone waits, looks again and removes.
+// removeGone waits for Grace, checks the members again, and removes those that still have no value.
 func (w *sweeper) removeGone(ctx context.Context, tag string, gone []string) error {
 	if len(gone) == 0 {
 		return nil
 	}
-	if err := wait(ctx, w.Grace); err != nil {
+	if err := wait.For(ctx, w.Grace); err != nil {
 		return err
 	}
 	gone, err := w.missing(ctx, gone)
@@ -74,7 +76,7 @@ func (w *sweeper) removeGone(ctx context.Context, tag string, gone []string) err
 	}
 	w.swept.Removed += int64(len(gone))
 	for len(gone) > 0 && !w.DryRun {
-		part := gone[:min(len(gone), page)]
+		part := gone[:min(len(gone), scanPage)]
 		gone = gone[len(part):]
 		if err := w.remove(ctx, tag, part); err != nil {
 			return err
@@ -83,7 +85,7 @@ func (w *sweeper) removeGone(ctx context.Context, tag string, gone []string) err
 	return nil
 }
 
-// remove takes members out, and puts those back whose values are there now. It does that even when ctx ends in between.
+// remove removes members, and adds those again that have a value afterwards. It does both even if ctx ends in between.
 func (w *sweeper) remove(ctx context.Context, tag string, members []string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
@@ -99,22 +101,22 @@ func (w *sweeper) remove(ctx context.Context, tag string, members []string) erro
 		pipe.Exists(ctx, member)
 	}
 	replies, err := execAll(ctx, pipe)
-	var back []any
+	var restored []any
 	for i, reply := range replies {
-		// One that cannot be looked at any more may be there.
+		// A member whose check failed may have a value.
 		if n, ok := reply.(*redis.IntCmd); !ok || n.Err() != nil || n.Val() > 0 {
-			back = append(back, members[i])
+			restored = append(restored, members[i])
 		}
 	}
-	if len(back) > 0 {
-		if e := w.Redis.SAdd(ctx, tag, back...).Err(); e != nil {
-			return fmt.Errorf("put %d members back: %w", len(back), e)
+	if len(restored) > 0 {
+		if e := w.Redis.SAdd(ctx, tag, restored...).Err(); e != nil {
+			return fmt.Errorf("restore %d members: %w", len(restored), e)
 		}
-		w.swept.Removed -= int64(len(back))
-		w.swept.Restored += int64(len(back))
+		w.swept.Removed -= int64(len(restored))
+		w.swept.Restored += int64(len(restored))
 	}
 	if err != nil {
-		return fmt.Errorf("look for values: %w", err)
+		return fmt.Errorf("check values: %w", err)
 	}
 	return nil
 }

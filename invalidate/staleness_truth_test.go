@@ -18,8 +18,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A world is rows with a version, writers that change them, and readers that fill the cache from them as an ordinary
-// application does: GET, and on a miss read the row and SET.
+// A world consists of rows with a version, writers that change them, and readers that fill the cache from them as an
+// ordinary application does: check the cache, and on a miss read the row and SET.
 type world struct {
 	r    *rig
 	rdb  *redis.Client // of the readers
@@ -29,7 +29,7 @@ type world struct {
 	versions map[string]int // by row, named kind.n
 }
 
-const stall = 500 * time.Millisecond // that a reader takes from the row to the cache at most
+const stall = 500 * time.Millisecond // maximum time of a reader from reading the row to writing the cache
 
 func newWorld(r *rig, rows int) *world {
 	w := &world{r: r, rdb: redisClient(r.t, devtest.Redis(r.t).URL()), rows: rows, versions: make(map[string]int)}
@@ -40,9 +40,9 @@ func (w *world) row() string {
 	return []string{"aged", "versioned", "hash", "both"}[rand.N(4)] + "." + strconv.Itoa(rand.N(w.rows))
 }
 
-// write changes rows, at most so many a second, and returns how many it changed.
-func (w *world) write(n int, every time.Duration) {
-	pace := time.NewTicker(every)
+// write changes n random rows, one at most every interval.
+func (w *world) write(n int, interval time.Duration) {
+	pace := time.NewTicker(interval)
 	defer pace.Stop()
 	for range n {
 		<-pace.C
@@ -58,7 +58,7 @@ func (w *world) write(n int, every time.Duration) {
 	w.r.published()
 }
 
-// read reads until ctx ends.
+// read reads random rows until ctx ends.
 func (w *world) read(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := w.readOne(ctx, w.row(), rand.N(20) == 0); err != nil && ctx.Err() == nil {
@@ -80,7 +80,7 @@ func (w *world) readOne(ctx context.Context, name string, slow bool) error {
 	if slow {
 		<-time.After(rand.N(stall / 2))
 	}
-	if time.Since(began) > stall { // this machine is too slow to keep to what the echo was told
+	if time.Since(began) > stall { // the machine was too slow: the echo does not cover this reader
 		return nil
 	}
 	if strings.HasPrefix(name, "hash") {
@@ -89,7 +89,7 @@ func (w *world) readOne(ctx context.Context, name string, slow bool) error {
 	return w.rdb.Set(ctx, key, fmt.Sprintf(`{"version": %d, "data": {"version": %d}}`, version, version), time.Hour).Err()
 }
 
-// readers run until stop is called.
+// readers starts n readers, which run until stop is called.
 func (w *world) readers(n int) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
@@ -103,29 +103,29 @@ func (w *world) readers(n int) (stop func()) {
 	return func() { cancel(); group.Wait() }
 }
 
-// While everything deletes as it should, thousands of events with readers that fill in between have no violation, and
-// most values are seen to be clean, by version and by age.
-func TestAuditOfACorrectSystem(t *testing.T) {
+// If all invalidators work, thousands of events with concurrent readers cause no violation, and most values are clean
+// by version or age.
+func TestStalenessCheckOfACorrectSystem(t *testing.T) {
 	t.Parallel()
 	const n = 3000
-	r := newAuditRig(t)
-	cfg := r.audits(6*time.Second, 8*time.Second)
+	r := newStalenessRig(t)
+	cfg := r.checking(6*time.Second, 8*time.Second)
 	cfg.Echo = []time.Duration{5 * time.Second}
 	v, other := r.invalidator(cfg), r.invalidator(cfg)
-	r.auditing(v)
-	r.auditing(other)
+	r.runChecks(v)
+	r.runChecks(other)
 	w := newWorld(r, 100)
 	stop := w.readers(3)
 	defer stop()
 	w.write(n, time.Millisecond)
 	for scale := range 2 {
 		var sum invalidate.Tally
-		r.until(v, "audited", func(s invalidate.Stats) bool {
-			sum = s.Audits[scale].Tally
-			sum.Add(other.Stats().Audits[scale].Tally)
+		r.until(v, "keys checked", func(s invalidate.Stats) bool {
+			sum = s.Staleness[scale].Tally
+			sum.Add(other.Stats().Staleness[scale].Tally)
 			return sum.Checked >= n
 		})
-		t.Logf("%s: %+v, bound %.2e", cfg.Audit[scale], sum, sum.Bound())
+		t.Logf("%s: %+v, bound %.2e", cfg.Staleness[scale], sum, sum.Bound())
 		same(t, "violations", sum.Violations, 0)
 		if sum.Clean < n/2 || sum.Suspect > n/10 {
 			t.Errorf("clean %d, suspect %d of %d", sum.Clean, sum.Suspect, n)
@@ -135,21 +135,21 @@ func TestAuditOfACorrectSystem(t *testing.T) {
 	fatal(t, err)
 	for _, f := range all {
 		for i := range f.Last {
-			t.Errorf("%s %s: %s; %s", f.Last[i].Key, f.Last[i].Tier, f.Last[i].Found(), f.Last[i].Story())
+			t.Errorf("%s %s: %s; %s", f.Last[i].Key, f.Last[i].Tier, f.Last[i].Evidence(), f.Last[i].HistoryText())
 		}
 	}
 }
 
-// Faults that nothing else would notice.
-func TestAuditCatchesABrokenSystem(t *testing.T) {
+// The checks find faults that nothing else detects.
+func TestStalenessCheckFindsABrokenSystem(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(*rig){
 		"redis loses deletions": (*rig).deafen,
 		"one of two invalidators has rules for another prefix": func(r *rig) {
 			right := r.rules
-			r.auditRules("elsewhere:" + r.prefix)
+			r.stalenessRules("elsewhere:" + r.prefix)
 			cfg := r.config()
-			cfg.Audit = []time.Duration{}
+			cfg.Staleness = []time.Duration{}
 			r.run(r.invalidator(cfg))
 			r.rules = right
 		},
@@ -157,10 +157,10 @@ func TestAuditCatchesABrokenSystem(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const n = 200
-			r := newAuditRig(t)
+			r := newStalenessRig(t)
 			fault(r)
-			v := r.invalidator(r.audits(time.Second))
-			r.auditing(v)
+			v := r.invalidator(r.checking(time.Second))
+			r.runChecks(v)
 			pipe := redisClient(t, devtest.Redis(t).URL()).Pipeline()
 			for i := range n {
 				pipe.Set(t.Context(), r.key(fmt.Sprintf("aged.%d", i)), "x", 30*time.Minute)
@@ -172,7 +172,7 @@ func TestAuditCatchesABrokenSystem(t *testing.T) {
 				r.changed(fmt.Sprintf("aged.%d", i), 2)
 				r.changed(fmt.Sprintf("versioned.%d", i), 2)
 			}
-			a := r.audited(v, 2*n)[0]
+			a := r.checked(v, 2*n)[0]
 			t.Logf("%+v", a.Tally)
 			if a.Violations < 10 || a.Violations+a.Absent != 2*n {
 				t.Errorf("violations %d, absent %d of %d", a.Violations, a.Absent, 2*n)
@@ -181,14 +181,15 @@ func TestAuditCatchesABrokenSystem(t *testing.T) {
 	}
 }
 
-// A reader slower than the echo writes the old row behind it: by its version that is a violation, by its age only a suspect.
-func TestAuditCatchesAReaderSlowerThanTheEcho(t *testing.T) {
+// A reader that is slower than the echo writes the old row after it. By its version that value is a violation, by its
+// age only a suspect.
+func TestStalenessCheckFindsAReaderSlowerThanTheEcho(t *testing.T) {
 	t.Parallel()
-	r := newAuditRig(t)
-	cfg := r.audits(2 * time.Second)
+	r := newStalenessRig(t)
+	cfg := r.checking(2 * time.Second)
 	cfg.Echo = []time.Duration{50 * time.Millisecond}
 	v := r.invalidator(cfg)
-	r.auditing(v)
+	r.runChecks(v)
 	for _, name := range []string{"aged.1", "versioned.1"} {
 		r.changed(name, 2)
 	}
@@ -198,6 +199,6 @@ func TestAuditCatchesAReaderSlowerThanTheEcho(t *testing.T) {
 	}
 	r.tally(v, "absent=0 clean=0 suspect=1 no_ttl=0 violations=1")
 	if err := errors.Join(r.rdb.Get(t.Context(), r.key("aged.1")).Err(), r.rdb.Get(t.Context(), r.key("versioned.1")).Err()); err != nil {
-		t.Errorf("an audit deleted something: %v", err)
+		t.Errorf("a staleness check deleted a key: %v", err)
 	}
 }

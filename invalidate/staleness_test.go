@@ -10,36 +10,36 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A value that was there before the event, and that no deletion reached, is found by its age and by its version, and told
-// with what was done to its key.
-func TestAuditFindsWhatWasLeft(t *testing.T) {
+// A value that existed before the event, and that no deletion reached, is found by its age and by its version. The
+// violation contains what was done to the key.
+func TestStalenessCheckFindsSurvivingValues(t *testing.T) {
 	t.Parallel()
-	r := newAuditRig(t)
+	r := newStalenessRig(t)
 	r.deafen()
 	r.put("aged.1", "x", 10*time.Minute)
 	r.put("versioned.1", `{"data": {"version": 6}}`, 0)
 	fatal(t, r.rdb.HSet(t.Context(), r.key("hash.1"), "ver", "6", "data", "x").Err())
 	r.put("both.1", `{"version": 6}`, 0)
 	var book logbook
-	cfg := r.audits(300*time.Millisecond, 600*time.Millisecond)
+	cfg := r.checking(300*time.Millisecond, 600*time.Millisecond)
 	cfg.Echo = []time.Duration{50 * time.Millisecond}
 	cfg.Logger = book.logger()
 	v := r.invalidator(cfg)
-	stop := r.auditing(v)
+	stop := r.runChecks(v)
 	for _, name := range []string{"aged.1", "versioned.1", "hash.1", "both.1"} {
 		r.changed(name, 7)
 	}
 	r.tally(v, "absent=0 clean=0 suspect=0 no_ttl=0 violations=4")
-	a := v.Stats().Audits[0]
-	same(t, "consumer", a.Consumer, auditDurable+"300ms")
+	a := v.Stats().Staleness[0]
+	same(t, "consumer", a.Consumer, stalenessDurable+"300ms")
 	same(t, "events, sampled, bound", []any{a.Events, a.Sampled, a.Bound95}, "[4 4 1]")
 	if time.Since(a.LastViolation) > patience {
 		t.Errorf("last violation: %s", a.LastViolation)
 	}
 	fatal(t, stop())
-	for _, part := range []string{"a stale value has survived", "key=" + r.key("aged.1"), "invalidate-echo-50ms unlinked sequence 1"} {
-		if n := book.count(part); n < 1 || n > 2 { // of each scale the first; the others came in the same second
-			t.Errorf("the log has %q %d times", part, n)
+	for _, part := range []string{"stale value found in the cache", "key=" + r.key("aged.1"), "invalidate-echo-50ms unlinked sequence 1"} {
+		if n := book.count(part); n < 1 || n > 2 { // the first violation of each scale; the others follow within a second
+			t.Errorf("the log contains %q %d times; want once or twice", part, n)
 		}
 	}
 	for _, f := range r.findings(8) {
@@ -48,29 +48,29 @@ func TestAuditFindsWhatWasLeft(t *testing.T) {
 		}
 		for i, want := range []string{"aged.1 age", "versioned.1 version", "hash.1 version", "both.1 version"} {
 			x := f.Last[i]
-			same(t, "violation", x.Key+" "+x.Tier, r.prefix+want[:len(want)-len(x.Tier)-3]+":1 "+x.Tier)
+			same(t, "violation", x.Key+" "+string(x.Tier), r.prefix+want[:len(want)-len(x.Tier)-3]+":1 "+string(x.Tier))
 			same(t, "sequence, scale", fmt.Sprint(x.Sequence, x.Scale), fmt.Sprint(i+1, f.Scale))
 			if x.Tier == invalidate.TierVersion {
-				same(t, "found", x.Found(), "version 6, due 7")
+				same(t, "found", x.Evidence(), "version 6, due 7")
 			} else if d := x.CreatedAt.Sub(x.FilledBefore); d < 9*time.Minute || d > 11*time.Minute {
 				t.Errorf("filled %s before the event", d)
 			}
-			if len(x.History) != 2 || x.History[0].Consumer != durable || x.History[1].Did != invalidate.Unlinked {
-				t.Errorf("history: %s", x.Story())
+			if len(x.History) != 2 || x.History[0].Consumer != durable || x.History[1].Action != invalidate.Unlinked {
+				t.Errorf("history: %s", x.HistoryText())
 			}
 		}
 	}
 }
 
-// What a value shows decides, and what it does not show makes it a suspect, never a violation.
-func TestAuditJudges(t *testing.T) {
+// A value without sufficient evidence is a suspect, never a violation.
+func TestStalenessVerdicts(t *testing.T) {
 	t.Parallel()
-	r := newAuditRig(t)
+	r := newStalenessRig(t)
 	r.deafen()
 	created := time.Now()            // of the events, before any value is filled: values filled now cannot be violations by age, however slow the test is
 	r.put("aged.1", "x", 0)          // after the event was created, before it was published
 	r.put("aged.2", "x", -time.Hour) // lives longer than the rule says
-	r.put("versioned.1", "x", 0)     // shows no version
+	r.put("versioned.1", "x", 0)     // has no version
 	r.put("versioned.2", `{"data": {"version": "seven"}}`, 0)
 	r.put("hash.1", "x", 0) // no hash
 	r.put("both.1", "x", 0)
@@ -79,11 +79,11 @@ func TestAuditJudges(t *testing.T) {
 	r.put("versioned.3", `{"data": {"version": 7}}`, 0)
 	r.put("versioned.4", `{"data": {"version": 12345678901234567890123}}`, 0)
 	fatal(t, r.rdb.HSet(t.Context(), r.key("hash.3"), "ver", "7").Err())
-	r.put("both.2", `{"version": 7}`, 0)              // its age alone would be suspect,
-	r.put("both.3", `{"version": 8}`, 10*time.Minute) // and this a violation
-	cfg := r.audits(100 * time.Millisecond)
+	r.put("both.2", `{"version": 7}`, 0)              // by its age alone a suspect
+	r.put("both.3", `{"version": 8}`, 10*time.Minute) // by its age alone a violation
+	cfg := r.checking(100 * time.Millisecond)
 	v := r.invalidator(cfg)
-	r.auditing(v)
+	r.runChecks(v)
 	names := []string{
 		"aged.1", "aged.2", "aged.3", "versioned.1", "versioned.2", "hash.1", "hash.2", "both.1",
 		"versioned.3", "versioned.4", "hash.3", "both.2", "both.3", "aged.9", "hash.9", "plain.1",
@@ -92,22 +92,23 @@ func TestAuditJudges(t *testing.T) {
 		r.changedAt(created, name, 7)
 	}
 	r.tally(v, "absent=2 clean=5 suspect=8 no_ttl=1 violations=0")
-	a := v.Stats().Audits[0]
+	a := v.Stats().Staleness[0]
 	same(t, "bound", a.Bound95, invalidate.Bound(0, 7))
-	same(t, "events: those of rules that can be judged", a.Events, len(names)-1)
+	same(t, "events of rules whose values can be evaluated", a.Events, len(names)-1)
 }
 
-// That a row was deleted is told with the version it had last: a value that shows this one shows what is gone.
-func TestAuditOfADeletedRow(t *testing.T) {
+// The event of a deleted row has the last version of that row. A value with the same version shows the row as it was
+// before its deletion.
+func TestStalenessCheckOfADeletedRow(t *testing.T) {
 	t.Parallel()
-	r := newAuditRig(t)
+	r := newStalenessRig(t)
 	r.deafen()
 	created := time.Now() // of the events, before both.2 is filled: see TestAuditJudges
 	r.put("both.1", `{"version": 7}`, 10*time.Minute)
 	r.put("both.2", `{"version": 7}`, 0)
-	r.put("both.3", `{"version": 8}`, 0) // there again since
-	v := r.invalidator(r.audits(100 * time.Millisecond))
-	r.auditing(v)
+	r.put("both.3", `{"version": 8}`, 0) // inserted again since
+	v := r.invalidator(r.checking(100 * time.Millisecond))
+	r.runChecks(v)
 	for n := 1; n <= 3; n++ {
 		r.publishEvent(&event.Event{
 			Subject: fmt.Sprintf("%s.both.%d", r.stream, n), Payload: []byte(`{"version": 7}`), CreatedAt: created,
@@ -118,13 +119,12 @@ func TestAuditOfADeletedRow(t *testing.T) {
 	r.tally(v, "absent=0 clean=1 suspect=1 no_ttl=0 violations=1")
 }
 
-// Neither a clock of the database that is ahead nor one that is behind makes a violation of what was filled after
-// the event.
-func TestAuditDoesNotTrustTheClockOfTheDatabase(t *testing.T) {
+// A value filled after the event is no violation, whether the clock of the database is ahead or slow.
+func TestStalenessCheckDoesNotTrustTheDatabaseClock(t *testing.T) {
 	t.Parallel()
-	r := newAuditRig(t)
-	v := r.invalidator(r.audits(2 * time.Second))
-	r.auditing(v)
+	r := newStalenessRig(t)
+	v := r.invalidator(r.checking(2 * time.Second))
+	r.runChecks(v)
 	skews := []time.Duration{-time.Hour, -2 * time.Second, 2 * time.Second, time.Hour}
 	for i, skew := range skews {
 		r.publishEvent(&event.Event{
@@ -136,20 +136,20 @@ func TestAuditDoesNotTrustTheClockOfTheDatabase(t *testing.T) {
 	for i := range skews {
 		r.put(fmt.Sprintf("aged.%d", i), "x", 0)
 	}
-	r.audited(v, int64(len(skews)))
-	same(t, "violations", v.Stats().Audits[0].Violations, 0)
+	r.checked(v, int64(len(skews)))
+	same(t, "violations", v.Stats().Staleness[0].Violations, 0)
 }
 
-// Which events are looked at, their ids decide: as many as were asked for, the same at every scale and in every process.
-func TestAuditSamples(t *testing.T) {
+// The sample has the configured size, and is the same at every scale and in every process.
+func TestStalenessSample(t *testing.T) {
 	t.Parallel()
 	const n, share = 4000, 0.05
-	r := newAuditRig(t)
-	cfg := r.audits(50*time.Millisecond, 100*time.Millisecond, 50*time.Millisecond)
-	cfg.Sample = share
+	r := newStalenessRig(t)
+	cfg := r.checking(50*time.Millisecond, 100*time.Millisecond, 50*time.Millisecond)
+	cfg.StalenessSample = share
 	v, other := r.invalidator(cfg), r.invalidator(cfg)
-	r.auditing(v)
-	r.auditing(other)
+	r.runChecks(v)
+	r.runChecks(other)
 	for i := range n {
 		r.publishEvent(&event.Event{Subject: fmt.Sprintf("%s.aged.%d", r.stream, i), Payload: []byte(`{}`), CreatedAt: time.Now()})
 	}
@@ -157,8 +157,8 @@ func TestAuditSamples(t *testing.T) {
 	var sums [2]invalidate.Tally
 	devtest.Eventually(t, patience, "all events seen", func() error {
 		for i := range sums {
-			sums[i] = v.Stats().Audits[i].Tally
-			sums[i].Add(other.Stats().Audits[i].Tally)
+			sums[i] = v.Stats().Staleness[i].Tally
+			sums[i].Add(other.Stats().Staleness[i].Tally)
 		}
 		if sums[0].Events+sums[1].Events < 2*n {
 			return fmt.Errorf("%+v", sums)

@@ -2,10 +2,10 @@ package invalidate
 
 import "math"
 
-// Bound returns the upper bound, at 95 % and on one side, of the share that violations have, when so many were found
-// among so many that were checked: with none, -ln(0.05)/checked, which is about 3/checked; else the bound of Clopper
-// and Pearson. Without a check nothing is known, and the bound is 1. It holds if the checks are independent of each other:
-// many looks at one key are worth less.
+// Bound returns the one-sided upper bound, at 95 % confidence, of the true share of violations, given how many were
+// found among the checked keys. Without violations it is -ln(0.05)/checked, about 3/checked; otherwise it is the bound
+// of Clopper and Pearson. It is 1 if nothing was checked. The bound assumes independent checks: many checks of one key
+// are worth less.
 func Bound(violations, checked int64) float64 {
 	const chance = 0.05
 	switch {
@@ -14,7 +14,8 @@ func Bound(violations, checked int64) float64 {
 	case violations <= 0:
 		return min(1, -math.Log(chance)/float64(checked))
 	}
-	// The share at which so few violations or fewer come by a chance of 5 %: P(X ≤ k) = 1 - I_p(k+1, n-k).
+	// Bisect for the share p at which at most k violations occur with a probability of 5 %: P(X ≤ k) = 1 - I_p(k+1,
+	// n-k).
 	low, high := float64(violations)/float64(checked), 1.0
 	for range 100 {
 		share := (low + high) / 2
@@ -30,10 +31,10 @@ func Bound(violations, checked int64) float64 {
 	return high
 }
 
-// incompleteBeta is the regularized incomplete beta function I_x(a, b), by its continued fraction in the way of
-// Lentz (DLMF 8.17.22).
+// incompleteBeta returns the regularized incomplete beta function I_x(a, b), by the continued fraction of DLMF 8.17.22
+// evaluated with Lentz's algorithm.
 func incompleteBeta(a, b, x float64) float64 {
-	if x > (a+1)/(a+b+2) { // where it converges faster
+	if x > (a+1)/(a+b+2) { // the fraction converges faster for the complement
 		return 1 - incompleteBeta(b, a, 1-x)
 	}
 	const tiny, enough, most = 1e-300, 1e-13, 100_000

@@ -2,7 +2,7 @@ package invalidate_test
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net"
 	"net/url"
 	"sync/atomic"
@@ -17,14 +17,14 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
 )
 
-// A pair is a master and its replica behind one name, which leads to one of them, as a load balancer does it.
+// A pair is a master and its replica with one address, which leads to one of them, as a load balancer does it.
 type pair struct {
 	r               *rig
 	master, replica *devstack.Redis
 	leads           atomic.Pointer[devstack.Redis]
 }
 
-// newPair has the rig use a pair.
+// newPair makes the rig use a pair.
 func newPair(r *rig) *pair {
 	r.t.Helper()
 	p := &pair{r: r, master: devtest.OwnRedis(r.t)}
@@ -41,32 +41,32 @@ func newPair(r *rig) *pair {
 	return p
 }
 
-// fork makes a replica that has everything so far and will have nothing that follows.
+// fork creates a replica that has all data so far and receives nothing afterwards.
 func (p *pair) fork() {
 	p.r.t.Helper()
 	p.replica = devtest.OwnReplica(p.r.t, p.master)
 	fatal(p.r.t, p.replica.Promote(p.r.t.Context()))
 }
 
-// failOver kills the master, and the replica takes over.
+// failOver kills the master and makes the address lead to the replica.
 func (p *pair) failOver() {
 	p.r.t.Helper()
 	p.leads.Store(p.replica)
 	fatal(p.r.t, p.master.Kill())
 }
 
-func (r *rig) replaying() invalidate.Config {
+func (r *rig) redelivering() invalidate.Config {
 	cfg := r.config()
-	cfg.ReplayWindow = time.Minute
+	cfg.RedeliveryWindow = time.Minute
 	return cfg
 }
 
-func (r *rig) replayEnded() {
+func (r *rig) redeliveryEnded() {
 	r.t.Helper()
-	devtest.Eventually(r.t, patience, "the replay's consumer is gone", func() error {
-		_, err := r.js.Consumer(r.t.Context(), r.stream, "invalidate-replay")
+	devtest.Eventually(r.t, patience, "the consumer of the redelivery is deleted", func() error {
+		_, err := r.js.Consumer(r.t.Context(), r.stream, "invalidate-redelivery")
 		if err == nil {
-			return fmt.Errorf("it is there")
+			return errors.New("it exists")
 		}
 		if err != jetstream.ErrConsumerNotFound {
 			return err
@@ -75,83 +75,83 @@ func (r *rig) replayEnded() {
 	})
 }
 
-// A replica that is promoted without the last deletions has the keys again: they are deleted again.
-func TestFailOverIsReplayed(t *testing.T) {
+// A replica that is promoted without the last deletions still has the keys. They are deleted again.
+func TestFailOverRepeatsDeletions(t *testing.T) {
 	t.Parallel()
 	const n = 500
 	r := newRig(t)
 	p := newPair(r)
 	r.fill(0, n)
-	v, other := r.invalidator(r.replaying()), r.invalidator(r.replaying())
+	v, other := r.invalidator(r.redelivering()), r.invalidator(r.redelivering())
 	r.run(v)
 	r.run(other)
 	r.publish(0, 100)
-	r.until(v, "seen who redis is", func(s invalidate.Stats) bool { return s.Events+other.Stats().Events >= 100 })
+	r.until(v, "identity of Redis known", func(s invalidate.Stats) bool { return s.Events+other.Stats().Events >= 100 })
 	p.fork()
 	r.publish(100, n)
 	r.settled()
 	p.failOver()
 	if r.left() == 0 {
-		t.Error("no key came back")
+		t.Error("the promoted replica has no key; want those deleted after the fork")
 	}
 	r.settled()
-	r.replayEnded()
+	r.redeliveryEnded()
 	s := v.Stats()
 	if s.FailOvers+other.Stats().FailOvers == 0 {
-		t.Error("the fail-over was not seen")
+		t.Error("the fail-over was not detected")
 	}
 }
 
-// The same while no invalidator runs.
-func TestFailOverWhileNobodyRan(t *testing.T) {
+// The same when Redis fails over while no invalidator runs.
+func TestFailOverWhileNoInvalidatorRan(t *testing.T) {
 	t.Parallel()
 	const n = 100
 	r := newRig(t)
 	p := newPair(r)
 	r.fill(0, n)
 	p.fork()
-	stop := r.run(r.invalidator(r.replaying()))
+	stop := r.run(r.invalidator(r.redelivering()))
 	r.publish(0, n)
 	r.settled()
 	fatal(t, stop())
 	p.failOver()
-	same(t, "keys that came back", r.left(), 2*n)
-	r.run(r.invalidator(r.replaying()))
+	same(t, "keys of the promoted replica", r.left(), 2*n)
+	r.run(r.invalidator(r.redelivering()))
 	r.settled()
-	r.replayEnded()
+	r.redeliveryEnded()
 	marked := r.consumer(durable).Config.Metadata["outbox-redis"]
-	contains(t, "mark", marked, infoField(t, r.rdb, "run_id"))
+	contains(t, "stored identity", marked, infoField(t, r.rdb, "run_id"))
 }
 
-// An invalidator that dies in a replay leaves it to the next one.
-func TestReplayIsTakenOver(t *testing.T) {
+// An invalidator that dies during a redelivery leaves it to the next one.
+func TestRedeliveryIsTakenOver(t *testing.T) {
 	t.Parallel()
 	const n = 100
 	r := newRig(t)
 	r.fill(0, n)
 	r.publish(0, n)
-	stop := r.run(r.invalidator(r.replaying()))
+	stop := r.run(r.invalidator(r.redelivering()))
 	r.settled()
 	fatal(t, stop())
-	r.fill(0, n) // they came back, and somebody had begun
-	_, err := r.js.CreateConsumer(t.Context(), r.stream, jetstream.ConsumerConfig{Durable: "invalidate-replay", AckPolicy: jetstream.AckExplicitPolicy})
+	r.fill(0, n) // a fail-over restored them, and another invalidator had started the redelivery
+	_, err := r.js.CreateConsumer(t.Context(), r.stream, jetstream.ConsumerConfig{Durable: "invalidate-redelivery", AckPolicy: jetstream.AckExplicitPolicy})
 	fatal(t, err)
-	r.run(r.invalidator(r.replaying()))
+	r.run(r.invalidator(r.redelivering()))
 	r.settled()
-	r.replayEnded()
+	r.redeliveryEnded()
 }
 
-// Nothing is replayed when nothing happened.
+// No event is redelivered without a fail-over.
 func TestNoFailOver(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	for range 2 {
-		v := r.invalidator(r.replaying())
+		v := r.invalidator(r.redelivering())
 		stop := r.run(v)
 		r.publish(0, 10)
 		r.settled()
 		fatal(t, stop())
-		same(t, "fail-overs, replayed", []int64{v.Stats().FailOvers, v.Stats().Replayed}, []int{0, 0})
+		same(t, "fail-overs, redelivered", []int64{v.Stats().FailOvers, v.Stats().FailOverRedelivered}, []int{0, 0})
 	}
 }
 

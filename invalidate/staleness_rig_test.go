@@ -16,9 +16,9 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// newAuditRig is a rig whose event <stream>.<kind>.<n> makes one key stale, <kind>:<n>. How such a key can be judged, the
-// kind says: aged, versioned, hash, both and plain, which cannot be.
-func newAuditRig(t *testing.T) *rig {
+// newStalenessRig returns a rig whose event <stream>.<kind>.<n> makes the key <kind>:<n> stale. The kind determines how
+// the value can be evaluated: aged, versioned, hash, both, or plain, which cannot be evaluated.
+func newStalenessRig(t *testing.T) *rig {
 	t.Helper()
 	r := newRig(t)
 	bucket := invalidate.FindingsBucket(r.stream)
@@ -28,11 +28,11 @@ func newAuditRig(t *testing.T) *rig {
 			t.Errorf("delete bucket %s: %v", bucket, err)
 		}
 	})
-	r.auditRules(r.prefix)
+	r.stalenessRules(r.prefix)
 	return r
 }
 
-func (r *rig) auditRules(prefix string) {
+func (r *rig) stalenessRules(prefix string) {
 	r.t.Helper()
 	r.rules = parse(r.t, fmt.Sprintf(`
 rules:
@@ -44,21 +44,21 @@ rules:
 `, r.stream, prefix))
 }
 
-// audits is a configuration that looks at every event at these scales.
-func (r *rig) audits(scales ...time.Duration) invalidate.Config {
+// checking returns a configuration that checks every event at these scales.
+func (r *rig) checking(scales ...time.Duration) invalidate.Config {
 	cfg := r.config()
-	cfg.Audit = scales
-	cfg.Sample = 1
+	cfg.Staleness = scales
+	cfg.StalenessSample = 1
 	return cfg
 }
 
-const auditDurable = "invalidate-audit-"
+const stalenessDurable = "invalidate-staleness-"
 
-// auditing runs an invalidator, and returns when its audits hear of what is published from now on.
-func (r *rig) auditing(v *invalidate.Invalidator) (stop func() error) {
+// runChecks runs an invalidator, and returns when its staleness checks will receive everything published from now on.
+func (r *rig) runChecks(v *invalidate.Invalidator) (stop func() error) {
 	r.t.Helper()
 	stop = r.run(v)
-	for _, a := range v.Stats().Audits {
+	for _, a := range v.Stats().Staleness {
 		devtest.Eventually(r.t, patience, a.Consumer, func() error {
 			_, err := r.js.Consumer(r.t.Context(), r.stream, a.Consumer)
 			return err
@@ -84,27 +84,27 @@ func (r *rig) changedAt(created time.Time, name string, version int) {
 
 func (r *rig) key(name string) string { return r.prefix + strings.Replace(name, ".", ":", 1) }
 
-// put sets a key as a reader did a while ago.
+// put sets a key as a reader would have set it some time ago.
 func (r *rig) put(name, value string, ago time.Duration) {
 	r.t.Helper()
 	fatal(r.t, r.rdb.Set(r.t.Context(), r.key(name), value, time.Hour-ago).Err())
 }
 
-// audited waits until each scale has checked so many keys.
-func (r *rig) audited(v *invalidate.Invalidator, keys int64) []invalidate.Audit {
+// checked waits until each scale has checked this number of keys.
+func (r *rig) checked(v *invalidate.Invalidator, keys int64) []invalidate.StalenessStats {
 	r.t.Helper()
-	r.until(v, "audited", func(s invalidate.Stats) bool {
-		for _, a := range s.Audits {
+	r.until(v, "keys checked", func(s invalidate.Stats) bool {
+		for _, a := range s.Staleness {
 			if a.Checked < keys {
 				return false
 			}
 		}
 		return true
 	})
-	return v.Stats().Audits
+	return v.Stats().Staleness
 }
 
-// tally waits until each scale has checked as many keys as wanted, and compares what they were found to be.
+// tally waits until each scale has checked the number of keys in want, and compares the verdicts.
 func (r *rig) tally(v *invalidate.Invalidator, want string) {
 	r.t.Helper()
 	var n, checked int64
@@ -116,14 +116,14 @@ func (r *rig) tally(v *invalidate.Invalidator, want string) {
 			checked += n
 		}
 	}
-	for _, a := range r.audited(v, checked) {
+	for _, a := range r.checked(v, checked) {
 		got := fmt.Sprintf("absent=%d clean=%d suspect=%d no_ttl=%d violations=%d", a.Absent, a.Clean, a.Suspect, a.NoTTL, a.Violations)
-		same(r.t, "audit after "+a.Scale.String(), got, want)
+		same(r.t, "check after "+a.Scale.String(), got, want)
 		same(r.t, "checked", a.Checked, checked)
 	}
 }
 
-// findings are what the audits wrote, once they have written of so many keys altogether.
+// findings waits until the staleness checks have written findings about this number of keys, and returns them.
 func (r *rig) findings(keys int64) []invalidate.Findings {
 	r.t.Helper()
 	var all []invalidate.Findings
@@ -134,36 +134,36 @@ func (r *rig) findings(keys int64) []invalidate.Findings {
 			n += all[i].Checked
 		}
 		if err == nil && n < keys {
-			err = fmt.Errorf("of %d keys", n)
+			err = fmt.Errorf("findings about %d keys", n)
 		}
 		return err
 	})
 	return all
 }
 
-// A deaf Redis says yes to deletions and does nothing.
+// A deaf hook confirms deletions without sending them to Redis.
 type deaf struct{}
 
 func (deaf) DialHook(next redis.DialHook) redis.DialHook          { return next }
 func (deaf) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 func (deaf) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		var heard []redis.Cmder
+		var sent []redis.Cmder
 		for _, cmd := range cmds {
 			if unlink, ok := cmd.(*redis.IntCmd); ok && cmd.Name() == "unlink" {
 				unlink.SetVal(1)
 			} else {
-				heard = append(heard, cmd)
+				sent = append(sent, cmd)
 			}
 		}
-		if len(heard) == 0 {
+		if len(sent) == 0 {
 			return nil
 		}
-		return next(ctx, heard)
+		return next(ctx, sent)
 	}
 }
 
-// deafen has the rig's client lose its deletions.
+// deafen makes the client of the rig lose its deletions.
 func (r *rig) deafen() {
 	r.t.Helper()
 	client := redisClient(r.t, devtest.Redis(r.t).URL())

@@ -7,8 +7,9 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
 )
 
-// A paused consumer delivers nothing, and its invalidator says so and lives on; another one that starts meanwhile leaves the pause
-// alone. Resumed, it works off what came meanwhile.
+// A paused consumer delivers nothing. Its invalidator reports the pause and keeps running. Another invalidator that
+// starts meanwhile does not end the pause. After outbox resume, the consumer processes the messages that arrived
+// meanwhile.
 func TestPausedConsumer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -33,17 +34,17 @@ func TestPausedConsumer(t *testing.T) {
 	paused := func(s invalidate.Stats) bool {
 		return !s.PausedUntil.IsZero() && len(s.Echoes) == 1 && !s.Echoes[0].PausedUntil.IsZero()
 	}
-	r.until(v, "it knows of the pause", paused)
+	r.until(v, "pause reported", paused)
 	r.fill(10, 20)
 	r.publish(10, 20)
-	if err := stop(); err != nil { // which takes as long as a pull request is open, and works off what that brings
+	if err := stop(); err != nil { // takes as long as the pull request is open, and processes its messages
 		t.Fatal(err)
 	}
 	same(t, "keys left", r.left(), 20)
 
 	v = r.invalidator(cfg)
 	r.run(v)
-	r.until(v, "the next one knows of the pause", paused)
+	r.until(v, "pause reported by the next invalidator", paused)
 	same(t, "keys left", r.left(), 20)
 	for _, name := range names {
 		if _, err := r.js.ResumeConsumer(t.Context(), r.stream, name); err != nil {
@@ -51,7 +52,7 @@ func TestPausedConsumer(t *testing.T) {
 		}
 	}
 	r.settled()
-	r.until(v, "it knows that it goes on", func(s invalidate.Stats) bool {
+	r.until(v, "end of the pause reported", func(s invalidate.Stats) bool {
 		return s.PausedUntil.IsZero() && s.Echoes[0].PausedUntil.IsZero() && s.RedisErrors == 0 && s.Events == 10
 	})
 }

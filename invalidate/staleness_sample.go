@@ -10,11 +10,11 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A sample chooses events by a hash of their id: the same in every process and at every scale. It is the largest hash
-// that is chosen.
+// A sample selects events by a hash of their ID, so that every process and every scale selects the same ones. Its value
+// is the largest hash that it selects.
 type sample uint64
 
-// newSample chooses a share of the events, above 0 and at most 1.
+// newSample returns a sample of a share of the events, above 0 and at most 1.
 func newSample(share float64) sample {
 	if share >= 1 {
 		return math.MaxUint64
@@ -22,8 +22,9 @@ func newSample(share float64) sample {
 	return sample(math.Ldexp(share, 64))
 }
 
-// takes says whether the event of a message is chosen. A message without an id counts by its sequence.
-func (s sample) takes(msg jetstream.Msg) bool {
+// selects reports whether the sample contains the event of a message. A message without an event ID is identified by
+// its sequence.
+func (s sample) selects(msg jetstream.Msg) bool {
 	if s == math.MaxUint64 {
 		return true
 	}
@@ -38,7 +39,7 @@ func (s sample) has(id uuid.UUID) bool {
 	return mix(binary.BigEndian.Uint64(id[:8])+mix(binary.BigEndian.Uint64(id[8:]))) <= uint64(s)
 }
 
-// eventID returns the id that event.Parse would; zero if the message has none.
+// eventID returns the same ID as event.Parse, without parsing the rest of the message; uuid.Nil if there is none.
 func eventID(msg jetstream.Msg) uuid.UUID {
 	headers := msg.Headers()
 	for _, name := range []string{event.HeaderEventID, event.HeaderMsgID} {
@@ -51,7 +52,7 @@ func eventID(msg jetstream.Msg) uuid.UUID {
 	return uuid.Nil
 }
 
-// mix spreads the bits of a number evenly over all numbers: ids may count upwards. It is the step of SplitMix64.
+// mix hashes a number by one step of SplitMix64, because IDs may be consecutive.
 func mix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
