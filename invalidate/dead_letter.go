@@ -18,18 +18,6 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A dead letter is a copy of a poison event in the dead-letter stream: its body and headers plus the headers below. The
-// headers of NATS itself are left out, because the server would interpret them.
-const (
-	HeaderDeadReason   = "Outbox-Dead-Reason"   // why the event cannot be resolved
-	HeaderDeadConsumer = "Outbox-Dead-Consumer" // the durable consumer that gave the event up
-	HeaderDeadSubject  = "Outbox-Dead-Subject"  // the subject of the event
-	HeaderDeadSequence = "Outbox-Dead-Sequence" // the sequence of the event in its stream
-	HeaderDeadTime     = "Outbox-Dead-Time"     // when the event was given up, RFC 3339
-	HeaderDeadOmitted  = "Outbox-Dead-Omitted"  // size of the body in bytes, if it was left out to fit the message limit
-	DeadPrefix         = "_OUTBOX.dead."        // the subject of dead letters is event.DeadPrefix + name of the event's stream
-)
-
 const (
 	deadWindow  = 2 * time.Minute // the server drops a second copy of a dead letter within this time
 	deadTimeout = 2 * time.Second // for one dead letter: a stream that does not answer delays the other events so long …

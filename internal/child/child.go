@@ -6,6 +6,7 @@
 package child
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -77,16 +78,12 @@ func (p *Process) State() *os.ProcessState {
 	return p.cmd.ProcessState
 }
 
-// Signal sends a signal to the process, unless it has ended.
-func (p *Process) Signal(signal os.Signal) {
-	if !p.Ended() {
-		_ = p.cmd.Process.Signal(signal) // the process may end between the check and the call
-	}
-}
+// Signal sends a signal to the process. It returns os.ErrProcessDone if the process has ended.
+func (p *Process) Signal(signal os.Signal) error { return p.cmd.Process.Signal(signal) }
 
 // Kill kills the process (SIGKILL) and waits until it has ended.
 func (p *Process) Kill() {
-	p.Signal(os.Kill)
+	_ = p.Signal(os.Kill) // the process may have ended
 	<-p.done
 }
 
@@ -96,7 +93,7 @@ func (p *Process) Stop(grace time.Duration) error {
 	if p.Ended() {
 		return p.err
 	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !p.Ended() {
+	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.Kill()
 		return p.err
 	}

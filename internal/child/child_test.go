@@ -104,14 +104,20 @@ func TestStartOfAMissingProgram(t *testing.T) {
 func TestOutputKeepsTheEnd(t *testing.T) {
 	out := &child.Output{Keep: 10}
 	fmt.Fprint(out, "forgotten, ")
+	mark := out.Mark()
 	fmt.Fprint(out, "ab ab\n")
 	if got := out.String(); got != "en, ab ab\n" {
 		t.Errorf("kept %q", got)
 	}
-	if n := out.Count("ab"); n != 2 {
-		t.Errorf("Count = %d; want 2", n)
+	if got := out.Since(mark); got != "ab ab\n" {
+		t.Errorf("Since = %q", got)
 	}
-	if got := out.Tail(); got != "en, ab ab" {
+	fmt.Fprint(out, "0123456789")
+	if got := out.Since(mark); got != "0123456789" {
+		t.Errorf("Since a mark that is no longer kept = %q", got)
+	}
+	fmt.Fprint(out, "the end \n")
+	if got := out.Tail(); got != "9the end" {
 		t.Errorf("Tail = %q", got)
 	}
 }

@@ -20,9 +20,10 @@ type Output struct {
 	// OnLine, if set, receives the first 4 KiB of each complete line, without its line feed. It must not retain the slice.
 	OnLine func(line []byte)
 
-	mu   sync.Mutex
-	text bytes.Buffer
-	line []byte // the incomplete last line; only for OnLine
+	mu      sync.Mutex
+	text    bytes.Buffer
+	written int    // bytes, including those that are no longer kept
+	line    []byte // the incomplete last line; only for OnLine
 }
 
 // Write never fails.
@@ -30,6 +31,7 @@ func (o *Output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.text.Write(p)
+	o.written += len(p)
 	if excess := o.text.Len() - cmp.Or(o.Keep, defaultKeep); excess > 0 {
 		o.text.Next(excess)
 	}
@@ -52,11 +54,7 @@ func (o *Output) passLines(p []byte) {
 }
 
 // String returns everything that is kept.
-func (o *Output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
+func (o *Output) String() string { return o.Since(0) }
 
 // Tail returns at most the last 4 KiB, without surrounding white space.
 func (o *Output) Tail() string {
@@ -64,5 +62,16 @@ func (o *Output) Tail() string {
 	return strings.TrimSpace(text[max(0, len(text)-4096):])
 }
 
-// Count returns how often a text occurs in what is kept.
-func (o *Output) Count(text string) int { return strings.Count(o.String(), text) }
+// Mark returns the current end of the output, for Since.
+func (o *Output) Mark() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.written
+}
+
+// Since returns what was written after a mark and is still kept.
+func (o *Output) Since(mark int) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return string(o.text.Bytes()[max(0, o.text.Len()-(o.written-mark)):])
+}

@@ -18,14 +18,14 @@ const (
 	yellow = "33"
 )
 
-// draw is a snapshot for a terminal of 80 columns.
+// draw returns the panel for a terminal of 80 columns.
 func (p *panel) draw(s snapshot) string {
-	mood := green
+	signal := green
 	switch {
 	case s.broken:
-		mood = red
+		signal = red
 	case s.phase != "running":
-		mood = yellow
+		signal = yellow
 	}
 	count := func(name string, n int64) string {
 		return fmt.Sprintf("%s %s", name, p.paint(bold, fmt.Sprintf("%9s", thousands(n))))
@@ -34,26 +34,26 @@ func (p *panel) draw(s snapshot) string {
 		return fmt.Sprintf("  %-18sp50 %s ms     p99 %s ms\n", name, p.paint(bold, fmt.Sprintf("%8s", p50)), p.paint(bold, fmt.Sprintf("%8s", p99)))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s %5.1f of %.0f s   %s\n\n", p.paint(bold, "outbox demo"), s.elapsed.Seconds(), s.duration.Seconds(), p.paint(mood, s.phase))
+	fmt.Fprintf(&b, "\n%s %5.1f of %.0f s   %s\n\n", p.paint(bold, "outbox demo"), s.elapsed.Seconds(), s.duration.Seconds(), p.paint(signal, s.phase))
 	fmt.Fprintf(&b, "  PostgreSQL  %s   %7.0f/s\n", count("commits   ", s.committed), s.tps)
 	fmt.Fprintf(&b, "  JetStream   %s   %s   lag %8s\n", count("published ", s.published), count("pending", s.pending), short(s.lag))
 	fmt.Fprintf(&b, "  Redis       %s   %s   deleted %s\n", count("cached    ", s.cached), count("hits   ", s.hits), p.paint(bold, thousands(s.deleted)))
 	fmt.Fprintf(&b, "                                     misses  %s\n\n", p.paint(bold, fmt.Sprintf("%9s", thousands(s.misses))))
-	fmt.Fprintf(&b, "  backlog     %s\n\n", p.paint(mood, graph(p.backlog)))
+	fmt.Fprintf(&b, "  backlog     %s\n\n", p.paint(signal, graph(p.backlog)))
 	b.WriteString(delay("insert → stream", ms(milliseconds(s.stream50)), ms(milliseconds(s.stream99))))
 	b.WriteString(delay("insert → evicted", ms(milliseconds(s.evict50)), ms(milliseconds(s.evict9))))
-	b.WriteString(p.paint(dim, "  delays while nothing is broken; they include the rest of the transaction") + "\n")
+	b.WriteString(p.paint(dim, "  delays without faults; they include the rest of the transaction") + "\n")
 	return b.String()
 }
 
 func (p *panel) paint(sgr, text string) string {
-	if !p.colour {
+	if !p.color {
 		return text
 	}
 	return "\x1b[" + sgr + "m" + text + "\x1b[0m"
 }
 
-// graph draws numbers as bars, the highest as a full one. Little is drawn as little: a full bar is at least 100.
+// graph returns a bar for each number. A full bar is the highest number, but at least 100, so that few events look like few.
 func graph(values []int64) string {
 	bars := []rune(" ▁▂▃▄▅▆▇█")
 	if len(values) == 0 {

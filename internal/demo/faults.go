@@ -9,15 +9,15 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 )
 
-// A faultPlan says what is broken when, counted from the begin of the load.
+// A faultPlan is what the demo breaks, and when. Times count from the beginning of the load.
 type faultPlan struct {
-	killAt  time.Duration // kill -9 of the relay
-	stopAt  time.Duration // the broker stops …
-	stopFor time.Duration // … for so long; 0: it is not ours to stop
+	killAt  time.Duration // when it kills the relay
+	stopAt  time.Duration // when it stops the broker
+	stopFor time.Duration // for how long; 0: the broker was given by URL and is never stopped
 }
 
-// planFaults breaks one thing at a time: the relay after a quarter, the broker in the middle for five seconds, or for
-// a quarter of a short run, but at least two.
+// planFaults plans one fault at a time: the relay after a quarter of the load, the broker at half of it, for a quarter of the
+// load but at least 2 s and at most 5 s.
 func planFaults(d time.Duration, broker *devstack.NATS) faultPlan {
 	p := faultPlan{killAt: d / 4, stopAt: d / 2}
 	if broker.StoreDir() != "" {
@@ -26,89 +26,93 @@ func planFaults(d time.Duration, broker *devstack.NATS) faultPlan {
 	return p
 }
 
-// faults breaks things and knows when they were broken. Run belongs to one goroutine, disturbed is for all.
+// faults breaks things and records when. Only one goroutine may call Run; disturbed is safe for concurrent use.
 type faults struct {
 	plan  faultPlan
-	board *board
+	state *state
 
-	kills, stops int           // done; read after Run
-	catchUp      time.Duration // from the start of the broker to the end of the backlog; 0: it did not end under load
+	kills, stops int           // how often each was done; valid after Run
+	catchUp      time.Duration // from the restart of the broker to the end of its backlog; 0: not while the load ran
 
 	mu      sync.Mutex
 	windows []window
 }
 
-// A window is a time in which something was broken, until all that waited because of it was published and evicted.
-type window struct{ from, to time.Time } // to is zero while it is open
+// A window begins with a fault and ends when every event that waited because of it is published and its keys are deleted.
+type window struct{ from, to time.Time } // to is zero while the window is open
 
-func (f *faults) Run(ctx context.Context, relay *relayChild, broker *devstack.NATS) error {
-	if err := f.board.await(ctx, f.plan.killAt); err != nil {
-		return quiet(ctx, err)
-	}
-	if err := f.kill(ctx, relay); err != nil {
-		return quiet(ctx, err)
-	}
-	if f.plan.stopFor == 0 {
-		f.board.say("the broker was given by URL and is not ours to stop")
-		return nil
-	}
-	if err := f.board.await(ctx, f.plan.stopAt); err != nil {
-		return quiet(ctx, err)
-	}
-	return quiet(ctx, f.stop(ctx, broker))
+// Run executes the plan. It returns nil if ctx ends.
+func (f *faults) Run(ctx context.Context, relay *relayProcess, broker *devstack.NATS) error {
+	return nilIfEnded(ctx, f.run(ctx, relay, broker))
 }
 
-func (f *faults) kill(ctx context.Context, relay *relayChild) error {
+func (f *faults) run(ctx context.Context, relay *relayProcess, broker *devstack.NATS) error {
+	if err := f.state.await(ctx, f.plan.killAt); err != nil {
+		return err
+	}
+	if err := f.killRelay(ctx, relay); err != nil {
+		return err
+	}
+	if f.plan.stopFor == 0 {
+		f.state.log("the broker was given by URL, so the demo does not stop it")
+		return nil
+	}
+	if err := f.state.await(ctx, f.plan.stopAt); err != nil {
+		return err
+	}
+	return f.stopBroker(ctx, broker)
+}
+
+func (f *faults) killRelay(ctx context.Context, relay *relayProcess) error {
 	end := f.open()
-	f.board.break_("relay killed (kill -9): commits go on")
-	pid := relay.pid.Load()
-	f.board.say("kill -9 of the relay, process %d", pid)
+	f.state.enterBroken("relay killed (kill -9): commits continue")
+	f.state.log("kill -9 of the relay, process %d", relay.pid.Load())
 	if err := relay.Kill(ctx); err != nil {
 		return err
 	}
 	f.kills++
 	began := time.Now()
-	f.board.enter("relay started again: it reads the stream's end")
-	if f.board.awaitCaughtUp(ctx, began, false) {
-		f.board.say("relay started again as process %d; nothing pending after %s", relay.pid.Load(), short(time.Since(began)))
+	f.state.enter("relay restarted: it reads the end of the stream")
+	if f.state.awaitPublished(ctx, began) {
+		f.state.log("relay restarted as process %d; its backlog was published after %s", relay.pid.Load(), short(time.Since(began)))
 	}
-	if f.board.awaitCaughtUp(ctx, began, true) {
+	if f.state.awaitEvicted(ctx, began) {
 		end()
 	}
-	f.board.enter("running")
+	f.state.enter("running")
 	return ctx.Err()
 }
 
-func (f *faults) stop(ctx context.Context, broker *devstack.NATS) error {
+func (f *faults) stopBroker(ctx context.Context, broker *devstack.NATS) error {
 	end := f.open()
-	f.board.break_("NATS stopped: commits go on, the backlog grows")
-	f.board.say("NATS stops for %v", f.plan.stopFor)
+	f.state.enterBroken("NATS stopped: commits continue, the backlog grows")
+	f.state.log("stopping NATS for %v", f.plan.stopFor)
 	if err := broker.Stop(); err != nil {
 		return err
 	}
 	f.stops++
-	err := f.board.await(ctx, f.board.elapsed()+f.plan.stopFor)
+	err := f.state.await(ctx, f.state.elapsed()+f.plan.stopFor)
 	if startErr := broker.Start(); startErr != nil {
-		return fmt.Errorf("start the broker again: %w", startErr)
+		return fmt.Errorf("restart the broker: %w", startErr)
 	}
 	if err != nil {
 		return err
 	}
-	began, backlog := time.Now(), f.board.pending()
-	f.board.enter("NATS started again: the relay catches up")
-	if f.board.awaitCaughtUp(ctx, began, false) {
+	began, backlog := time.Now(), f.state.pending()
+	f.state.enter("NATS restarted: the relay publishes the backlog")
+	if f.state.awaitPublished(ctx, began) {
 		f.catchUp = time.Since(began)
-		f.board.say("NATS started again; backlog of %s published after %s", thousands(backlog), short(f.catchUp))
+		f.state.log("NATS restarted; a backlog of %s events was published after %s", thousands(backlog), short(f.catchUp))
 	}
-	if f.board.awaitCaughtUp(ctx, began, true) {
+	if f.state.awaitEvicted(ctx, began) {
 		end()
-		f.board.say("the cache has caught up too, after %s", short(time.Since(began)))
+		f.state.log("the keys of these events were deleted after %s", short(time.Since(began)))
 	}
-	f.board.enter("running")
+	f.state.enter("running")
 	return ctx.Err()
 }
 
-// open begins a window and returns what ends it.
+// open opens a window and returns a function that closes it.
 func (f *faults) open() (end func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -121,7 +125,7 @@ func (f *faults) open() (end func()) {
 	}
 }
 
-// disturbed says whether something was broken while an event was under way.
+// disturbed reports whether the way of an event, between two times, overlaps a window.
 func (f *faults) disturbed(from, to time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -7,16 +7,16 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-func TestFaultsAreApart(t *testing.T) {
+func TestFaultsDoNotOverlap(t *testing.T) {
 	t.Parallel()
 	broker := devtest.NATS(t)
 	for d := 6 * time.Second; d <= time.Hour; d += d / 7 {
 		p := planFaults(d, broker)
-		if p.killAt+restartPause > p.stopAt || p.stopAt+p.stopFor >= d {
-			t.Errorf("%v: %+v", d, p)
+		if p.killAt+restartDelay > p.stopAt || p.stopAt+p.stopFor >= d {
+			t.Errorf("load of %v: %+v", d, p)
 		}
 		if p.stopFor < 2*time.Second || p.stopFor > 5*time.Second || d < 20*time.Second && d >= 8*time.Second && p.stopFor > d/4 {
-			t.Errorf("%v: the broker stops for %v", d, p.stopFor)
+			t.Errorf("load of %v: the broker stops for %v", d, p.stopFor)
 		}
 	}
 	if p := planFaults(30*time.Second, broker); p.stopFor != 5*time.Second {

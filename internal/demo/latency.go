@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A histogram counts durations in buckets of 3 % width from a microsecond to hours: as much memory for a million of
-// them as for one. Its methods are safe for concurrent use.
+// A histogram counts durations from a microsecond to hours in buckets 3 % wide, in constant memory. It is safe for concurrent
+// use.
 type histogram struct {
 	mu     sync.Mutex
 	counts [histogramBuckets]uint64
@@ -19,7 +19,7 @@ const (
 	subBuckets       = 32 // of each power of two
 )
 
-// observe counts one duration; one below zero, of clocks that disagree, counts as zero.
+// observe counts a duration. A negative one, which two clocks may produce, counts as zero.
 func (h *histogram) observe(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -33,14 +33,14 @@ func bucketOf(d time.Duration) int {
 	return min(shift*subBuckets+int(us>>shift), histogramBuckets-1)
 }
 
-// middle is the duration in the middle of a bucket.
+// middle returns the duration in the middle of a bucket.
 func middle(bucket int) time.Duration {
 	shift := max(bucket/subBuckets-1, 0)
 	low := uint64(bucket-shift*subBuckets) << shift
 	return time.Duration(low)*time.Microsecond + time.Duration(uint64(1)<<shift>>1)*time.Microsecond
 }
 
-// quantile returns the duration that a part q, above 0 to 1, of all does not exceed; 0 if there is none.
+// quantile returns the duration that a share q of all does not exceed, where 0 < q ≤ 1; 0 if there are none.
 func (h *histogram) quantile(q float64) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -57,7 +57,7 @@ func (h *histogram) quantile(q float64) time.Duration {
 	return middle(histogramBuckets - 1)
 }
 
-// A delay is how late something came, for all events and for those that were committed while nothing was broken.
+// A delay has two histograms: one of all events, and one of those that no fault disturbed.
 type delay struct{ all, calm histogram }
 
 func (d *delay) observe(late time.Duration, disturbed bool) {
@@ -77,7 +77,7 @@ func (h *histogram) quantiles() Quantiles {
 	return Quantiles{P50: milliseconds(h.quantile(0.50)), P99: milliseconds(h.quantile(0.99))}
 }
 
-// milliseconds has as many digits as the buckets are worth.
+// milliseconds rounds to the precision of the buckets.
 func milliseconds(d time.Duration) float64 {
 	digits := 10 * time.Microsecond
 	for d >= 1000*digits {

@@ -27,15 +27,15 @@ func TestQuantilesAreWithinThreePercent(t *testing.T) {
 	}
 }
 
-func TestHistogramAtItsEnds(t *testing.T) {
+func TestHistogramAtItsLimits(t *testing.T) {
 	t.Parallel()
 	var h histogram
 	if got := h.quantile(0.5); got != 0 {
-		t.Errorf("of nothing: %v", got)
+		t.Errorf("of no durations: %v", got)
 	}
 	h.observe(-time.Second)
 	if got := h.quantile(0.5); got != 0 {
-		t.Errorf("below zero: %v", got)
+		t.Errorf("a negative duration: %v", got)
 	}
 	for range 9 {
 		h.observe(1000 * time.Hour)
@@ -48,12 +48,12 @@ func TestHistogramAtItsEnds(t *testing.T) {
 	}
 	for bucket := 1; bucket < histogramBuckets; bucket++ {
 		if middle(bucket) <= middle(bucket-1) || bucketOf(middle(bucket)) != bucket {
-			t.Fatalf("bucket %d: middle %v lies in %d", bucket, middle(bucket), bucketOf(middle(bucket)))
+			t.Fatalf("bucket %d: middle %v is in bucket %d", bucket, middle(bucket), bucketOf(middle(bucket)))
 		}
 	}
 }
 
-func TestDelayKeepsCalmApart(t *testing.T) {
+func TestDelaySeparatesDisturbedEvents(t *testing.T) {
 	t.Parallel()
 	var d delay
 	for range 99 {
@@ -61,7 +61,7 @@ func TestDelayKeepsCalmApart(t *testing.T) {
 	}
 	d.observe(5*time.Second, true)
 	if p99 := d.calm.quantiles().P99; p99 > 1.1 {
-		t.Errorf("calm p99 %v ms", p99)
+		t.Errorf("p99 without faults: %v ms", p99)
 	}
 	if p100 := d.all.quantile(1); p100 < 4900*time.Millisecond {
 		t.Errorf("the slowest of all: %v", p100)

@@ -9,15 +9,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// libpqEnv is a connection as pgbench reads it from its environment, so that no password is in its arguments.
+// libpqEnv returns a connection as environment variables of libpq, so that no password is among the arguments of pgbench.
 func libpqEnv(connection, schema string) ([]string, error) {
 	u, err := url.Parse(connection)
 	if err != nil {
-		return nil, errors.New("read the URL of postgres: want postgres://user@host:port/database") // its text may hold the password
+		return nil, errors.New("read the URL of PostgreSQL: want postgres://user@host:port/database") // err may contain the password
 	}
 	config, err := pgx.ParseConfig(connection)
 	if err != nil {
-		return nil, errors.New("read the URL of postgres: want postgres://user@host:port/database")
+		return nil, errors.New("read the URL of PostgreSQL: want postgres://user@host:port/database")
 	}
 	env := []string{
 		"PGHOST=" + config.Host, fmt.Sprintf("PGPORT=%d", config.Port), "PGUSER=" + config.User,

@@ -14,30 +14,30 @@ import (
 const (
 	redrawEvery = 250 * time.Millisecond // on a terminal
 	lineEvery   = 2 * time.Second        // elsewhere
-	narrowest   = 40                     // columns that are assumed at least
+	minWidth    = 40                     // columns that are assumed at least
 )
 
-// A panel shows the run: on a terminal it redraws itself in place, elsewhere it writes a line now and then. What the
-// board says stays, above it.
+// A panel shows a run. On a terminal it redraws itself in place; elsewhere it writes a line every 2 s. Lines logged by
+// state.log stay above it.
 type panel struct {
-	show     *show
+	run      *run
 	out      io.Writer
 	terminal int // file descriptor, -1: none
-	colour   bool
+	color    bool
 	drawn    int     // lines of it on the terminal
-	backlog  []int64 // pending at the last redraws, for the graph
+	backlog  []int64 // pending events at the last redraws, for the graph
 }
 
-func newPanel(d *show) *panel {
-	p := &panel{show: d, out: d.cfg.Progress, terminal: -1}
+func newPanel(r *run) *panel {
+	p := &panel{run: r, out: r.cfg.Progress, terminal: -1}
 	if file, ok := p.out.(*os.File); ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb" {
-		p.terminal, p.colour = int(file.Fd()), !d.cfg.NoColor
+		p.terminal, p.color = int(file.Fd()), !r.cfg.NoColor
 	}
 	return p
 }
 
-// Run shows until ctx ends or the show is over, and clears the panel. Nobody waits for who looks: what cannot be
-// written is left out.
+// Run draws until ctx ends or state.over is closed, and then clears the panel. It ignores errors of writing, so that a closed
+// terminal does not end the demo.
 func (p *panel) Run(ctx context.Context) {
 	every := lineEvery
 	if p.terminal >= 0 {
@@ -48,10 +48,10 @@ func (p *panel) Run(ctx context.Context) {
 	defer p.print("")
 	var last time.Time
 	for {
-		now := p.show.now()
+		now := p.run.snapshot()
 		p.backlog = append(p.backlog, now.pending)
 		p.backlog = p.backlog[max(0, len(p.backlog)-graphWidth):]
-		lines := p.show.board.said()
+		lines := p.run.state.takeLines()
 		body := ""
 		if due := time.Since(last) >= every-redrawEvery/2; due && !now.began.IsZero() {
 			body, last = p.body(now), time.Now()
@@ -61,8 +61,8 @@ func (p *panel) Run(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
-		case <-p.show.board.over:
-			p.print("", p.show.board.said()...)
+		case <-p.run.state.over:
+			p.print("", p.run.state.takeLines()...)
 			return
 		case <-ctx.Done():
 			return
@@ -77,11 +77,11 @@ func (p *panel) body(now snapshot) string {
 	return p.draw(now)
 }
 
-// print puts lines where the panel was, and the new one below them.
+// print replaces the panel by lines and draws the new panel below them.
 func (p *panel) print(body string, lines ...string) {
 	var b strings.Builder
 	if p.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", p.drawn) // up, and clear to the end
+		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", p.drawn) // moves up and clears to the end of the screen
 		p.drawn = 0
 	}
 	for _, line := range lines {
@@ -99,7 +99,7 @@ func (p *panel) print(body string, lines ...string) {
 	io.WriteString(p.out, b.String()) //nolint:errcheck // see Run
 }
 
-// fit cuts a line to the width of the terminal, so that it never wraps; escape sequences have no width.
+// fit cuts a line to the width of the terminal, so that it never wraps. Escape sequences have no width.
 func (p *panel) fit(line string) string {
 	if p.terminal < 0 {
 		return line
@@ -108,7 +108,7 @@ func (p *panel) fit(line string) string {
 	if err != nil {
 		width = 80
 	}
-	width = max(width, narrowest)
+	width = max(width, minWidth)
 	var b strings.Builder
 	column, escape := 0, false
 	for _, r := range line {
@@ -127,7 +127,7 @@ func (p *panel) fit(line string) string {
 	return b.String()
 }
 
-// A snapshot is what the panel shows.
+// A snapshot is the content of the panel.
 type snapshot struct {
 	began, at                           time.Time
 	elapsed, duration                   time.Duration
@@ -140,25 +140,25 @@ type snapshot struct {
 	stream50, stream99, evict50, evict9 time.Duration
 }
 
-func (d *show) now() snapshot {
-	b := d.board
-	elapsed := b.elapsed()
-	b.mu.Lock()
+func (r *run) snapshot() snapshot {
+	st := r.state
+	elapsed := st.elapsed()
+	st.mu.Lock()
 	s := snapshot{
-		began: b.began, at: time.Now(), elapsed: elapsed, duration: b.duration, phase: b.phase, broken: b.broken,
-		committed: b.committed, published: b.published, pending: max(b.committed-b.published, 0), lag: b.lag,
+		began: st.began, at: time.Now(), elapsed: elapsed, duration: st.duration, phase: st.phase, broken: st.broken,
+		committed: st.committed, published: st.published, pending: max(st.committed-st.published, 0), lag: st.lag,
 	}
-	b.mu.Unlock()
-	s.tps = d.app.tps()
-	s.deleted, _ = d.evicts.deleted()
-	s.hits, s.misses = d.cache.hits.Load(), d.cache.misses.Load()
-	s.cached = max(s.misses-s.deleted, 0) // about: two readers may fill one key
-	s.stream50, s.stream99 = d.watcher.delay.calm.quantile(0.5), d.watcher.delay.calm.quantile(0.99)
-	s.evict50, s.evict9 = d.evicts.delay.calm.quantile(0.5), d.evicts.delay.calm.quantile(0.99)
+	st.mu.Unlock()
+	s.tps = r.app.tps()
+	s.deleted, _ = r.evicts.deleted()
+	s.hits, s.misses = r.cache.hits.Load(), r.cache.misses.Load()
+	s.cached = max(s.misses-s.deleted, 0) // approximate: two readers may fill one key
+	s.stream50, s.stream99 = r.watcher.delay.calm.quantile(0.5), r.watcher.delay.calm.quantile(0.99)
+	s.evict50, s.evict9 = r.evicts.delay.calm.quantile(0.5), r.evicts.delay.calm.quantile(0.99)
 	return s
 }
 
-// line is a snapshot for logs.
+// line returns the snapshot on one line.
 func (s snapshot) line() string {
 	return fmt.Sprintf("%5.1f s  commits %d  published %d  pending %d  lag %s  deleted %d  cached %d  hits %d  misses %d  "+
 		"stream p50 %s p99 %s  evicted p50 %s p99 %s ms  %s\n", s.elapsed.Seconds(), s.committed, s.published, s.pending, short(s.lag),

@@ -13,37 +13,39 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
 const (
-	// readsPerReader is how many reads a second one reader does at most; together they leave the machine air.
+	// readsPerReader limits the reads a second of one reader, so that the readers do not take all processors.
 	readsPerReader = 300
 	// skew makes some accounts hotter than others: the hottest 1 % get 100^(-1/skew) of the reads, here two fifths.
 	skew = 5
-	// one in so many readers is slow: it takes up to slowest between reading the row and filling the cache.
-	slowOne = 4
-	slowest = 1500 * time.Millisecond
-	// scanPage is how many keys are looked at in one go.
+	// One fill in slowShare is slow: it takes up to slowest between reading the row and filling the cache.
+	slowShare = 4
+	slowest   = 1500 * time.Millisecond
+	// scanPage is how many keys one SCAN reads.
 	scanPage = 1000
 )
 
-// A cache is what plain cache-aside readers see of Redis: GET; on a miss SELECT and SETEX with a long TTL. They know
-// nothing of us either. Some of them are slow, so that the race of cache-aside happens.
+// A cache is Redis as plain cache-aside readers use it: GET; on a miss SELECT and SETEX with a long TTL. The readers know
+// nothing of the outbox. Some fills are slow, so that the race of cache-aside happens.
 type cache struct {
 	cfg      *Config
-	stage    *stage
-	balance  string // the SELECT
+	env      *environment
+	balance  string // the SELECT statement
 	accounts int
 
-	fills *errgroup.Group // of Run; slow ones, at most slowest × readsPerReader × Config.Readers / slowOne of them
+	fills *errgroup.Group // slow fills that Run waits for; at most slowest × readsPerReader × Config.Readers / slowShare at a time
 
 	hits, misses, slow, raced atomic.Int64
 }
 
-func newCache(cfg *Config, s *stage) *cache {
+func newCache(cfg *Config, env *environment) *cache {
 	return &cache{
-		cfg: cfg, stage: s, accounts: cfg.Scale * accountsPerScale,
-		balance: "SELECT abalance FROM " + s.accounts() + " WHERE aid = $1",
+		cfg: cfg, env: env, accounts: cfg.Scale * accountsPerScale,
+		balance: "SELECT abalance FROM " + env.accounts() + " WHERE aid = $1",
 	}
 }
 
@@ -65,14 +67,14 @@ func (c *cache) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// account chooses whose balance is read. pgbench changes all alike.
+// account chooses the account to read. pgbench changes all accounts with the same probability.
 func (c *cache) account() int {
-	return 1 + int(math.Pow(rand.Float64(), skew)*float64(c.accounts)) // #nosec G404 -- nothing to guess
+	return 1 + int(math.Pow(rand.Float64(), skew)*float64(c.accounts)) // #nosec G404 -- not a secret
 }
 
 func (c *cache) read(ctx context.Context, aid int) error {
-	key := c.stage.key(strconv.Itoa(aid))
-	err := c.stage.rdb.Get(ctx, key).Err()
+	key := c.env.key(strconv.Itoa(aid))
+	err := c.env.rdb.Get(ctx, key).Err()
 	if err == nil {
 		c.hits.Add(1)
 		return nil
@@ -82,32 +84,28 @@ func (c *cache) read(ctx context.Context, aid int) error {
 	}
 	c.misses.Add(1)
 	var balance int
-	if err := c.stage.pool.QueryRow(ctx, c.balance, aid).Scan(&balance); err != nil {
+	if err := c.env.pool.QueryRow(ctx, c.balance, aid).Scan(&balance); err != nil {
 		return err
 	}
-	if rand.IntN(slowOne) == 0 { // #nosec G404 -- nothing to guess
+	if rand.IntN(slowShare) == 0 { // #nosec G404 -- not a secret
 		c.slow.Add(1)
 		c.fills.Go(func() error { return c.fillLate(ctx, key, aid, balance) })
 		return nil
 	}
-	return c.stage.rdb.Set(ctx, key, balance, c.cfg.TTL).Err()
+	return c.env.rdb.Set(ctx, key, balance, c.cfg.TTL).Err()
 }
 
-// fillLate is a reader that was held up.
+// fillLate fills the cache after a delay, as a reader does that was paused.
 func (c *cache) fillLate(ctx context.Context, key string, aid, balance int) error {
-	timer := time.NewTimer(rand.N(slowest)) // #nosec G404 -- nothing to guess
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
+	if wait.For(ctx, rand.N(slowest)) != nil { // #nosec G404 -- not a secret
 		return nil
 	}
-	if err := c.stage.rdb.Set(ctx, key, balance, c.cfg.TTL).Err(); err != nil {
-		return quiet(ctx, fmt.Errorf("fill the cache late: %w", err))
+	if err := c.env.rdb.Set(ctx, key, balance, c.cfg.TTL).Err(); err != nil {
+		return nilIfEnded(ctx, fmt.Errorf("fill the cache late: %w", err))
 	}
-	var now int // only to tell afterwards what happened
-	if err := c.stage.pool.QueryRow(ctx, c.balance, aid).Scan(&now); err != nil {
-		return quiet(ctx, fmt.Errorf("look at the row: %w", err))
+	var now int // only for the report: whether the fill was stale
+	if err := c.env.pool.QueryRow(ctx, c.balance, aid).Scan(&now); err != nil {
+		return nilIfEnded(ctx, fmt.Errorf("read the row again: %w", err))
 	}
 	if now != balance {
 		c.raced.Add(1)
@@ -115,14 +113,14 @@ func (c *cache) fillLate(ctx context.Context, key string, aid, balance int) erro
 	return nil
 }
 
-// key is where the balance of an account is cached.
-func (s *stage) key(aid string) string { return s.prefix + "account:" + aid + ":balance" }
+// key returns the key under which the balance of an account is cached.
+func (e *environment) key(aid string) string { return e.prefix + "account:" + aid + ":balance" }
 
-// eachKey hands out all keys of the demo, page by page; a key may come more than once.
-func (s *stage) eachKey(ctx context.Context, page func(keys []string) error) error {
+// eachKey calls page with all keys of the demo. A key may come more than once.
+func (e *environment) eachKey(ctx context.Context, page func(keys []string) error) error {
 	var cursor uint64
 	for {
-		keys, next, err := s.rdb.Scan(ctx, cursor, s.key("*"), scanPage).Result()
+		keys, next, err := e.rdb.Scan(ctx, cursor, e.key("*"), scanPage).Result()
 		if err != nil {
 			return fmt.Errorf("scan redis: %w", err)
 		}

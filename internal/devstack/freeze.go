@@ -83,7 +83,7 @@ func (p *process) freeze() error {
 	p.frozen = true
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
-	return await(ctx, "the process to be suspended", func(context.Context) error { return halted(p.child.pid()) })
+	return await(ctx, "the process to be suspended", func(context.Context) error { return halted(p.child.PID()) })
 }
 
 // thaw resumes the server.
@@ -98,15 +98,15 @@ func (p *process) thaw() error {
 }
 
 func (p *process) signalLocked(signal syscall.Signal) error {
-	if p.child == nil || p.child.ended() {
+	if p.child == nil || p.child.Ended() {
 		return errors.New("not running")
 	}
-	return p.child.cmd.Process.Signal(signal)
+	return p.child.Signal(signal)
 }
 
 // running reports whether the server is neither stopped nor frozen.
 func (p *process) running() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.child != nil && !p.child.ended() && !p.frozen
+	return p.child != nil && !p.child.Ended() && !p.frozen
 }

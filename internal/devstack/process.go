@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/child"
 )
 
 // A process is a server program with its folder, guardian and port. It can be stopped and started again. It is safe for
@@ -28,10 +30,10 @@ type process struct {
 
 	mu     sync.Mutex
 	guard  *guardian
-	port   int    // set by the first successful start
-	others []int  // the additional ports, set with port
-	child  *child // nil when stopped
-	frozen bool   // the child is stopped by SIGSTOP; see freeze
+	port   int            // set by the first successful start
+	others []int          // the additional ports, set with port
+	child  *child.Process // nil when stopped
+	frozen bool           // the child is stopped by SIGSTOP; see freeze
 	closed bool
 }
 
@@ -68,7 +70,7 @@ func (p *process) start(ctx context.Context) error {
 	if p.closed {
 		return errClosed
 	}
-	if p.child != nil && !p.child.ended() {
+	if p.child != nil && !p.child.Ended() {
 		return errors.New("already running")
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -83,7 +85,7 @@ func (p *process) start(ctx context.Context) error {
 		return err
 	}
 	if err := p.awaitReady(ctx, c); err != nil {
-		return errors.Join(fmt.Errorf("%w%s", err, p.logTail()), c.end(p.abort), p.guard.forget())
+		return errors.Join(fmt.Errorf("%w%s", err, p.logTail()), end(c, p.abort), p.guard.forget())
 	}
 	p.child, p.frozen = c, false
 	return nil
@@ -96,10 +98,10 @@ func (p *process) run(ctx context.Context, argv ...string) error {
 		return err
 	}
 	select {
-	case <-c.done:
-		err = c.err
+	case <-c.Done():
+		err = c.Wait()
 	case <-ctx.Done():
-		err = errors.Join(context.Cause(ctx), c.end(syscall.SIGINT))
+		err = errors.Join(context.Cause(ctx), end(c, syscall.SIGINT))
 	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w%s", filepath.Base(argv[0]), err, p.logTail())
@@ -108,25 +110,25 @@ func (p *process) run(ctx context.Context, argv ...string) error {
 }
 
 // spawn starts a program and registers it with the guardian.
-func (p *process) spawn(argv []string) (*child, error) {
+func (p *process) spawn(argv []string) (*child.Process, error) {
 	c, err := startChild(childSpec{argv: argv, dir: p.dir, log: p.logFile(), user: p.user, abort: p.abort})
 	if err != nil {
 		return nil, err
 	}
-	if err := p.guard.watch(c.pid()); err != nil {
-		return nil, errors.Join(err, c.end(p.abort))
+	if err := p.guard.watch(c.PID()); err != nil {
+		return nil, errors.Join(err, end(c, p.abort))
 	}
 	return c, nil
 }
 
 // awaitReady polls until the server answers or exits. The exit of the child also cancels a running check: another program
 // that holds the port may accept the connection and never reply.
-func (p *process) awaitReady(ctx context.Context, c *child) error {
+func (p *process) awaitReady(ctx context.Context, c *child.Process) error {
 	check, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
 		select {
-		case <-c.done:
+		case <-c.Done():
 			cancel()
 		case <-check.Done():
 		}
@@ -134,12 +136,12 @@ func (p *process) awaitReady(ctx context.Context, c *child) error {
 	pause := time.NewTicker(readyPoll)
 	defer pause.Stop()
 	for {
-		err := p.ready(check, p.port, c.pid())
+		err := p.ready(check, p.port, c.PID())
 		switch {
 		case err == nil:
 			return nil
-		case c.ended():
-			return fmt.Errorf("the server exited: %s", c.cmd.ProcessState)
+		case c.Ended():
+			return fmt.Errorf("the server exited: %s", c.State())
 		case ctx.Err() != nil:
 			return fmt.Errorf("not ready: %w; last check: %w", context.Cause(ctx), err)
 		}
@@ -161,7 +163,7 @@ func (p *process) stopLocked(signal syscall.Signal) error {
 	if p.child == nil {
 		return nil
 	}
-	err := p.child.end(signal, p.abort)
+	err := end(p.child, signal, p.abort)
 	p.child = nil
 	return errors.Join(err, p.guard.forget())
 }

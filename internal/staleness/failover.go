@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -24,7 +25,7 @@ func (e *environment) failOver(ctx context.Context) (over func(context.Context) 
 		return nil, "", errors.Join(err, replica.Close())
 	}
 	_ = wait.For(ctx, missedFor) // if ctx ends, the next step fails
-	old, reported := e.redis, e.invalidator.output.Count(redelivered)
+	old, mark := e.redis, e.invalidator.output.Mark()
 	if err := old.Kill(); err != nil {
 		return nil, "", errors.Join(err, replica.Close())
 	}
@@ -43,7 +44,7 @@ func (e *environment) failOver(ctx context.Context) (over func(context.Context) 
 	}
 	over = func(ctx context.Context) error {
 		err := await(ctx, repairTimeout, "redelivery", func(context.Context) error {
-			if e.invalidator.output.Count(redelivered) == reported {
+			if !strings.Contains(e.invalidator.output.Since(mark), redelivered) {
 				return errors.New("the invalidator has not reported it")
 			}
 			return nil

@@ -9,12 +9,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// auditCache compares every cached balance with its row. It counts the keys, and those whose value is another one:
-// stale ones.
-func (s *stage) auditCache(ctx context.Context) (cached, stale int64, err error) {
+// checkCache compares every cached balance with its row. It counts the keys, and the stale ones: those whose value differs
+// from the row or whose row does not exist.
+func (e *environment) checkCache(ctx context.Context) (cached, stale int64, err error) {
 	seen := make(map[int]struct{}) // a scan may return a key twice
-	err = s.eachKey(ctx, func(keys []string) error {
-		balances, err := s.cachedBalances(ctx, keys)
+	err = e.eachKey(ctx, func(keys []string) error {
+		balances, err := e.cachedBalances(ctx, keys)
 		if err != nil {
 			return err
 		}
@@ -25,28 +25,28 @@ func (s *stage) auditCache(ctx context.Context) (cached, stale int64, err error)
 			seen[aid] = struct{}{}
 		}
 		cached += int64(len(balances))
-		differ, err := s.differ(ctx, balances)
+		differ, err := e.differ(ctx, balances)
 		stale += differ
 		return err
 	})
 	if err != nil {
-		return 0, 0, fmt.Errorf("audit cache: %w", err)
+		return 0, 0, fmt.Errorf("compare the cache with its rows: %w", err)
 	}
 	return cached, stale, nil
 }
 
-// cachedBalances reads what Redis has for the accounts of some keys.
-func (s *stage) cachedBalances(ctx context.Context, keys []string) (map[int]string, error) {
-	values, err := s.rdb.MGet(ctx, keys...).Result()
+// cachedBalances reads the values of some keys, by account.
+func (e *environment) cachedBalances(ctx context.Context, keys []string) (map[int]string, error) {
+	values, err := e.rdb.MGet(ctx, keys...).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read redis: %w", err)
 	}
 	out := make(map[int]string, len(keys))
 	for i, key := range keys {
-		text := strings.TrimSuffix(strings.TrimPrefix(key, s.prefix+"account:"), ":balance")
+		text := strings.TrimSuffix(strings.TrimPrefix(key, e.prefix+"account:"), ":balance")
 		aid, err := strconv.Atoi(text)
 		value, ok := values[i].(string)
-		if err != nil || !ok { // not one of the readers', or it has expired since the scan
+		if err != nil || !ok { // not a key of the readers, or expired since the scan
 			continue
 		}
 		out[aid] = value
@@ -54,13 +54,13 @@ func (s *stage) cachedBalances(ctx context.Context, keys []string) (map[int]stri
 	return out, nil
 }
 
-// differ counts the accounts whose balance in the table is another one, or which it does not have.
-func (s *stage) differ(ctx context.Context, balances map[int]string) (int64, error) {
+// differ counts the accounts whose balance in the table is different, or that the table does not contain.
+func (e *environment) differ(ctx context.Context, balances map[int]string) (int64, error) {
 	aids := make([]int, 0, len(balances))
 	for aid := range balances {
 		aids = append(aids, aid)
 	}
-	rows, err := s.pool.Query(ctx, "SELECT aid, abalance FROM "+s.accounts()+" WHERE aid = ANY($1)", aids)
+	rows, err := e.pool.Query(ctx, "SELECT aid, abalance FROM "+e.accounts()+" WHERE aid = ANY($1)", aids)
 	if err != nil {
 		return 0, fmt.Errorf("read accounts: %w", err)
 	}

@@ -4,11 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"syscall"
 )
-
-// dieWithUs makes the kernel send signal to the child when the thread that started the child ends.
-func dieWithUs(attr *syscall.SysProcAttr, signal syscall.Signal) { attr.Pdeathsig = signal }
 
 // halted returns nil if SIGSTOP has stopped the process. The signal takes effect some time after kill(2) returns.
 func halted(pid int) error {
