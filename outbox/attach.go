@@ -11,15 +11,17 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 )
 
-// Attachment describes a capture trigger: what happens to a table becomes events, with no application code.
+// Attachment describes the capture triggers of a table. They insert an event for every change of a row, without any
+// code in the application. Subject and Key are templates: {column} becomes the value of that column, encoded with
+// Token in a subject, and {op} becomes insert, update or delete.
 type Attachment struct {
-	Table      string      // as SQL names it: users, shop."Order"
-	Subject    string      // template: users.{id}.updated, users.{id}.{op}
-	Key        string      // template; defaults to the primary key's columns joined by dots
-	Columns    []string    // of the payload, a JSON object; defaults to the whole row
-	Watch      []string    // an UPDATE counts only if one of these changed; defaults to any change
-	Operations []Operation // defaults to all three
-	AttachedAt time.Time   // set by Attached
+	Table      string      // name as in SQL: users, shop."Order"
+	Subject    string      // template, such as users.{id}.updated or users.{id}.{op}. Required
+	Key        string      // template. Defaults to the columns of the primary key, joined by dots
+	Columns    []string    // columns of the payload, a JSON object. Defaults to all of them
+	Watch      []string    // an UPDATE makes an event only if one of these columns changed. Defaults to all of them
+	Operations []Operation // changes that make an event. Defaults to all three
+	AttachedAt time.Time   // set by Attached, ignored by Attach
 }
 
 // Operation is a kind of change to a row.
@@ -32,8 +34,11 @@ const (
 	OpDelete Operation = "delete"
 )
 
-// Attach puts capture triggers on a table, or replaces them, and returns the name of the function they call. It
-// waits at most lockTimeout for the table's lock, during which writers queue behind it; try again when it fails.
+// Attach creates the capture triggers of a table, or replaces them, and returns the name of the function that they
+// call.
+//
+// It waits at most lockTimeout for an exclusive lock of the table. Writers of the table wait with it, so keep the
+// timeout short, and retry when it expires. A table that does not exist is an error that contains PostgreSQL's.
 func (t *Table) Attach(ctx context.Context, db Beginner, a Attachment, lockTimeout time.Duration) (function string, err error) {
 	operations := a.Operations
 	if len(operations) == 0 {
@@ -48,7 +53,7 @@ func (t *Table) Attach(ctx context.Context, db Beginner, a Attachment, lockTimeo
 	return function, nil
 }
 
-// Detach removes the capture triggers of a table and says whether there were any.
+// Detach removes the capture triggers of a table. It returns false if there were none. The lock is that of Attach.
 func (t *Table) Detach(ctx context.Context, db Beginner, table string, lockTimeout time.Duration) (found bool, err error) {
 	err = pgtx.WithLockTimeout(ctx, db, lockTimeout, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, t.q.Detach, table).Scan(&found)
@@ -59,7 +64,7 @@ func (t *Table) Detach(ctx context.Context, db Beginner, table string, lockTimeo
 	return found, nil
 }
 
-// target tells a table of the application that is missing from an outbox that is: PostgreSQL says both with one code.
+// target explains err if the outbox or the table of the application does not exist: PostgreSQL has one code for both.
 func (t *Table) target(ctx context.Context, db Beginner, err error) error {
 	if !sqlstate.Is(err, sqlstate.UndefinedTable, sqlstate.InvalidSchemaName) {
 		return t.migrated(err)
@@ -68,10 +73,10 @@ func (t *Table) target(ctx context.Context, db Beginner, err error) error {
 	if missing := pgx.BeginFunc(ctx, db, check); missing != nil {
 		return missing
 	}
-	return fmt.Errorf("no such table in this database; name it as SQL does, with its schema: shop.orders: %w", err)
+	return fmt.Errorf("this database has no such table; use the name as in SQL, with its schema, such as shop.orders: %w", err)
 }
 
-// Attached lists the tables with capture triggers.
+// Attached lists the capture triggers of all tables.
 func (t *Table) Attached(ctx context.Context, db DB) ([]Attachment, error) {
 	rows, err := db.Query(ctx, t.q.Attached)
 	if err != nil {

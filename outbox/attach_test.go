@@ -35,12 +35,12 @@ func TestCapture(t *testing.T) {
 		`users.1.updated 1 update {"n": 5, "o": {}, "id": 1, "e mail": "a@b.c"}`,
 		`users.2.deleted 2 delete {"n": 0, "o": {}, "id": 2, "e mail": null}`)
 
-	tabletest.Run(t, pool, "UPDATE "+users+" SET id = 9 WHERE id = 1") // both subjects hear of it
+	tabletest.Run(t, pool, "UPDATE "+users+" SET id = 9 WHERE id = 1") // an event on each of the two subjects
 	tabletest.Expect(t, tabletest.Captured(t, session),
 		`users.9.updated 9 update {"n": 5, "o": {}, "id": 9, "e mail": "a@b.c"}`,
 		`users.1.updated 1 update {"n": 5, "o": {}, "id": 1, "e mail": "a@b.c"}`)
 
-	// A value becomes one token; named columns; only what is watched; only updates.
+	// Each value becomes one token, the payload has the named columns, and only updates of the watched column count.
 	attach(outbox.Attachment{Subject: `mail.{e mail}`, Key: "{id}", Columns: []string{"n", "e mail"}, Watch: []string{"n"}, Operations: []outbox.Operation{outbox.OpUpdate}})
 	tabletest.Run(t, pool, "INSERT INTO "+users+` VALUES (3, NULL)`, "UPDATE "+users+` SET "e mail" = 'x' WHERE id = 9`)
 	tabletest.Expect(t, tabletest.Captured(t, session))
@@ -49,7 +49,7 @@ func TestCapture(t *testing.T) {
 		`mail.%2E%C3%A9 3 update {"n": 6, "e mail": ".é"}`, `mail.%N 3 update {"n": 0, "e mail": null}`,
 		`mail.x%2E%C3%A9 9 update {"n": 6, "e mail": "x.é"}`, `mail.x 9 update {"n": 5, "e mail": "x"}`)
 
-	// An upsert is an insert and an update; a column that came later is in the payload of the whole row.
+	// An upsert inserts and updates. A column that was added later is part of the payload of a whole row.
 	attach(outbox.Attachment{Subject: "u.{id}"})
 	tabletest.Run(t, pool, "ALTER TABLE "+users+" ADD COLUMN later int", "INSERT INTO "+users+` (id) VALUES (4), (9) ON CONFLICT (id) DO UPDATE SET later = 7`)
 	tabletest.Expect(t, tabletest.Captured(t, session),
@@ -69,7 +69,7 @@ func TestCapture(t *testing.T) {
 	tabletest.Expect(t, tabletest.Captured(t, session))
 }
 
-// A bulk statement costs one INSERT, not one a row: the statement trigger of the outbox runs once.
+// A bulk statement costs one INSERT into the outbox, not one for each row: a statement trigger there runs once.
 func TestCaptureIsOneInsertPerStatement(t *testing.T) {
 	table, pool, users := tabletest.Shop(t)
 	tabletest.Run(t, pool, table.SQL(`CREATE TABLE outbox.statement (n serial);
@@ -88,7 +88,7 @@ func TestCaptureIsOneInsertPerStatement(t *testing.T) {
 	}
 }
 
-// The application's role needs no right on the outbox.
+// A role that writes to an attached table needs no right on the outbox.
 func TestCaptureForARoleWithoutRights(t *testing.T) {
 	table, pool, users := tabletest.Shop(t)
 	if _, err := table.Attach(t.Context(), pool, outbox.Attachment{Table: users, Subject: "users.{id}"}, time.Second); err != nil {
@@ -106,14 +106,14 @@ func TestCaptureForARoleWithoutRights(t *testing.T) {
 	tabletest.Expect(t, tabletest.Captured(t, tabletest.Session(t, table, pool)), `users.1 1 insert {"n": 0, "o": {}, "id": 1, "e mail": null}`)
 }
 
-func TestAttachSaysWhatIsWrong(t *testing.T) {
+func TestAttachErrors(t *testing.T) {
 	table, pool, users := tabletest.Shop(t)
 	for _, c := range []struct {
 		a    outbox.Attachment
 		want string
 	}{
-		{outbox.Attachment{Table: "nowhere", Subject: "a"}, "no such table in this database"},
-		{outbox.Attachment{Table: "nowhere.at_all", Subject: "a"}, "no such table in this database"},
+		{outbox.Attachment{Table: "nowhere", Subject: "a"}, "this database has no such table"},
+		{outbox.Attachment{Table: "nowhere.at_all", Subject: "a"}, "this database has no such table"},
 		{outbox.Attachment{Table: users, Subject: "users.{nope}"}, `column "nope"`},
 		{outbox.Attachment{Table: users, Subject: "users.{id"}, "unmatched brace"},
 		{outbox.Attachment{Table: users, Subject: "users..{id}"}, "literal tokens"},

@@ -1,29 +1,36 @@
-// Package outbox owns the table of a transactional outbox, and the noun that travels from it: Event.
+// Package outbox inserts events into a transactional outbox in PostgreSQL, from where a relay publishes them to a
+// stream.
 //
-// A service inserts events in the transaction of the change that they describe:
+// A service inserts an event in the transaction of the change that the event describes:
 //
 //	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-//		// … the change …
+//		if _, err := tx.Exec(ctx, "UPDATE users SET name = $1 WHERE id = 42", name); err != nil {
+//			return err
+//		}
 //		_, err := outbox.Insert(ctx, tx, outbox.Event{Subject: "users.42.updated", Key: "42", Payload: payload})
 //		return err
 //	})
 //
-// or a capture trigger does it for every change of a table (Table.Attach). If the transaction commits, the event will be
-// published; if it rolls back, there never was one.
+// If the transaction commits, the relay publishes the event, in the order of commits per key. If the transaction rolls
+// back, the event never existed. Insert takes a transaction of pgx, InsertSQL one of database/sql.
+//
+// Without changing a service, Table.Attach adds triggers that insert an event for every change of a table.
 //
 // # States
 //
-// An event is pending from its commit on. The plan gives it a position, which it keeps for ever (Session.Plan). It is
-// published when the stream has acknowledged its position, and a receipt says so. One that can never be published is
-// parked, until a person decides about it (Table.ReplayDead, Table.DropDead). The view outbox.trail shows every event with its state. No row is ever updated or deleted.
+// An event is pending from its commit on. The relay gives it a position, a gapless number that it keeps, and publishes
+// it. It is published as soon as the stream has acknowledged it. The relay parks an event that the stream refuses for
+// good; a person then replays or drops it with `outbox dead`. The view outbox.trail shows the state of every event. No
+// row is ever updated or deleted: retention drops whole partitions.
 //
-// # Schemas
+// # Schema
 //
-// The functions of the package work on the schema "outbox"; In gives the same for another one. Table.Migrate makes the
-// tables, and `outbox migrate print` prints them for other tools.
+// Table.Migrate creates and updates the tables; `outbox migrate print` prints the same statements for other tools.
+// The functions of this package use the schema "outbox". In returns a Table for another schema, so that several
+// outboxes fit into one database.
 //
-// # What it needs
+// # Requirements
 //
-// PostgreSQL 14 or newer, and nothing else: the package knows no broker and no cache. A Table is safe for concurrent
-// use. A Session belongs to one goroutine at a time, and must not pass a transaction pooler; inserting may.
+// PostgreSQL 14 or newer. Inserting works through a transaction pooler. The package imports no client of a broker or
+// cache; consumers read events with package outbox/event. A Table and the functions are safe for concurrent use.
 package outbox

@@ -9,10 +9,12 @@ import (
 )
 
 var (
-	// ErrInvalid is wrapped by errors about an event that breaks a rule or exceeds a limit. Nothing was sent to the database.
+	// ErrInvalid is wrapped by errors about an event that breaks a rule or exceeds a limit. Nothing was sent to the
+	// database.
 	ErrInvalid = event.ErrInvalid
 
-	// ErrNotMigrated means that the schema is missing or older than this package. Migrate, or `outbox migrate up`, updates it.
+	// ErrNotMigrated means that the schema is missing or older than this package. Migrate, or `outbox migrate up`,
+	// updates it.
 	ErrNotMigrated = errors.New("schema is not migrated")
 
 	// ErrMigrationGap means that a migration is missing between those that the schema has.

@@ -10,12 +10,12 @@ import "github.com/seed-6eff6314/outbox-relay/outbox/event"
 //		Payload: payload, // JSON, unless ContentType says otherwise
 //	}
 //
-// Events with the same Key are published in the order of their commits; an empty Key means the subject. ID is the id that
-// the broker deduplicates by; Insert fills a zero ID. Consumers read events with package outbox/event.
+// Events with the same Key are published in the order of their commits; an empty Key means the subject. ID is the id
+// that the broker deduplicates by; Insert fills a zero ID. Consumers read events with package outbox/event.
 type Event = event.Event
 
-// Limits of an event. Insert and the table refuse an event that exceeds one. An event within them fits a NATS server with
-// its default max_payload of 1 MiB.
+// Limits of an event. Insert and the table refuse an event that exceeds one. An event within them fits a NATS server
+// with its default max_payload of 1 MiB.
 const (
 	MaxSubject     = event.MaxSubject     // bytes
 	MaxKey         = event.MaxKey         // bytes

@@ -12,9 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Insert writes events into the outbox in the caller's transaction, with one statement for all of them, and returns their
-// ids in the order given. It returns ErrInvalid, before it sends anything, if an event breaks a rule; after any other
-// error the transaction is aborted, as after every failed statement.
+// Insert writes events into the outbox in the caller's transaction, with one statement for all of them, and returns
+// their ids in the order given. It returns ErrInvalid, before it sends anything, if an event breaks a rule; after any
+// other error the transaction is aborted, as after every failed statement.
 //
 // Insert an event after the change that it describes. The change's row lock then makes the order of events of one key
 // the order of the commits.
@@ -32,15 +32,15 @@ func (t *Table) Insert(ctx context.Context, tx pgx.Tx, events ...Event) ([]uuid.
 
 // InsertSQL is Insert for database/sql, with any driver for PostgreSQL.
 //
-// It takes a *sql.Tx and no interface on purpose. Libraries on database/sql hold one that they can give: sqlx and bun
-// embed it (tx.Tx), gorm has it in tx.Statement.ConnPool.(*sql.Tx), and ent can run on one. Their own transaction types
-// rewrite the placeholders of a statement ($1), so to pass one of those must not compile.
+// It takes a *sql.Tx, not an interface, so that the transaction type of a library that rewrites the placeholders of a
+// statement ($1), as bun's does, fails to compile instead of failing at run time. The libraries give access to theirs:
+// sqlx and bun embed it as tx.Tx, gorm has it in tx.Statement.ConnPool.(*sql.Tx), and ent can run on one.
 func (t *Table) InsertSQL(ctx context.Context, tx *sql.Tx, events ...Event) ([]uuid.UUID, error) {
 	c, err := newColumns(events)
 	if c == nil {
 		return nil, err
 	}
-	// Every driver takes an array as its literal.
+	// Drivers differ in how they take arrays; all of them take the text of one.
 	_, err = tx.ExecContext(ctx, t.q.Insert, literal(c.eventIDs), literal(c.subjects), literal(c.keys),
 		byteaLiteral(c.payloads), literal(c.contentTypes), literal(c.headers), literal(c.originals))
 	if err != nil {
@@ -49,14 +49,14 @@ func (t *Table) InsertSQL(ctx context.Context, tx *sql.Tx, events ...Event) ([]u
 	return c.ids, nil
 }
 
-// columns are the events turned on their side, as the statement takes them.
+// columns holds the events column by column, as arrays for the statement.
 type columns struct {
 	ids                                                        []uuid.UUID
 	eventIDs, subjects, keys, contentTypes, headers, originals []string
 	payloads                                                   [][]byte
 }
 
-// newColumns returns nil without an error when there are no events.
+// newColumns validates events and generates missing ids. It returns nil without an error if there are no events.
 func newColumns(events []Event) (*columns, error) {
 	n := len(events)
 	if n == 0 {
@@ -104,7 +104,7 @@ func newColumns(events []Event) (*columns, error) {
 
 var literalEscape = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// literal is the text form of a PostgreSQL array of texts.
+// literal returns an array of texts as PostgreSQL writes it.
 func literal(values []string) string {
 	var b strings.Builder
 	b.WriteByte('{')
@@ -120,7 +120,7 @@ func literal(values []string) string {
 	return b.String()
 }
 
-// byteaLiteral is the text form of a PostgreSQL array of bytea in hex.
+// byteaLiteral returns an array of bytea as PostgreSQL writes it, in hex.
 func byteaLiteral(values [][]byte) string {
 	var b strings.Builder
 	b.WriteByte('{')

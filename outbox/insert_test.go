@@ -99,7 +99,7 @@ func TestInsertOfNoEvents(t *testing.T) {
 	})
 }
 
-// What is no *sql.Tx must not compile: a wrapper may rewrite the placeholders of the statement.
+// InsertSQL takes exactly a *sql.Tx: the wrapper of a library may rewrite the placeholders of the statement.
 var _ func(context.Context, *sql.Tx, ...outbox.Event) ([]uuid.UUID, error) = outbox.InsertSQL
 
 func TestRolledBackEventIsNeverPlanned(t *testing.T) {
@@ -120,8 +120,8 @@ func TestRolledBackEventIsNeverPlanned(t *testing.T) {
 	}
 }
 
-// Go and SQL agree on what is valid: each bad event is refused by Validate, and by the table where Validate is left out.
-func TestGrammarAtTheDoor(t *testing.T) {
+// Validate and the constraints of the table refuse the same events.
+func TestValidateAgreesWithTheTable(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	long := func(n int) string { return strings.Repeat("x", n) }
 	subjects := map[string]bool{
@@ -164,7 +164,7 @@ func TestGrammarAtTheDoor(t *testing.T) {
 		"INSERT INTO outbox.event (subject, key) VALUES ('a', ' x')", "INSERT INTO outbox.event (subject, key) VALUES ('a', '')",
 		"INSERT INTO outbox.event (subject, payload) VALUES ('a', convert_to(repeat('x', 983041), 'UTF8'))",
 		"INSERT INTO outbox.event (subject, content_type) VALUES ('a', '')",
-		"INSERT INTO outbox.event (id, subject) VALUES (7, 'a')", // ids are the sequence's
+		"INSERT INTO outbox.event (id, subject) VALUES (7, 'a')", // the sequence generates ids
 	} {
 		if _, err := pool.Exec(t.Context(), tbl.SQL(q)); err == nil {
 			t.Errorf("%s: want an error", q)
@@ -190,7 +190,7 @@ func TestEnqueue(t *testing.T) {
 			t.Errorf("%s: want an error", q)
 		}
 	}
-	// An untyped parameter, as drivers of other languages send it, is text.
+	// Drivers of other languages send a parameter without a type; enqueue then takes it as text.
 	var id uuid.UUID
 	if err := pool.QueryRow(t.Context(), tbl.SQL("SELECT outbox.enqueue($1, $2)"), pgx.QueryExecModeSimpleProtocol, "a.5", `{"y":2}`).Scan(&id); err != nil {
 		t.Fatal(err)
@@ -209,7 +209,7 @@ func TestEnqueue(t *testing.T) {
 	}
 }
 
-func TestTokenIsTheSameInGoAndSQL(t *testing.T) {
+func TestTokenInGoAndSQL(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	for _, s := range []string{"", "42", "a b", "a.b", "é*>", "%", "%41", "a-b_C", "日本", "\t"} {
 		var token string

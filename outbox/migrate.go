@@ -14,19 +14,22 @@ import (
 	text "github.com/seed-6eff6314/outbox-relay/sql"
 )
 
-// Migration is one step of the schema, applied or not.
+// Migration is one numbered step of the schema.
 type Migration struct {
 	Version   int       `json:"version"`
 	Name      string    `json:"name"`
-	AppliedAt time.Time `json:"applied_at,omitzero"` // zero: pending
+	AppliedAt time.Time `json:"applied_at,omitzero"` // zero if it is pending
 }
 
-// Migrate brings the schema to the newest version, and makes it when it is missing: each migration in a transaction
-// of its own, all under an advisory lock, so that any number may run at once. It returns what it applied. A schema
-// with a gap is ErrMigrationGap, one from a newer program ErrNewerSchema; both are left as they are.
+// Migrate creates the schema if it does not exist, applies every pending migration, and returns those that it applied,
+// also along with an error. Each migration runs in a transaction of its own. An advisory lock serializes them, so every
+// instance of a service may call Migrate when it starts.
+//
+// ErrMigrationGap and ErrNewerSchema mean that it changed nothing: a migration is missing in between, or a newer
+// version of this package has migrated the schema.
 func (t *Table) Migrate(ctx context.Context, db Beginner) ([]Migration, error) {
 	var applied []Migration
-	for range text.Version() + 1 { // each round applies one, the last finds none
+	for range text.Version() + 1 { // each round applies one; the last one finds none pending
 		m, err := t.migrateOne(ctx, db)
 		if err != nil {
 			return applied, fmt.Errorf("migrate schema %q: %w", t.schema, err)
@@ -41,17 +44,17 @@ func (t *Table) Migrate(ctx context.Context, db Beginner) ([]Migration, error) {
 
 func (t *Table) migrateOne(ctx context.Context, db Beginner) (done *Migration, err error) {
 	err = pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
-		// A migrator may do much: a name that somebody put in public must not decide what it makes.
+		// The role that migrates is powerful: objects that others created in public must not shadow what it calls.
 		if _, err := tx.Exec(ctx, "SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
 			return fmt.Errorf("pin the search path: %w", err)
 		}
 		if _, err := tx.Exec(ctx, t.q.MigrationLock); err != nil {
 			return fmt.Errorf("take the migration lock: %w", err)
 		}
-		// Not CREATE IF NOT EXISTS alone: that needs the right to create schemas even where the schema exists.
+		// CREATE SCHEMA IF NOT EXISTS needs the right to create schemas even if the schema exists.
 		var exists bool
 		if err := tx.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL", t.quoted()).Scan(&exists); err != nil {
-			return fmt.Errorf("look for the schema: %w", err)
+			return fmt.Errorf("check for the schema: %w", err)
 		}
 		if !exists {
 			if _, err := tx.Exec(ctx, "CREATE SCHEMA "+t.quoted()); err != nil {
@@ -78,7 +81,7 @@ func (t *Table) migrateOne(ctx context.Context, db Beginner) (done *Migration, e
 	return done, err
 }
 
-// MigrationStatus lists every migration that this program knows, pending ones without a time.
+// MigrationStatus lists every migration of this package. Those that are pending have no AppliedAt.
 func (t *Table) MigrationStatus(ctx context.Context, db DB) ([]Migration, error) {
 	have, err := t.applied(ctx, db)
 	if err != nil && !errors.Is(err, ErrNotMigrated) {
@@ -90,8 +93,8 @@ func (t *Table) MigrationStatus(ctx context.Context, db DB) ([]Migration, error)
 	return have, nil
 }
 
-// CheckMigrated returns nil when the schema is at the version of this program, ErrNotMigrated when it is older
-// or missing, ErrNewerSchema when it is newer.
+// CheckMigrated returns nil if the schema has exactly the migrations of this package, ErrNotMigrated if it is missing
+// or older, and ErrNewerSchema if it is newer.
 func (t *Table) CheckMigrated(ctx context.Context, db DB) error {
 	have, err := t.applied(ctx, db)
 	if err != nil {
@@ -104,7 +107,7 @@ func (t *Table) CheckMigrated(ctx context.Context, db DB) error {
 	return nil
 }
 
-// MigrationSQL is everything Migrate would do to an empty database, as one script for psql and other tools.
+// MigrationSQL returns the script, for psql and other tools, that does to an empty database what Migrate does.
 func (t *Table) MigrationSQL() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "BEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n%s;\nCREATE SCHEMA IF NOT EXISTS %s;\n%s\n", strings.TrimSuffix(strings.TrimSpace(t.q.MigrationLock), ";"), t.quoted(), t.q.MigrationTable)
@@ -115,7 +118,7 @@ func (t *Table) MigrationSQL() string {
 	return b.String()
 }
 
-// applied lists the migrations that the schema has, refusing a gap and a version that this program does not know.
+// applied lists the migrations that the schema has. A gap, and a version that this package does not know, are errors.
 func (t *Table) applied(ctx context.Context, db DB) ([]Migration, error) {
 	rows, err := db.Query(ctx, t.q.MigrationList)
 	if err != nil {
@@ -127,12 +130,12 @@ func (t *Table) applied(ctx context.Context, db DB) ([]Migration, error) {
 	}
 	for i, m := range have {
 		if m.Version != i+1 {
-			return nil, fmt.Errorf("%w: schema %q has version %d where %d belongs; restore the row of %s.migration that is missing",
-				ErrMigrationGap, t.schema, m.Version, i+1, t.quoted())
+			return nil, fmt.Errorf("%w: schema %q: want version %d next, found %d; restore the missing row of %s.migration",
+				ErrMigrationGap, t.schema, i+1, m.Version, t.quoted())
 		}
 	}
 	if len(have) > text.Version() {
-		return nil, fmt.Errorf("%w: schema %q is at version %d, this program knows %d; run a newer outbox", ErrNewerSchema, t.schema, len(have), text.Version())
+		return nil, fmt.Errorf("%w: schema %q is at version %d, this program supports up to %d; upgrade outbox", ErrNewerSchema, t.schema, len(have), text.Version())
 	}
 	return have, nil
 }
@@ -146,7 +149,7 @@ func (t *Table) listed(err error) error {
 
 func (t *Table) quoted() string { return pgx.Identifier{t.schema}.Sanitize() }
 
-// positioned adds line and column to a PostgreSQL error that has a position in the script.
+// positioned adds line and column to an error of PostgreSQL that has a position in the script.
 func positioned(err error, script string) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || pg.Position <= 0 || int(pg.Position) > len(script) {

@@ -46,7 +46,7 @@ func TestMigrateConcurrentlyAndTwice(t *testing.T) {
 	}
 }
 
-func TestMigrateRefusesGapsAndTheFuture(t *testing.T) {
+func TestMigrateRefusesGapsAndNewerSchemas(t *testing.T) {
 	table, pool := tabletest.New(t)
 	tabletest.Run(t, pool, table.SQL("INSERT INTO outbox.migration (version, name) VALUES (99, 'future')"))
 	if _, err := table.Migrate(t.Context(), pool); !errors.Is(err, outbox.ErrMigrationGap) {
@@ -58,7 +58,7 @@ func TestMigrateRefusesGapsAndTheFuture(t *testing.T) {
 	}
 }
 
-// What `migrate print` prints runs in psql as it is, and says the same as Migrate; so does a schema that needs quotes.
+// MigrationSQL runs in psql and leaves what Migrate leaves, also for a schema whose name needs quotes.
 func TestMigrationSQLRunsInPsql(t *testing.T) {
 	server := devtest.Postgres(t)
 	psql, err := server.Bin("psql")

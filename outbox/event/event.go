@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Limits at the door, the same as the CHECKs of the table. An event within them fits a NATS server with
-// its default max_payload of 1 MiB, headers included.
+// Limits of an event, the same as the CHECK constraints of the table. An event within them, headers included, fits a
+// NATS server with its default max_payload of 1 MiB.
 const (
 	MaxSubject     = 1024   // bytes
 	MaxKey         = 1024   // bytes
@@ -23,26 +23,26 @@ const (
 // DefaultContentType is what an empty Event.ContentType means.
 const DefaultContentType = "application/json"
 
-// ErrInvalid is wrapped by every error that says an event breaks a rule of the table.
+// ErrInvalid is wrapped by every error about an event that breaks a rule of the table.
 var ErrInvalid = errors.New("invalid event")
 
-// Event is the fact that something happened: a row of the outbox, the message made of it, and what a
-// consumer reads from that message. Insert takes the first block, reading fills the second as well.
+// Event is the fact that something happened: a row of the outbox, the message that a relay publishes, and what a
+// consumer reads from it with Parse. A service sets the first block of fields, and outbox.Insert ignores the second.
 type Event struct {
-	ID          uuid.UUID         // dedupe id; zero means a new random one
-	Subject     string            // literal tokens, for example "users.42.updated"
-	Key         string            // what the event is about, for example "42"; empty means the subject
-	Payload     []byte            // published byte for byte
+	ID          uuid.UUID         // deduplication id. Insert generates a random one for zero
+	Subject     string            // literal tokens joined by dots, such as "users.42.updated". Required
+	Key         string            // what the event is about, such as "42"; events of one key keep their order. Defaults to the subject
+	Payload     []byte            // published unchanged
 	ContentType string            // defaults to DefaultContentType
-	Headers     map[string]string // names of A-Z a-z 0-9 _ -, none beginning with Nats- or Outbox-
-	ResendOf    uuid.UUID         // the original, for an event that was replayed; zero otherwise
+	Headers     map[string]string // names consist of A-Z a-z 0-9 _ - and do not begin with Nats- or Outbox-
+	ResendOf    uuid.UUID         // the id of the original, if the event is a copy made by a replay
 
 	CreatedAt time.Time // when the row was inserted, by the clock of the database
-	Position  int64     // the gapless number that the plan gave it; 0 before
+	Position  int64     // the gapless number that the relay gave the event; 0 if it has none
 }
 
-// Validate reports the first rule that the event breaks, wrapping ErrInvalid. It is what the CHECKs of the
-// table would say, before a round trip is spent and the transaction is lost.
+// Validate returns an error that wraps ErrInvalid if the event breaks a rule of the table, and nil otherwise. Insert
+// calls it, so that an invalid event costs neither a round trip nor the transaction.
 func (e *Event) Validate() error {
 	if err := ValidateSubject(e.Subject); err != nil {
 		return err
@@ -53,8 +53,8 @@ func (e *Event) Validate() error {
 	return e.ValidateHeaders()
 }
 
-// ValidateHeaders is the part of Validate about what travels in headers: key, content type, and names, values and size
-// of Event.Headers.
+// ValidateHeaders is the part of Validate that checks what becomes a header of the message: the key, the content
+// type, and the names, values and size of Headers.
 func (e *Event) ValidateHeaders() error {
 	if e.Key != "" {
 		if err := headerValue("key", e.Key, MaxKey); err != nil {
@@ -79,9 +79,9 @@ func (e *Event) ValidateHeaders() error {
 	return nil
 }
 
-// ValidateSubject reports why a text is not the subject of an event: literal tokens joined by dots, no
-// wildcard, no empty token, no space, none of the names that belong to NATS ($…, _INBOX…) or to the
-// relay (_OUTBOX.). The error wraps ErrInvalid.
+// ValidateSubject returns an error that wraps ErrInvalid unless a text can be the subject of an event: at most
+// MaxSubject bytes of UTF-8, tokens joined by dots, without empty tokens, wildcards, spaces and control characters,
+// and not among the subjects of NATS ($…, _INBOX…) or of the relay (_OUTBOX.…).
 func ValidateSubject(subject string) error {
 	switch {
 	case subject == "":
@@ -98,7 +98,7 @@ func ValidateSubject(subject string) error {
 			return fmt.Errorf("%w: subject %q has an empty token", ErrInvalid, subject)
 		}
 		if i := strings.IndexFunc(token, notInToken); i >= 0 {
-			return fmt.Errorf("%w: subject %q has a wildcard, a space or a control character (encode values with Token)", ErrInvalid, subject)
+			return fmt.Errorf("%w: subject %q has a wildcard, a space or a control character; encode values with Token", ErrInvalid, subject)
 		}
 	}
 	return nil
@@ -106,12 +106,12 @@ func ValidateSubject(subject string) error {
 
 func notInToken(r rune) bool { return r == '*' || r == '>' || r == ' ' || isControl(r) }
 
-// isControl knows the control characters of ASCII, the ones that NATS and PostgreSQL in every locale agree on.
+// isControl reports a control character of ASCII. NATS and PostgreSQL, in every locale, agree on no others.
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 func validateHeader(name, value string) error {
 	if name == "" || strings.IndexFunc(name, notInHeaderName) >= 0 {
-		return fmt.Errorf("%w: header name %q has more than A-Z a-z 0-9 _ -", ErrInvalid, name)
+		return fmt.Errorf("%w: header name %q: want one or more of A-Z a-z 0-9 _ -", ErrInvalid, name)
 	}
 	lower := strings.ToLower(name)
 	reserved := strings.HasPrefix(lower, "nats-") || lower == "content-type" ||
@@ -129,7 +129,7 @@ func notInHeaderName(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-'
 }
 
-// headerValue checks what travels as the value of a NATS header: it must come out as it went in.
+// headerValue checks that NATS delivers a header value unchanged.
 func headerValue(what, value string, limit int) error {
 	switch {
 	case len(value) > limit:

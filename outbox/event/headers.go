@@ -9,15 +9,15 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/arena"
 )
 
-// A HeaderWriter is Event.SetHeaders for one event after the other. What it wrote is good until its next Set; the texts are cut out
-// of chunks, so that an event costs no allocation of its own. The zero value is ready. One goroutine.
+// A HeaderWriter does what Event.SetHeaders does, for many events without an allocation for each. The slices that Set
+// puts into a header stay valid until the next Set. The zero value is ready to use. Not safe for concurrent use.
 type HeaderWriter struct {
 	cut     arena.Arena
 	scratch []byte
-	cells   []string // values are slices of length one of it
+	cells   []string // values are slices of it, of length one
 }
 
-// Set writes the event's headers into h.
+// Set writes the headers of an event into h, which must not have them yet.
 func (w *HeaderWriter) Set(h map[string][]string, e *Event) {
 	w.cells = w.cells[:0]
 	for name, value := range e.Headers {
@@ -48,7 +48,7 @@ func (w *HeaderWriter) Set(h map[string][]string, e *Event) {
 	}
 }
 
-// Text is prefix and number in one text, cut out of a chunk.
+// Text returns prefix and number as one text, without an allocation of its own.
 func (w *HeaderWriter) Text(prefix string, number int64) string {
 	w.scratch = strconv.AppendInt(append(w.scratch[:0], prefix...), number, 10)
 	return w.cut.String(w.scratch)
@@ -60,14 +60,15 @@ func (w *HeaderWriter) unlessEmpty(h map[string][]string, name, value string) {
 	}
 }
 
-// cell is a value of a header. Where cells moves, what was cut from it before stays.
+// cell returns the values of a header. When append moves cells, the slices that were returned before keep the old
+// array.
 func (w *HeaderWriter) cell(value string) []string {
 	w.cells = append(w.cells, value)
 	n := len(w.cells)
 	return w.cells[n-1 : n : n]
 }
 
-// appendUUID appends the canonical form.
+// appendUUID appends an id in its canonical form.
 func appendUUID(to []byte, id uuid.UUID) []byte {
 	for i, end := range [...]int{4, 6, 8, 10, 16} {
 		start := [...]int{0, 4, 6, 8, 10}[i]

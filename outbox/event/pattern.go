@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// SubjectPattern makes a regular expression, for Go and for PostgreSQL, of a NATS pattern: * stands for one token, > at
-// the end for one or more. The error wraps ErrInvalid.
+// SubjectPattern translates a NATS pattern into a regular expression for Go and for PostgreSQL. The token * matches one
+// token, and > at the end matches one or more. The error wraps ErrInvalid.
 func SubjectPattern(pattern string) (*regexp.Regexp, error) {
 	tokens := strings.Split(pattern, ".")
 	parts := make([]string, len(tokens))
@@ -24,7 +24,7 @@ func SubjectPattern(pattern string) (*regexp.Regexp, error) {
 		}
 	}
 	expression, err := regexp.Compile(`^` + strings.Join(parts, `\.`) + `$`)
-	if err != nil { // a token that is not UTF-8
+	if err != nil { // not UTF-8
 		return nil, fmt.Errorf("%w: subject pattern %q: %w", ErrInvalid, pattern, err)
 	}
 	return expression, nil

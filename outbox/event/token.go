@@ -4,9 +4,9 @@ import "strings"
 
 const hexDigits = "0123456789ABCDEF"
 
-// Token makes one subject token of any text: what is not A-Z a-z 0-9 _ - becomes %XX of its UTF-8 bytes
-// and the empty string becomes "%". No two texts share a token; DecodeToken is the inverse. The capture
-// triggers of Attach do the same in SQL (outbox.token).
+// Token encodes any text as one token of a subject: each byte other than A-Z a-z 0-9 _ - becomes %XX, and the empty
+// text becomes "%". Different texts have different tokens; DecodeToken is the inverse. The function outbox.token does
+// the same in SQL, for capture triggers.
 func Token(value string) string {
 	if value == "" {
 		return "%"
@@ -27,8 +27,8 @@ func Token(value string) string {
 	return b.String()
 }
 
-// DecodeToken returns the text that Token made a token of. A token that Token never makes, and the NULL of
-// a capture trigger ("%N"), comes back as it is.
+// DecodeToken returns the text that Token encoded. A token that Token cannot have made comes back unchanged; so does
+// "%N", which stands for NULL in the subjects of capture triggers.
 func DecodeToken(token string) string {
 	if token == "%" {
 		return ""

@@ -9,19 +9,19 @@ import (
 	"github.com/google/uuid"
 )
 
-// The wire contract: an event is one NATS message. Its subject and body are those of the row, byte for
-// byte; everything else travels in these headers beside the event's own.
+// The wire contract: an event is one NATS message. Its subject and body are those of the row, unchanged. These
+// headers hold the rest, beside the event's own.
 const (
-	HeaderMsgID       = "Nats-Msg-Id"      // dedupe id: the event id, unless HeaderEventID is there too
-	HeaderEventID     = "Outbox-Event-Id"  // the event id, where the dedupe id had to be a fresh one
-	HeaderPosition    = "Outbox-Position"  // the plan's gapless number of the event
+	HeaderMsgID       = "Nats-Msg-Id"      // deduplication id: the event id, unless there is a HeaderEventID
+	HeaderEventID     = "Outbox-Event-Id"  // the event id, if the deduplication id had to be a fresh one
+	HeaderPosition    = "Outbox-Position"  // Event.Position, absent when 0
 	HeaderKey         = "Outbox-Key"       // Event.Key, absent when empty
 	HeaderTime        = "Outbox-Time"      // Event.CreatedAt, RFC 3339 with nanoseconds, UTC
-	HeaderOp          = "Outbox-Op"        // insert, update or delete, set by a capture trigger
-	HeaderResendOf    = "Outbox-Resend-Of" // event id of the original, on a replayed event
-	HeaderParked      = "Outbox-Parked"    // reason; on the marker that stands in for a parked event
+	HeaderOp          = "Outbox-Op"        // insert, update or delete, if a capture trigger made the event
+	HeaderResendOf    = "Outbox-Resend-Of" // Event.ResendOf, absent when zero
+	HeaderParked      = "Outbox-Parked"    // the reason, in the marker message that takes the position of a parked event
 	HeaderContentType = "Content-Type"     // Event.ContentType, absent when DefaultContentType
-	ParkedPrefix      = "_OUTBOX.parked."  // subject of markers: ParkedPrefix + name of the stream
+	ParkedPrefix      = "_OUTBOX.parked."  // subject of markers: ParkedPrefix + the name of the stream
 	timeFormat        = "2006-01-02T15:04:05.999999999Z07:00"
 )
 
@@ -37,16 +37,18 @@ const (
 	DeadPrefix         = "_OUTBOX.dead."        // subject of dead letters: DeadPrefix + name of the stream
 )
 
-// SetHeaders writes the event's headers into h, which it expects without them. Names keep their case. Position is left
-// out when it is 0.
+// SetHeaders writes the headers of the event into h, which must not have them yet. The names of Headers keep their
+// case.
 func (e *Event) SetHeaders(h map[string][]string) {
 	var w HeaderWriter
 	w.Set(h, e)
 }
 
-// Parse is the inverse of SetHeaders: it reads an event from a message. The payload is body itself, not a
-// copy. A message that no relay published has no ids and no position, and that is not an error; one whose
-// outbox headers cannot be read is, wrapping ErrInvalid. Headers of NATS itself are left out.
+// Parse reads an event from a message: it is the inverse of SetHeaders. The payload is body itself, not a copy.
+// Headers of NATS itself are left out.
+//
+// A message that no relay published is no error: its event has no position, and no ID unless Nats-Msg-Id is a UUID. If
+// headers of the outbox are malformed, the error wraps ErrInvalid.
 func Parse(subject string, headers map[string][]string, body []byte) (Event, error) {
 	e := Event{Subject: subject, Payload: body, ContentType: DefaultContentType}
 	for name, values := range headers {
@@ -57,7 +59,7 @@ func Parse(subject string, headers map[string][]string, body []byte) (Event, err
 			return Event{}, fmt.Errorf("%w: header %s %q: %w", ErrInvalid, name, values[0], err)
 		}
 	}
-	// Only an event of ours has a position, and its dedupe id is its event id unless another header says so.
+	// Only a relay sets a position, and its deduplication id is the event id unless HeaderEventID is there.
 	if id := first(headers[HeaderMsgID]); id != "" && first(headers[HeaderEventID]) == "" {
 		parsed, err := uuid.Parse(id)
 		if err != nil && e.Position != 0 {
