@@ -2,57 +2,57 @@ package faults
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
-	"github.com/seed-6eff6314/outbox-relay/internal/verify"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 const accounts = 40
 
-// scene is one outbox, one stream, one cache, the URLs that programs reach them by, and what a scenario counts.
-type scene struct {
+// A scenario is one outbox, one stream and one cache, the URLs at which programs reach them, and the results so far. Its
+// methods must be called from the goroutine of its test; the load only reads its fields.
+type scenario struct {
 	t                            *testing.T
-	databaseURL, natsURL, redURL string // may lead through a proxy
-	writers                      string // URL that the load writes by; empty for that of pool
+	databaseURL, natsURL, redURL string // for programs; may lead through a proxy
+	writers                      string // database URL of the load; empty means that of pool
 	pool                         *pgxpool.Pool
 	nc                           *nats.Conn
 	js                           jetstream.JetStream
 	rdb                          *redis.Client
 	table                        *table.Table
 	stream, prefix, rules        string
-	cached                       bool // an invalidator runs: no key may be stale at rest
-	failedOver                   bool // the database lost commits: what was published may be at positions that it gave away again
-	others                       bool // others write to the stream: foreign messages and displaced events are no fault
+	cached                       bool // an invalidator is running, so no key may be stale at the end
+	failedOver                   bool // the database lost commits, so published events may have positions that it assigned again
+	others                       bool // other writers use the stream, so foreign messages and displaced events are expected
 	row                          row
 }
 
-// options of a scene; what is empty is shared with the other scenarios.
+// options of a scenario. A server without a URL is shared with other scenarios.
 type options struct {
 	database, nats string
 	replicas       int
-	duplicates     time.Duration // the stream's window; 1 s by default, so that nothing rests on it
+	duplicates     time.Duration // the stream's deduplication window; defaults to 1s, too short to hide resent events
 	limit          func(*jetstream.StreamConfig)
 }
 
-func newScene(t *testing.T, o options) *scene {
+func newScenario(t *testing.T, o options) *scenario {
 	t.Helper()
-	s := &scene{t: t, databaseURL: o.database, natsURL: o.nats, redURL: devtest.Redis(t).URL(), rdb: devtest.RedisClient(t),
+	s := &scenario{t: t, databaseURL: o.database, natsURL: o.nats, redURL: devtest.Redis(t).URL(), rdb: devtest.RedisClient(t),
 		stream: devtest.Stream(t), prefix: devtest.Prefix(t)}
 	schema := outbox.DefaultSchema
 	if s.databaseURL == "" {
@@ -62,15 +62,15 @@ func newScene(t *testing.T, o options) *scene {
 		s.natsURL = devtest.NATS(t).URL()
 	}
 	s.connect(schema)
-	s.makeStream(o)
+	s.createStream(o)
 	s.exec(`CREATE TABLE outbox.account (key int PRIMARY KEY, version int NOT NULL DEFAULT 0)`)
 	s.exec(fmt.Sprintf(`INSERT INTO outbox.account SELECT generate_series(0, %d)`, accounts-1))
 	s.rules = filepath.Join(t.TempDir(), "rules.yaml")
-	s.must(os.WriteFile(s.rules, fmt.Appendf(nil, "rules:\n  - subject: %s.account.*\n    keys: [\"%s$1\"]\n", s.stream, s.prefix), 0o600))
+	s.writeRules("  - subject: {stream}.account.*\n    keys: [\"{prefix}$1\"]\n")
 	return s
 }
 
-func (s *scene) connect(schema string) {
+func (s *scenario) connect(schema string) {
 	s.t.Helper()
 	var err error
 	s.pool, err = pgxpool.New(s.t.Context(), s.databaseURL)
@@ -87,7 +87,7 @@ func (s *scene) connect(schema string) {
 	s.must(err)
 }
 
-func (s *scene) makeStream(o options) {
+func (s *scenario) createStream(o options) {
 	s.t.Helper()
 	c := jetstream.StreamConfig{
 		Name: s.stream, Subjects: []string{s.stream + ".>", event.ParkedPrefix + s.stream},
@@ -103,45 +103,85 @@ func (s *scene) makeStream(o options) {
 	s.must(err)
 }
 
-func (s *scene) must(err error) {
+// writeRules writes the rules of the invalidator. It replaces {stream} and {prefix} with those of the scenario.
+func (s *scenario) writeRules(rules string) {
+	s.t.Helper()
+	text := strings.NewReplacer("{stream}", s.stream, "{prefix}", s.prefix).Replace("rules:\n" + rules)
+	s.must(os.WriteFile(s.rules, []byte(text), 0o600))
+}
+
+// useRedis makes a server of the test the cache. It must be called before an invalidator starts.
+func (s *scenario) useRedis(server *devstack.Redis) {
+	s.t.Helper()
+	options, err := redis.ParseURL(server.URL())
+	s.must(err)
+	s.redURL, s.rdb = server.URL(), redis.NewClient(options)
+	s.t.Cleanup(func() { _ = s.rdb.Close() })
+}
+
+// useDatabase switches to another database that has the outbox, for programs and writers that start later.
+func (s *scenario) useDatabase(url string) {
+	s.t.Helper()
+	s.pool.Close()
+	var err error
+	s.pool, err = pgxpool.New(s.t.Context(), url)
+	s.must(err)
+	s.t.Cleanup(s.pool.Close)
+	s.databaseURL = url
+}
+
+func (s *scenario) must(err error) {
 	s.t.Helper()
 	if err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-func (s *scene) exec(sql string, args ...any) {
+func (s *scenario) exec(sql string, args ...any) {
 	s.t.Helper()
 	_, err := s.pool.Exec(s.t.Context(), s.table.SQL(sql), args...)
 	s.must(err)
 }
 
-// eventually is devtest.Eventually with a condition that may fail.
-func (s *scene) eventually(d time.Duration, what string, cond func(ctx context.Context) error) {
+// eventually is devtest.Eventually with a context that bounds each call of cond to 3s. cond must return errors: methods
+// that end the test, such as must, would fail it while a connection is reconnecting.
+func (s *scenario) eventually(d time.Duration, what string, cond func(ctx context.Context) error) {
+	s.t.Helper()
+	s.retry(3*time.Second, d, what, cond)
+}
+
+// retry is eventually with another bound for each call of cond.
+func (s *scenario) retry(each, d time.Duration, what string, cond func(ctx context.Context) error) {
 	s.t.Helper()
 	devtest.Eventually(s.t, d, what, func() error {
-		ctx, cancel := context.WithTimeout(s.t.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(s.t.Context(), each)
 		defer cancel()
 		return cond(ctx)
 	})
 }
 
-// recovered inserts an event and measures how long it takes to the stream, since the fault.
-func (s *scene) recovered(since time.Time) {
-	s.t.Helper()
-	s.flows()
-	s.row.recoveries = append(s.row.recoveries, time.Since(since))
-}
-
-// flows inserts an event and waits until the stream has it.
-func (s *scene) flows() {
+// probe inserts an event and waits until it is in the stream.
+func (s *scenario) probe() {
 	s.t.Helper()
 	subject := s.stream + ".probe." + uuid.NewString()
-	s.eventually(30*time.Second, "insert a probe", func(ctx context.Context) error {
+	s.eventually(30*time.Second, "probe inserted", func(ctx context.Context) error {
 		_, err := s.table.InsertAndCommit(ctx, s.pool, event.Event{Subject: subject})
 		return err
 	})
-	s.eventually(60*time.Second, "the probe is published", func(ctx context.Context) error {
+	s.awaitPublished(subject)
+}
+
+// measureRecovery inserts an event, waits until it is in the stream, and records the time since the fault.
+func (s *scenario) measureRecovery(since time.Time) {
+	s.t.Helper()
+	s.probe()
+	s.row.recoveries = append(s.row.recoveries, time.Since(since))
+}
+
+// awaitPublished waits until an event with a subject is in the stream.
+func (s *scenario) awaitPublished(subject string) {
+	s.t.Helper()
+	s.eventually(time.Minute, subject+" published", func(ctx context.Context) error {
 		stream, err := s.js.Stream(ctx, s.stream)
 		if err == nil {
 			_, err = stream.GetLastMsgForSubject(ctx, subject)
@@ -150,82 +190,53 @@ func (s *scene) flows() {
 	})
 }
 
-// rest waits until everything is planned, acknowledged and consumed.
-func (s *scene) rest() {
+// streamState reads the state of the stream.
+func (s *scenario) streamState(ctx context.Context) (jetstream.StreamState, error) {
+	stream, err := s.js.Stream(ctx, s.stream)
+	if err != nil {
+		return jetstream.StreamState{}, err
+	}
+	return stream.CachedInfo().State, nil
+}
+
+// awaitState waits until the state of the stream can be read, and returns it.
+func (s *scenario) awaitState() (state jetstream.StreamState) {
 	s.t.Helper()
-	s.eventually(2*time.Minute, "everything published", func(ctx context.Context) error {
-		status, err := s.table.Status(ctx, s.pool, s.stream)
-		if err == nil && status.Pending != 0 {
-			err = fmt.Errorf("%d pending of %d planned", status.Pending, status.Planned)
-		}
+	s.eventually(time.Minute, "state of the stream read", func(ctx context.Context) (err error) {
+		state, err = s.streamState(ctx)
 		return err
 	})
-	if !s.cached {
-		return
-	}
-	s.eventually(2*time.Minute, "everything consumed", func(ctx context.Context) error {
-		c, err := s.js.Consumer(ctx, s.stream, "invalidate-now")
+	return state
+}
+
+// awaitMessages waits until the stream contains n messages.
+func (s *scenario) awaitMessages(within time.Duration, n int) {
+	s.t.Helper()
+	s.eventually(within, fmt.Sprintf("%d messages in the stream", n), func(ctx context.Context) error {
+		state, err := s.streamState(ctx)
 		if err != nil {
 			return err
 		}
-		if i := c.CachedInfo(); i.NumPending+uint64(i.NumAckPending) > 0 {
-			return fmt.Errorf("%d pending, %d not acknowledged", i.NumPending, i.NumAckPending)
-		}
-		return nil
+		return atLeast(state.Msgs, uint64(n))
 	})
 }
 
-// judge waits for rest and holds the stream against the table, the versions of every account against each other, and
-// every cached key against its row.
-func (s *scene) judge() verify.Verdict {
+// awaitGrowth waits until the last sequence of the stream has grown by n.
+func (s *scenario) awaitGrowth(n uint64) {
 	s.t.Helper()
-	s.rest()
-	stream := verify.Stream{Table: s.table, Pool: s.pool, Conn: s.nc, Name: s.stream}
-	var v verify.Verdict
-	devtest.Eventually(s.t, time.Minute, "the stream is read", func() (err error) {
-		v, err = stream.Verify(s.t.Context())
-		return err
+	want := s.awaitState().LastSeq + n
+	s.eventually(time.Minute, fmt.Sprintf("%d more messages in the stream", n), func(ctx context.Context) error {
+		state, err := s.streamState(ctx)
+		if err != nil {
+			return err
+		}
+		return atLeast(state.LastSeq, want)
 	})
-	broken := v
-	if s.others {
-		broken.Foreign, broken.Reordered = 0, 0
-	}
-	if s.failedOver {
-		broken.Misplaced = 0
-	}
-	if err := broken.Err(); err != nil {
-		s.t.Error(err)
-	}
-	if v.Again == 0 && !s.others { // what comes again comes late
-		s.versions()
-	}
-	stale := s.stale()
-	if stale > 0 {
-		s.t.Errorf("%d stale keys", stale)
-	}
-	s.row.verdict, s.row.stale = v, stale
-	return v
 }
 
-// stale counts cached keys whose value is not the row's.
-func (s *scene) stale() (n int) {
-	s.t.Helper()
-	if !s.cached {
-		return 0
+func atLeast(got, want uint64) error {
+	if got < want {
+		return fmt.Errorf("got %d, want at least %d", got, want)
 	}
-	rows, err := s.pool.Query(s.t.Context(), s.table.SQL("SELECT key::text, version::text FROM outbox.account"))
-	s.must(err)
-	var key, version string
-	_, err = pgx.ForEachRow(rows, []any{&key, &version}, func() error {
-		cached, err := s.rdb.Get(s.t.Context(), s.prefix+key).Result()
-		if errors.Is(err, redis.Nil) {
-			return nil
-		}
-		if err == nil && cached != version {
-			n++
-		}
-		return err
-	})
-	s.must(err)
-	return n
+	return nil
 }
