@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -19,21 +20,22 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
 const (
-	backfillEnv    = "OUTBOX_BACKFILL" // rows of TestBackfillBesideWriters; five million are what it is for
+	backfillEnv    = "OUTBOX_BACKFILL" // rows in TestBackfillBesideWriters, such as 5000000
 	backfillKills  = 4
 	windowLength   = 4 * time.Second
-	mostPairs      = 20   // of windows, with the backfill and without
-	mostLost       = 0.10 // of the writers' throughput
-	backfillMemory = 100  // MiB, at its peak
-	judgedWhole    = 2_000_000
+	maxPairs       = 20        // pairs of windows, one with the backfill and one without
+	maxLoss        = 0.10      // share of the writers' throughput
+	backfillMemory = 100       // peak in MiB
+	maxVerified    = 2_000_000 // rows up to which the whole stream is verified
 )
 
-// ledger is a table with rows of version 0 that was filled before it was attached.
-func (s *scene) ledger(n int) string {
+// createLedger creates a table with n rows of version 0 and then attaches it. It returns the name of the table.
+func (s *scenario) createLedger(n int) string {
 	s.t.Helper()
 	name := "ledger_" + s.table.Schema()
 	s.exec("CREATE TABLE public." + name + " (key int PRIMARY KEY, version int NOT NULL, note text NOT NULL)")
@@ -48,41 +50,50 @@ func (s *scene) ledger(n int) string {
 	return "public." + name
 }
 
-// backfill starts outbox backfill. Its events say that they are inserts, by which they are told from the writers'.
-func (s *scene) backfill(args ...string) *program {
+// startBackfill starts outbox backfill. Callers pass --op insert, which distinguishes its events from those of the writers,
+// which are updates.
+func (s *scenario) startBackfill(args ...string) *program {
 	s.t.Helper()
-	return s.outbox("", append([]string{"backfill", "--schema", s.table.Schema(), "--stream", s.stream}, args...)...)
+	return s.startOutbox("", append([]string{"backfill", "--schema", s.table.Schema(), "--stream", s.stream}, args...)...)
 }
 
-// job waits until there is one, and reads it.
-func (s *scene) job() (job jobs.Job) {
+// job reads the newest job.
+func (s *scenario) job(ctx context.Context) (jobs.Job, error) {
+	list, err := jobs.In(s.table).Jobs(ctx, s.pool, 1)
+	if err == nil && len(list) == 0 {
+		err = errors.New("no job")
+	}
+	if err != nil {
+		return jobs.Job{}, err
+	}
+	return list[0], nil
+}
+
+// awaitJob waits until there is a job, and returns the newest one.
+func (s *scenario) awaitJob() (job jobs.Job) {
 	s.t.Helper()
-	s.eventually(20*time.Second, "the backfill began", func(ctx context.Context) error {
-		list, err := jobs.In(s.table).Jobs(ctx, s.pool, 1)
-		if err == nil && len(list) == 0 {
-			err = fmt.Errorf("no job")
-		}
-		if err == nil {
-			job = list[0]
-		}
+	s.eventually(20*time.Second, "job started", func(ctx context.Context) (err error) {
+		job, err = s.job(ctx)
 		return err
 	})
 	return job
 }
 
-// reaches waits until the job has inserted so many events.
-func (s *scene) reaches(events int64) {
+// awaitJobEvents waits until the job has inserted a number of events, or is done.
+func (s *scenario) awaitJobEvents(events int64) {
 	s.t.Helper()
-	s.eventually(time.Minute, fmt.Sprintf("%d events are inserted", events), func(context.Context) error {
-		if job := s.job(); job.Last.Events < events && !job.Last.Done {
-			return fmt.Errorf("%d", job.Last.Events)
+	s.eventually(time.Minute, fmt.Sprintf("%d events inserted by the job", events), func(ctx context.Context) error {
+		job, err := s.job(ctx)
+		if err == nil && job.Last.Events < events && !job.Last.Done {
+			err = fmt.Errorf("got %d", job.Last.Events)
 		}
-		return nil
+		return err
 	})
 }
 
-// filled judges what a backfill left: each row has one event of it, and no event has an older version than one before it.
-func (s *scene) filled(rows int) {
+// verifyBackfill requires that each row has exactly one event of the backfill, and that no event has an older version than
+// an earlier event of its key.
+func (s *scenario) verifyBackfill(rows int) {
 	s.t.Helper()
 	var once, all, old int
 	s.must(s.pool.QueryRow(s.t.Context(), s.table.SQL(`WITH e AS MATERIALIZED (
@@ -90,16 +101,16 @@ func (s *scene) filled(rows int) {
 		SELECT (SELECT count(DISTINCT key) FROM e WHERE ours), (SELECT count(*) FROM e WHERE ours),
 		       (SELECT count(*) FROM (SELECT v < lag(v) OVER (PARTITION BY key ORDER BY id) AS older FROM e) AS o WHERE older)`)).Scan(&once, &all, &old))
 	if once != rows || all != rows || old != 0 {
-		s.t.Errorf("%d of %d rows have an event of the backfill, %d events in all; %d events are older than one before", once, rows, all, old)
+		s.t.Errorf("backfill: got events for %d rows, %d events, %d of them older than an earlier one; want %d rows, %[4]d events and 0", once, all, old, rows)
 	}
 }
 
-// TestBackfillKilled kills the backfill again and again beside writers and a relay: it goes on where it was.
+// TestBackfillKilled kills the backfill repeatedly while writers and a relay are running. Each time it resumes.
 func TestBackfillKilled(t *testing.T) {
 	const rows = 2500
-	s := newScene(t, options{})
-	tbl := s.ledger(rows)
-	s.relay("backfill", "")
+	s := newScenario(t, options{})
+	tbl := s.createLedger(rows)
+	s.startRelay("backfill", "")
 	ctx, stop := context.WithCancel(t.Context())
 	var writers errgroup.Group
 	var writes atomic.Int64
@@ -115,89 +126,84 @@ func TestBackfillKilled(t *testing.T) {
 			return nil
 		})
 	}
-	p := s.backfill("--table", tbl, "--op", "insert", "--rate", "0", "--page", "16")
-	id, killed := s.job().ID.String(), 0
+	p := s.startBackfill("--table", tbl, "--op", "insert", "--rate", "0", "--page", "16")
+	id, killed := s.awaitJob().ID.String(), 0
 	for n := range backfillKills {
-		s.reaches(int64(rows * (n + 1) / (backfillKills + 2)))
+		s.awaitJobEvents(int64(rows * (n + 1) / (backfillKills + 2)))
 		p.kill()
-		if !s.job().Last.Done {
+		if !s.awaitJob().Last.Done {
 			killed++
 		}
-		p = s.backfill("--job", id, "--rate", "0", "--page", "16")
+		p = s.startBackfill("--job", id, "--rate", "0", "--page", "16")
 	}
-	if code := p.ended(time.Minute); code != 0 {
-		t.Errorf("the backfill ended with %d:\n%s", code, p.log.String())
-	}
+	p.wantExit(time.Minute, 0, "")
 	stop()
 	s.must(writers.Wait())
-	job := s.job()
+	job := s.awaitJob()
 	if !job.Last.Done || job.Last.Seen != rows || job.Last.Events != rows {
-		t.Errorf("%+v", job.Last)
+		t.Errorf("got last step %+v, want it done with %d rows and events", job.Last, rows)
 	}
-	s.filled(rows)
-	s.judge()
+	s.verifyBackfill(rows)
+	s.verify()
 	if killed == 0 {
-		t.Error("it was done before it could be killed")
+		t.Error("the backfill was done before the first kill")
 	}
-	t.Logf("%d kills, %d writes beside it, %d steps", killed, writes.Load(), job.Last.N)
+	t.Logf("%d kills, %d concurrent writes, %d steps", killed, writes.Load(), job.Last.N)
 }
 
-// TestBackfillBesideWriters measures what a backfill at its default rate costs the writers of the same table, in windows with it and
-// without it by turns, so that what else changes on the machine cancels out. Relay, backfill and pgbench are processes; all of them
-// share the machine with PostgreSQL and NATS.
+// TestBackfillBesideWriters measures how much a backfill at its default rate slows the writers of the same table. Windows
+// with and without the backfill alternate, so that other changes of load on the machine cancel out. Relay, backfill and
+// pgbench are processes that share the machine with PostgreSQL and NATS. `make backfill` runs it.
 func TestBackfillBesideWriters(t *testing.T) {
-	rows, err := strconv.Atoi(os.Getenv(backfillEnv))
-	if err != nil {
-		if os.Getenv(backfillEnv) != "" {
-			t.Fatalf("%s: %v", backfillEnv, err)
-		}
-		return // make backfill
+	rows := sizeFrom(t, backfillEnv, 0)
+	if rows == 0 {
+		return
 	}
 	server := devtest.OwnPostgres(t, devstack.PostgresConfig{Fsync: true})
-	s := newScene(t, options{database: server.URL()})
-	tbl := s.ledger(rows)
+	s := newScenario(t, options{database: server.URL()})
+	tbl := s.createLedger(rows)
 	s.exec("VACUUM ANALYZE " + tbl)
-	s.relay("backfill", "")
+	s.startRelay("backfill", "")
 	bench := s.pgbench(server, tbl, rows)
-	bench() // warm
-	p := s.backfill("--table", tbl, "--op", "insert")
-	job, began := s.job(), time.Now()
+	bench() // warms the caches
+	p := s.startBackfill("--table", tbl, "--op", "insert")
+	job, began := s.awaitJob(), time.Now()
 	memory := 0
-	with, without, events := s.windows(job, bench, func() { memory = max(memory, p.memory()) })
-	if code := p.ended(3 * time.Hour); code != 0 {
-		t.Errorf("the backfill ended with %d:\n%s", code, p.log.String())
-	}
-	t.Logf("took %s, pauses included", short(time.Since(began)))
+	with, without, events := s.measureWindows(job, bench, func() { memory = max(memory, p.memory()) })
+	p.wantExit(3*time.Hour, 0, "")
+	t.Logf("the backfill took %s, including pauses", short(time.Since(began)))
 	rate := float64(events) / (float64(len(with)) * windowLength.Seconds())
 	lost := 1 - mean(with)/mean(without)
-	t.Logf("%d rows, %d pairs of windows: writers %.0f tps without, %.0f with (%.1f%% lost), backfill %.0f events/s meanwhile, its memory %d MiB",
+	t.Logf("%d rows, %d pairs of windows: writers %.0f tps without, %.0f with (%.1f%% less), backfill %.0f events/s, backfill memory %d MiB",
 		rows, len(with), mean(without), mean(with), lost*100, rate, memory)
 	t.Logf("without %.0f\nwith    %.0f", without, with)
-	if lost > mostLost {
-		t.Errorf("writers lose %.1f%%, want at most %.0f%%", lost*100, mostLost*100)
+	if lost > maxLoss {
+		t.Errorf("the backfill cost the writers %.1f%% of their throughput, want at most %.0f%%", lost*100, maxLoss*100)
 	}
 	if memory > backfillMemory {
 		t.Errorf("the backfill used %d MiB, want at most %d", memory, backfillMemory)
 	}
-	s.filled(rows)
-	if rows <= judgedWhole {
-		s.judge()
+	s.verifyBackfill(rows)
+	if rows <= maxVerified {
+		s.verify()
 	} else {
-		s.rest()
+		s.awaitIdle()
 	}
 }
 
-// windows runs the writers in turns with the backfill and without it, until it is done or there are enough.
-func (s *scene) windows(job jobs.Job, bench func() float64, look func()) (with, without []float64, events int64) {
+// measureWindows runs the writers in alternating windows with and without the backfill, until the backfill is done or there
+// are maxPairs pairs. It calls sample once in each window, and returns the throughputs in transactions a second and the number
+// of events that the backfill inserted in its windows.
+func (s *scenario) measureWindows(job jobs.Job, bench func() float64, sample func()) (with, without []float64, events int64) {
 	s.t.Helper()
 	target := table.PauseJob(job.ID)
-	for pair := range mostPairs {
-		for _, on := range [2]bool{pair%2 == 0, pair%2 != 0} { // neither always goes first
-			s.turn(target, on)
-			look()
-			before := s.job().Last
+	for pair := range maxPairs {
+		for _, on := range [2]bool{pair%2 == 0, pair%2 != 0} { // alternate which one is first
+			s.runBackfill(target, on)
+			sample()
+			before := s.awaitJob().Last
 			tps := bench()
-			after := s.job().Last
+			after := s.awaitJob().Last
 			switch {
 			case on && after.Done:
 				return with, without[:len(with)], events
@@ -209,42 +215,46 @@ func (s *scene) windows(job jobs.Job, bench func() float64, look func()) (with, 
 			}
 		}
 	}
-	s.turn(target, true)
+	s.runBackfill(target, true)
 	return with, without, events
 }
 
-// turn resumes the backfill, or pauses it and waits until it stands still.
-func (s *scene) turn(target string, on bool) {
+// runBackfill resumes the backfill, or pauses it and waits until it and the relay are idle.
+func (s *scenario) runBackfill(target string, on bool) {
 	s.t.Helper()
 	if on {
 		_, err := s.table.Resume(s.t.Context(), s.pool, []string{target}, "", "")
 		s.must(err)
-		last := s.job().Last
-		s.reaches(last.Events + 1)
+		last := s.awaitJob().Last
+		s.awaitJobEvents(last.Events + 1)
 		return
 	}
-	_, err := s.table.Pause(s.t.Context(), s.pool, []string{target}, 0, "a window without", "")
+	_, err := s.table.Pause(s.t.Context(), s.pool, []string{target}, 0, "window without the backfill", "")
 	s.must(err)
-	s.eventually(30*time.Second, "the backfill stands still, and the relay has nothing to do", func(ctx context.Context) error {
-		before := s.job().Last.N
-		timer := time.NewTimer(time.Second) // twice what a pause takes to be seen
-		defer timer.Stop()
-		<-timer.C
-		if s.job().Last.N != before {
-			return fmt.Errorf("it does not")
+	s.eventually(30*time.Second, "backfill and relay idle", func(ctx context.Context) error {
+		before, err := s.job(ctx)
+		if err != nil {
+			return err
 		}
-		status, err := s.table.Status(ctx, s.pool, s.stream)
-		if err == nil && status.Pending != 0 {
-			err = fmt.Errorf("%d pending", status.Pending)
+		if err := wait.For(ctx, time.Second); err != nil { // twice the time in which a job notices a pause
+			return err
 		}
-		return err
+		after, err := s.job(ctx)
+		if err != nil {
+			return err
+		}
+		if after.Last.N != before.Last.N {
+			return errors.New("the backfill is still running")
+		}
+		return s.allPublished(ctx)
 	})
 }
 
 var benchTPS = regexp.MustCompile(`tps = ([0-9.]+) \(without`)
 
-// pgbench returns what runs four clients that change random rows for one window, and says how many transactions they made a second.
-func (s *scene) pgbench(server *devstack.Postgres, tbl string, rows int) func() float64 {
+// pgbench returns a function that runs four clients, which change random rows, for one window, and returns their
+// transactions a second.
+func (s *scenario) pgbench(server *devstack.Postgres, tbl string, rows int) func() float64 {
 	s.t.Helper()
 	program, err := server.Bin("pgbench")
 	s.must(err)

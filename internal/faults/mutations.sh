@@ -1,6 +1,7 @@
 #!/bin/sh
-# Breaks the code in one place after another, in a copy, and expects the tests to notice: a test that cannot fail says
-# nothing. Prints how long each took to be noticed. `make mutations`, or with a WORD only those that contain it.
+# Applies mutations to a copy of the code, one at a time, and requires that the tests fail for each: a test that cannot
+# fail proves nothing. Prints how long the tests took to detect each mutation. Run it with `make mutations`; with WORD set,
+# only mutations whose name contains WORD.
 set -eu
 cd "$(dirname "$0")/../.."
 copy=$(mktemp -d)
@@ -14,7 +15,7 @@ mutate() {
     cp "$copy/$4" "$copy/saved"
     perl -0pi -e "$5" "$copy/$4"
     if cmp -s "$copy/$4" "$copy/saved"; then
-        echo "$1: the code has changed, mend the mutation" >&2
+        echo "$1: the mutation does not match $4; adapt its pattern to the current code" >&2
         exit 1
     fi
     began=$(date +%s)
@@ -25,29 +26,29 @@ mutate() {
         cat "$copy/log" >&2
         exit 1
     else
-        echo "noticed   $1 after $(($(date +%s) - began)) s: $(grep -m1 -E 'stream against table|differs from the table|stale|pending|not within|planned|want|killed|moved' "$copy/log" | sed 's/^ *//' | cut -c1-110)"
+        echo "detected  $1 after $(($(date +%s) - began)) s: $(grep -m1 -E 'stream against table|differs from the table|stale|pending|not within|planned|want|killed|moved' "$copy/log" | sed 's/^ *//' | cut -c1-110)"
     fi
     cp "$copy/saved" "$copy/$4"
 }
 
 faults=./internal/faults
-mutate 'late rows are not looked for' $faults TestFaults/kills sql/queries/plan.sql \
+mutate 'late rows are not read' $faults TestFaults/kills sql/queries/plan.sql \
     's/xid < c\.until/xid < c.until AND false/; s/pg_visible_in_snapshot\(x, c\.sees\)/false/'
 mutate 'rows above xmax are not late' $faults TestFaults/kills sql/queries/plan.sql \
     's/xid < c\.until/xid < c.until AND false/'
 mutate 'published before the plan is durable' $faults TestFaults/postgres sql/queries/session.sql \
     "s/CASE WHEN current_setting\('synchronous_commit'\).*?END/'off'/s"
-mutate 'no expected sequence' $faults 'TestFaults/(zombies|leaders)' relay/message.go \
+mutate 'no expected sequence' $faults 'TestFaults/(zombies|three-leaders)' relay/message.go \
     's/p\.msg\.Header\["Nats-Expected-Last-Sequence"\] = /_ = /'
-mutate 'resume after the receipt, not after the stream' $faults TestFaults/kills relay/resume.go \
+mutate 'resume after the receipt instead of the end of the stream' $faults TestFaults/kills relay/resume.go \
     's/found, err := r\.scan\(ctx, t, log, known\)/found, err := &found{low: known, last: known, from: known + 1}, error(nil)/'
-mutate 'acknowledged before UNLINK' $faults 'TestFaults/(redis-readonly|redis-rights|unlinked)' invalidate/lane.go \
+mutate 'acknowledged before UNLINK' $faults 'TestFaults/(redis-readonly|redis-permissions|invalidator-kills)' invalidate/lane.go \
     's/(\tstop := l\.keepAlive\(func\(\) \{ touch\(msgs\) \}\)\n)/\tfor _, msg := range b.good {\n\t\t_ = msg.Ack()\n\t}\n$1/'
 mutate 'no NOTIFY while the relay sleeps' ./outbox TestNoWakeUpIsLost sql/migrations/001_outbox.sql \
     's/WHEN \(NOT pg_try_advisory_xact_lock_shared/WHEN (false AND NOT pg_try_advisory_xact_lock_shared/'
-mutate 'holes are not healed' $faults TestFaults/broker-truncated relay/resume.go \
+mutate 'gaps in the stream are not repaired' $faults TestFaults/broker-truncated relay/resume.go \
     's/if err := r\.heal\(ctx, t, log, r\.suspects\); err != nil/if false/'
-mutate 'xids of another cluster are believed' ./outbox TestAdopt sql/queries/plan.sql \
+mutate 'xids of another cluster are trusted' ./outbox TestAdopt sql/queries/plan.sql \
     's/greatest\(late_after, \(SELECT settled.*?\), 0\)/coalesce(late_after, 0)/'
 mutate 'displaced events are not planned again' ./relay TestEventsDisplaced relay/resume.go \
     's/if err := r\.replan\(ctx, found\); err != nil/if false/'

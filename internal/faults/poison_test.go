@@ -10,20 +10,20 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// poison is an event that can never be published, past the CHECKs of the table.
+// poison is an event that can never be published and that the CHECK constraints of the table reject.
 type poison struct {
 	reason, subject, headers, key, contentType string
 	size                                       int
 }
 
-const maxMessage = 64 << 10 // of the stream
+const maxMessage = 64 << 10 // bytes, the limit of the stream
 
-// poisons are all kinds. {} stands for the stream's name.
+// poisons contains every kind. {} is replaced with the stream's name.
 var poisons = []poison{
 	{reason: "too_large", size: maxMessage + 1},
-	{reason: "too_large", size: maxMessage - 10},           // with its headers
-	{reason: "too_large", size: 2 << 20},                   // for any server
-	{reason: "too_large", size: 1<<20 - 10, headers: `{}`}, // for the server with its headers
+	{reason: "too_large", size: maxMessage - 10},           // too large with its headers
+	{reason: "too_large", size: 2 << 20},                   // too large for any server
+	{reason: "too_large", size: 1<<20 - 10, headers: `{}`}, // too large for the server with its headers
 	{reason: "no_stream", subject: "elsewhere.1"},
 	{reason: "no_stream", subject: "{}"},
 	{reason: "bad_subject", subject: "{}.*.1"},
@@ -57,15 +57,15 @@ var poisons = []poison{
 	{reason: "bad_header", contentType: "text/plain\nNats-Rollup: all"},
 }
 
-// withoutChecks is what a superuser can do, and what an older schema may have let in.
-func (s *scene) withoutChecks() {
+// dropChecks drops the CHECK constraints, as a superuser can. An older schema may also lack them.
+func (s *scenario) dropChecks() {
 	s.t.Helper()
 	s.exec(`ALTER TABLE outbox.event DROP CONSTRAINT subject_is_literal_tokens, DROP CONSTRAINT key_is_a_header_value,
 		DROP CONSTRAINT payload_at_most_960_kib, DROP CONSTRAINT content_type_is_a_header_value,
 		DROP CONSTRAINT headers_are_strings_and_not_reserved`)
 }
 
-func (s *scene) insertPoison(p poison) {
+func (s *scenario) insertPoison(p poison) {
 	s.t.Helper()
 	if p.subject == "" && p.reason != "bad_subject" {
 		p.subject = "{}.poison.1"
@@ -84,15 +84,15 @@ func (s *scene) insertPoison(p poison) {
 		strings.ReplaceAll(p.subject, "{}", s.stream), key, make([]byte, p.size), p.contentType, headers)
 }
 
-// limited is a stream that takes less than the table.
+// limited creates a stream with a lower size limit than the table.
 var limited = options{limit: func(c *jetstream.StreamConfig) { c.MaxMsgSize = maxMessage }}
 
 func testPoison(t *testing.T) {
-	scenario(t, "poison: too large, bad headers, bad subjects, no stream for the subject", limited, func(s *scene) {
-		s.withoutChecks()
-		s.invalidator("")
-		s.relay("relay", "")
-		l := s.write(4, 2*time.Millisecond, false)
+	runScenario(t, "poison: too large, bad headers, bad subjects, no stream for the subject", limited, func(s *scenario) {
+		s.dropChecks()
+		s.startInvalidator("")
+		s.startRelay("relay", "")
+		l := s.startLoad(4, 2*time.Millisecond, false)
 		want := make(map[string]int)
 		for range times(1, 15) {
 			for _, p := range poisons {
@@ -100,21 +100,21 @@ func testPoison(t *testing.T) {
 				want[p.reason]++
 				s.row.faults++
 			}
-			s.recovered(time.Now())
+			s.measureRecovery(time.Now())
 		}
 		l.stop()
-		v := s.judge()
+		v := s.verify()
 		if v.Parked != int64(s.row.faults) {
-			t.Errorf("%d parked, want %d", v.Parked, s.row.faults)
+			t.Errorf("got %d parked events, want %d", v.Parked, s.row.faults)
 		}
-		if got := s.parked(); fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("parked by reason %v, want %v", got, want)
+		if got := s.countParked(); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("got parked events by reason %v, want %v", got, want)
 		}
 	})
 }
 
-// parked counts what is set aside by reason, and makes sure that each says more.
-func (s *scene) parked() map[string]int {
+// countParked counts parked events by reason, and requires that each has a detail.
+func (s *scenario) countParked() map[string]int {
 	s.t.Helper()
 	rows, err := s.pool.Query(s.t.Context(), s.table.SQL("SELECT reason, count(*)::int, min(length(detail)) FROM outbox.parked GROUP BY 1"))
 	s.must(err)
@@ -123,7 +123,7 @@ func (s *scene) parked() map[string]int {
 	var n, shortest int
 	_, err = pgx.ForEachRow(rows, []any{&reason, &n, &shortest}, func() error {
 		if got[reason] = n; shortest == 0 {
-			s.t.Errorf("%s without a detail", reason)
+			s.t.Errorf("a parked event with reason %s has no detail", reason)
 		}
 		return nil
 	})
@@ -131,27 +131,27 @@ func (s *scene) parked() map[string]int {
 	return got
 }
 
-// By option, nothing is set aside without a person: the relay ends, and says what to do. So it does for a stream that
-// does not fit it any more.
+// testPoisonHalts runs a relay with --on-refuse halt, which must not park an event but exit with the next step in its error. A
+// relay whose stream no longer covers its subjects must do the same.
 func testPoisonHalts(t *testing.T) {
-	scenario(t, "poison with --on-refuse halt; the stream's subject taken away: the relay ends and says what to do", limited, func(s *scene) {
-		s.withoutChecks()
-		s.invalidator("")
-		l := s.write(4, 2*time.Millisecond, false)
-		kinds := []int{0, 1, 4, 6, 17, 23, 1} // a kind per place that refuses
+	runScenario(t, "poison with --on-refuse halt; the stream's subject removed: the relay exits and names the next step", limited, func(s *scenario) {
+		s.dropChecks()
+		s.startInvalidator("")
+		l := s.startLoad(4, 2*time.Millisecond, false)
+		kinds := []int{0, 1, 4, 6, 17, 23, 1} // one for each check that rejects events
 		for _, i := range kinds[:times(3, len(kinds))] {
-			p := s.relay("strict", "", "--on-refuse", "halt")
-			s.flows()
+			p := s.startRelay("strict", "", "--on-refuse", "halt")
+			s.probe()
 			s.insertPoison(poisons[i])
-			s.halted(p, "--on-refuse park", poisons[i].reason)
+			s.awaitHalt(p, "--on-refuse park", poisons[i].reason)
 			began := time.Now()
-			park := s.relay("lenient", "")
-			s.recovered(began)
+			park := s.startRelay("lenient", "")
+			s.measureRecovery(began)
 			park.kill()
 			s.row.faults++
 		}
-		p := s.relay("strict", "")
-		s.flows()
+		p := s.startRelay("strict", "")
+		s.probe()
 		stream, err := s.js.Stream(t.Context(), s.stream)
 		s.must(err)
 		c := stream.CachedInfo().Config
@@ -159,27 +159,27 @@ func testPoisonHalts(t *testing.T) {
 		fewer.Subjects = []string{s.stream + ".probe.>"}
 		_, err = s.js.UpdateStream(t.Context(), fewer)
 		s.must(err)
-		s.halted(p, "nats stream edit", "does not cover subject")
+		s.awaitHalt(p, "nats stream edit", "does not cover subject")
 		_, err = s.js.UpdateStream(t.Context(), c)
 		s.must(err)
 		s.row.faults++
 		began := time.Now()
-		s.relay("last", "")
-		s.recovered(began)
+		s.startRelay("last", "")
+		s.measureRecovery(began)
 		l.stop()
-		s.judge()
+		s.verify()
 	})
 }
 
-// halted waits until a program has ended with 1, having said each of these.
-func (s *scene) halted(p *program, texts ...string) {
+// awaitHalt waits until a program has exited with 1, and requires each of the texts in its final error.
+func (s *scenario) awaitHalt(p *program, texts ...string) {
 	s.t.Helper()
-	if code := p.ended(30 * time.Second); code != 1 {
-		s.t.Fatalf("ended with %d:\n%s", code, p.log.String())
+	if code := p.exited(30 * time.Second); code != 1 {
+		s.t.Fatalf("outbox %s exited with %d, want 1:\n%s", p.cmd.Args[1], code, p.log.String())
 	}
 	for _, text := range texts {
 		if log := p.log.String(); !strings.Contains(log[strings.LastIndex(log, "\noutbox: ")+1:], text) {
-			s.t.Errorf("does not say %q:\n%s", text, log)
+			s.t.Errorf("the error does not contain %q:\n%s", text, log)
 		}
 	}
 }

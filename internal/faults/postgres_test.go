@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,14 +19,14 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// testPostgres breaks a server of its own: what is not flushed by a commit that waits stays in memory for 10 s there, and few
-// may connect.
+// testPostgres injects faults into its own server, which flushes asynchronous commits only every 10 s and accepts few
+// connections.
 func testPostgres(t *testing.T) {
 	server := devtest.OwnPostgres(t, devstack.PostgresConfig{Settings: map[string]string{
 		"max_connections": "40", "wal_writer_delay": "10s",
 	}})
 	t.Run("crashes", func(t *testing.T) { testCrashes(t, server) })
-	t.Run("takenback", func(t *testing.T) { testTakenBack(t, server) })
+	t.Run("lostcommits", func(t *testing.T) { testLostCommits(t, server) })
 	t.Run("exhausted", func(t *testing.T) { testExhausted(t, server) })
 	if full() {
 		t.Run("diskfull", func(t *testing.T) { testDiskFull(t, server) })
@@ -37,14 +36,14 @@ func testPostgres(t *testing.T) {
 	t.Run("pooler", testPooler)
 }
 
-// database makes one on a server of the test's own.
-func database(t *testing.T, server *devstack.Postgres, name, with string) string {
+// createDatabase creates a database on a server of the test, and returns its URL.
+func createDatabase(t *testing.T, server *devstack.Postgres, name, with string) string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), server.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(t.Context()) //nolint:errcheck // whatever it says, it is gone
+	defer conn.Close(t.Context()) //nolint:errcheck // the connection is closed in either case
 	if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+name+" "+with); err != nil {
 		t.Fatal(err)
 	}
@@ -52,64 +51,65 @@ func database(t *testing.T, server *devstack.Postgres, name, with string) string
 }
 
 func testCrashes(t *testing.T, server *devstack.Postgres) {
-	scenario(t, "PostgreSQL: crash (SIGQUIT) and restart, under load", options{database: database(t, server, "crashes", "")}, func(s *scene) {
+	runScenario(t, "PostgreSQL: crash (SIGQUIT) and restart, under load", options{database: createDatabase(t, server, "crashes", "")}, func(s *scenario) {
 		rng := rand.New(rand.NewPCG(seed(), 41))
-		s.invalidator("")
-		s.relay("crashes", "")
-		l := s.write(8, 2*time.Millisecond, true)
+		s.startInvalidator("")
+		s.startRelay("crashes", "")
+		l := s.startLoad(8, 2*time.Millisecond, true)
 		for range times(2, 12) {
-			s.flows()
+			s.probe()
 			pause(t.Context(), time.Duration(rng.IntN(300))*time.Millisecond)
 			began := time.Now()
 			s.must(server.Kill())
 			s.must(server.Start(t.Context()))
-			s.recovered(began)
+			s.measureRecovery(began)
 			s.row.faults++
 		}
 		l.stop()
-		s.judge()
+		s.verify()
 	})
 }
 
-// testTakenBack has writers whose commits a crash takes back, though they were told of them. What was published must
-// not be among those.
-func testTakenBack(t *testing.T, server *devstack.Postgres) {
-	url := database(t, server, "takenback", "")
-	scenario(t, "PostgreSQL: crash, with writers that do not wait for the disk", options{database: url}, func(s *scene) {
+// testLostCommits has writers with synchronous_commit = off, so that a crash loses commits that succeeded for the writer. No
+// event of a lost commit may be published.
+func testLostCommits(t *testing.T, server *devstack.Postgres) {
+	url := createDatabase(t, server, "lostcommits", "")
+	runScenario(t, "PostgreSQL: crash, with writers that use synchronous_commit = off", options{database: url}, func(s *scenario) {
 		rng := rand.New(rand.NewPCG(seed(), 42))
-		s.exec("ALTER DATABASE takenback SET synchronous_commit = off") // of the relay too, as far as it lets that happen
+		s.exec("ALTER DATABASE lostcommits SET synchronous_commit = off") // also for the relay, which must override it
 		s.pool.Reset()
-		s.relay("takenback", "")
-		told, rows := int64(0), int64(0)
+		s.startRelay("lostcommits", "")
+		committed, rows := int64(0), int64(0)
 		for range times(3, 16) {
-			l := s.write(8, time.Millisecond, true)
-			s.flows()
+			l := s.startLoad(8, time.Millisecond, true)
+			s.probe()
 			pause(t.Context(), time.Duration(rng.IntN(100))*time.Millisecond)
 			s.must(server.Kill())
 			l.stop()
 			began := time.Now()
 			s.must(server.Start(t.Context()))
-			s.recovered(began)
+			s.measureRecovery(began)
 			s.row.faults++
-			told += l.committed.Load()
+			committed += l.committed.Load()
 		}
-		v := s.judge()
+		v := s.verify()
 		s.must(s.pool.QueryRow(t.Context(), "SELECT count(*) FROM outbox.event WHERE subject LIKE '%.account.%'").Scan(&rows))
-		s.row.note = fmt.Sprintf("%d commits taken back, none of them was published", told-rows)
+		s.row.note = fmt.Sprintf("%d commits lost, none of them was published", committed-rows)
 		if v.Foreign > 0 {
-			t.Errorf("%d events are published, and the database does not have them", v.Foreign)
+			t.Errorf("got %d published events that the database does not have, want 0", v.Foreign)
 		}
 	})
 }
 
-// testExhausted takes every connection, and the relay's away.
+// testExhausted opens all connections that the server accepts, and terminates those of the relay.
 func testExhausted(t *testing.T, server *devstack.Postgres) {
-	scenario(t, "PostgreSQL: no connection left", options{database: database(t, server, "exhausted", "")}, func(s *scene) {
-		p := s.relay("exhausted", "")
-		for n := range times(1, 5) {
-			s.flows()
+	runScenario(t, "PostgreSQL: no connection left", options{database: createDatabase(t, server, "exhausted", "")}, func(s *scenario) {
+		p := s.startRelay("exhausted", "")
+		for range times(1, 5) {
+			s.probe()
+			mark := p.log.mark()
 			var taken []*pgx.Conn
-			s.eventually(30*time.Second, "the relay finds no connection", func(ctx context.Context) error {
+			s.eventually(30*time.Second, "relay without a connection", func(ctx context.Context) error {
 				for {
 					conn, err := pgx.Connect(ctx, s.databaseURL)
 					if sqlstate.Is(err, sqlstate.TooManyConnections) {
@@ -120,39 +120,41 @@ func testExhausted(t *testing.T, server *devstack.Postgres) {
 					}
 					taken = append(taken, conn)
 				}
-				s.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'outbox relay%'`)
-				if seen := strings.Count(p.log.String(), sqlstate.TooManyConnections); seen <= n {
-					return fmt.Errorf("%d connections taken, %d refusals logged", len(taken), seen)
+				if err := s.terminateRelaySessions(ctx); err != nil {
+					return err
+				}
+				if !strings.Contains(p.log.since(mark), sqlstate.TooManyConnections) {
+					return fmt.Errorf("%d connections opened, and the relay has logged no rejected one", len(taken))
 				}
 				return nil
 			})
-			s.backlog(100)
+			s.insertBacklog(100)
 			began := time.Now()
 			for _, conn := range taken {
 				s.must(conn.Close(t.Context()))
 			}
-			s.recovered(began)
+			s.measureRecovery(began)
 			s.row.faults++
 		}
-		s.judge()
+		s.verify()
 	})
 }
 
-// testDiskFull has the whole database on a disk that fills up. Writers get errors, and so does the relay: what it has to
-// plan has a hole behind every id, so that its batch needs pages.
+// testDiskFull fills the disk that contains the whole database. Writers get errors, and so may the relay: the ids that it
+// plans have gaps after each id, so that the row of the batch is large and needs new pages.
 func testDiskFull(t *testing.T, server *devstack.Postgres) {
 	if err := server.SmallTablespace(t.Context(), "small", 64<<20); err != nil {
-		t.Fatal(err) // ErrNoMount says what it needs
+		t.Fatal(err) // ErrNoMount contains the requirements
 	}
-	url := database(t, server, "diskfull", "TABLESPACE small")
-	scenario(t, "PostgreSQL: disk full", options{database: url}, func(s *scene) {
-		s.invalidator("")
-		p := s.relay("full", "")
-		l := s.write(4, 2*time.Millisecond, true)
-		told := 0
+	url := createDatabase(t, server, "diskfull", "TABLESPACE small")
+	runScenario(t, "PostgreSQL: disk full", options{database: url}, func(s *scenario) {
+		s.startInvalidator("")
+		p := s.startRelay("full", "")
+		l := s.startLoad(4, 2*time.Millisecond, true)
+		failed := 0
 		for range times(1, 3) {
-			s.flows()
-			met := strings.Count(p.log.String(), sqlstate.DiskFull)
+			s.probe()
+			mark := p.log.mark()
 			p.signal(syscall.SIGSTOP)
 			s.exec(`INSERT INTO outbox.event (subject) SELECT $1 || (SELECT max(nextval(pg_get_serial_sequence('outbox.event', 'id'))) FROM generate_series(1, 1 + (random() * 3 + 0 * g)::int))
 				FROM generate_series(1, 60000) AS g`, s.stream+".hole.")
@@ -161,136 +163,123 @@ func testDiskFull(t *testing.T, server *devstack.Postgres) {
 				_, err := s.pool.Exec(ctx, "INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
 				return err
 			}
-			for range 3 { // the server itself makes room at first: it removes a cache file
+			for range 3 { // the server first frees space itself by removing a cache file
 				if err := fill(t.Context()); !sqlstate.Is(err, sqlstate.DiskFull) {
-					t.Fatalf("fill the disk: %v", err)
+					t.Fatalf("fill the disk: got error %v, want disk_full (53100)", err)
 				}
 			}
 			p.signal(syscall.SIGCONT)
 			full := time.Now()
-			s.eventually(time.Minute, "relay and writers are told that the disk is full", func(ctx context.Context) error {
+			s.eventually(time.Minute, "disk full for relay and writers", func(ctx context.Context) error {
 				_ = fill(ctx)
 				_, err := s.table.InsertAndCommit(ctx, s.pool, event.Event{Subject: s.stream + ".large", Payload: make([]byte, 500_000)})
 				if !sqlstate.Is(err, sqlstate.DiskFull) {
-					return fmt.Errorf("a writer got %w", err)
+					return fmt.Errorf("insert: got error %w, want disk_full (53100)", err)
 				}
-				if strings.Count(p.log.String(), sqlstate.DiskFull) == met && time.Since(full) < 5*time.Second {
-					return errors.New("the relay does not know") // it need not: pages it has may do for its plan
+				if !strings.Contains(p.log.since(mark), sqlstate.DiskFull) && time.Since(full) < 5*time.Second {
+					return errors.New("the relay has logged no 53100") // it need not: its plan may fit into existing pages
 				}
 				return nil
 			})
-			if strings.Count(p.log.String(), sqlstate.DiskFull) > met {
-				told++
+			if strings.Contains(p.log.since(mark), sqlstate.DiskFull) {
+				failed++
 			}
 			began := time.Now()
 			s.exec("DROP TABLE filler")
-			s.recovered(began)
+			s.measureRecovery(began)
 			s.row.faults++
 		}
 		l.stop()
-		s.row.note = fmt.Sprintf("the relay could not plan %d times", told)
-		s.judge()
+		s.row.note = fmt.Sprintf("planning failed %d times", failed)
+		s.verify()
 	})
 }
 
-// testSessions ends the connections of the relay, all of them, again and again.
+// testSessions repeatedly terminates all database connections of the relay.
 func testSessions(t *testing.T) {
-	scenario(t, "PostgreSQL: the relay's connections terminated, under load", options{}, func(s *scene) {
-		s.invalidator("")
-		s.relay("sessions", "")
-		l := s.write(6, 2*time.Millisecond, false)
+	runScenario(t, "PostgreSQL: the relay's connections terminated, under load", options{}, func(s *scenario) {
+		s.startInvalidator("")
+		s.startRelay("sessions", "")
+		l := s.startLoad(6, 2*time.Millisecond, false)
 		for range times(3, 40) {
-			s.flows()
+			s.probe()
 			began := time.Now()
-			s.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'outbox relay%'`)
-			s.recovered(began)
+			s.must(s.terminateRelaySessions(t.Context()))
+			s.measureRecovery(began)
 			s.row.faults++
 		}
 		l.stop()
-		s.judge()
+		s.verify()
 	})
 }
 
-// behind puts a proxy between programs that start from now on and the database.
-func (s *scene) behind() *faultnet.Proxy {
-	s.t.Helper()
-	u, err := url.Parse(s.databaseURL)
-	s.must(err)
-	proxy, err := faultnet.Listen(u.Host)
-	s.must(err)
-	s.t.Cleanup(func() { _ = proxy.Close() }) // whatever it says, it is gone
-	u.Host = proxy.Addr()
-	s.databaseURL = u.String()
-	return proxy
-}
-
-// testHalfOpen has the network swallow what goes to or from the session that listens, which stays up.
+// testHalfOpen has the network drop or hold back the bytes of the relay's database connections, which stay open.
 func testHalfOpen(t *testing.T) {
-	scenario(t, "PostgreSQL: half-open connection of the session that listens", options{}, func(s *scene) {
+	runScenario(t, "PostgreSQL: half-open connections of the relay", options{}, func(s *scenario) {
 		direct := s.databaseURL
-		s.invalidator("")
-		proxy := s.behind()
-		leader := s.relay("halfopen", "")
+		s.startInvalidator("")
+		var proxy *faultnet.Proxy
+		proxy, s.databaseURL = devtest.Proxy(t, direct)
+		leader := s.startRelay("halfopen", "")
 		faults := []func(){
-			func() { proxy.Drop(faultnet.ToClient) }, // notifications, and what it asks
+			func() { proxy.Drop(faultnet.ToClient) }, // notifications and results
 			func() { proxy.Stall(faultnet.ToServer); proxy.Stall(faultnet.ToClient) },
 			func() { proxy.Drop(faultnet.ToServer) },
 		}
 		for n := range times(3, 16) {
-			s.flows()
-			l := s.write(4, 5*time.Millisecond, false)
+			s.probe()
+			l := s.startLoad(4, 5*time.Millisecond, false)
 			faults[n%len(faults)]()
-			pause(t.Context(), 500*time.Millisecond) // of load
+			pause(t.Context(), 500*time.Millisecond) // of load during the fault
 			began := time.Now()
 			proxy.Heal()
 			proxy.Cut()
-			s.recovered(began)
+			s.measureRecovery(began)
 			s.row.faults++
 			l.stop()
 		}
-		if full() { // nothing heals: PostgreSQL ends the session, another relay leads
+		if full() { // the fault stays: PostgreSQL ends the session, and another relay becomes leader
 			s.databaseURL = direct
-			s.relay("standby", "")
+			s.startRelay("standby", "")
 			began := time.Now()
 			proxy.Stall(faultnet.ToServer)
 			proxy.Stall(faultnet.ToClient)
-			s.recovered(began)
+			s.measureRecovery(began)
 			s.row.faults++
 			s.row.note = "take-over by a standby: " + short(time.Since(began))
 			leader.kill()
 		}
-		s.judge()
+		s.verify()
 	})
 }
 
-// testPooler has writers behind a pooler in transaction mode, which they may be, and a relay, which says that it cannot.
+// testPooler connects writers through a pooler in transaction mode, which is supported, and a relay, which must report that it
+// is not.
 func testPooler(t *testing.T) {
-	scenario(t, "PostgreSQL: PgBouncer in transaction mode", options{}, func(s *scene) {
+	runScenario(t, "PostgreSQL: PgBouncer in transaction mode", options{}, func(s *scenario) {
 		direct := s.databaseURL
 		pooler := devtest.OwnPgBouncer(t, devstack.PgBouncerConfig{Postgres: devtest.Postgres(t)})
 		s.databaseURL = pooler.URL()
-		p := s.relay("pooled", "")
-		if code := p.ended(time.Minute); code != 1 || !strings.Contains(p.log.String(), "a pooler in transaction mode stands between; give a direct URL") {
-			t.Errorf("the relay behind a pooler ended with %d:\n%s", code, p.log.String())
-		}
+		p := s.startRelay("pooled", "")
+		p.wantExit(time.Minute, 1, "a pooler in transaction mode stands between; give a direct URL")
 		s.row.faults++
 		s.databaseURL = direct
-		s.relay("direct", "")
-		s.invalidator("")
+		s.startRelay("direct", "")
+		s.startInvalidator("")
 		for range times(1, 3) {
-			// No statement is prepared under a name: the next transaction has another backend.
+			// These modes use no named prepared statements, which the backend of the next transaction would not have.
 			for _, mode := range []string{"exec", "simple_protocol"} {
 				s.writers = pooler.URL() + "&default_query_exec_mode=" + mode
-				l := s.write(6, 2*time.Millisecond, false)
-				s.flows()
-				pause(t.Context(), 300*time.Millisecond) // of load
-				s.flows()
+				l := s.startLoad(6, 2*time.Millisecond, false)
+				s.probe()
+				pause(t.Context(), 300*time.Millisecond) // of load through the pooler
+				s.probe()
 				l.stop()
 				if l.committed.Load() == 0 {
-					t.Errorf("%s: nothing committed", mode)
+					t.Errorf("query mode %s: got 0 committed events, want some", mode)
 				}
 			}
 		}
-		s.judge()
+		s.verify()
 	})
 }

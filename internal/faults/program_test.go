@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,8 +15,8 @@ import (
 	"time"
 )
 
-// tools are programs built once for all scenarios.
-type tools struct {
+// A tool is a program that is built once for all scenarios.
+type tool struct {
 	once   sync.Once
 	dir    string
 	err    error
@@ -25,11 +26,12 @@ type tools struct {
 }
 
 var (
-	outboxTool = tools{pack: "github.com/seed-6eff6314/outbox-relay/cmd/outbox", flags: []string{"-tags", "crashpoints"}, output: "outbox"}
-	natsTool   = tools{pack: "github.com/nats-io/nats-server/v2", output: "nats-server"}
+	outboxTool = tool{pack: "github.com/seed-6eff6314/outbox-relay/cmd/outbox", flags: []string{"-tags", "crashpoints"}, output: "outbox"}
+	natsTool   = tool{pack: "github.com/nats-io/nats-server/v2", output: "nats-server"}
 )
 
-func (b *tools) path(t testing.TB) string {
+// path builds the tool if that has not happened yet, and returns the path of the program.
+func (b *tool) path(t testing.TB) string {
 	t.Helper()
 	b.once.Do(func() {
 		if b.dir, b.err = os.MkdirTemp("", "outbox-faults"); b.err != nil {
@@ -46,40 +48,52 @@ func (b *tools) path(t testing.TB) string {
 	return filepath.Join(b.dir, b.output)
 }
 
-func (b *tools) remove() { _ = os.RemoveAll(b.dir) }
+func (b *tool) remove() { _ = os.RemoveAll(b.dir) }
 
-// program is a process of ours. It ends with the scenario, or with the test binary however that ends.
+// A program is a child process. It ends with the test, or, on Linux, when the test binary dies.
 type program struct {
 	t    testing.TB
 	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended; result is set then
+	done chan struct{} // closed when the process has exited
 	log  tail
-	code int
+	code int // exit code, -1 after a signal; read only after done
 }
 
-// tail keeps the last of what is written to it.
+// tail keeps the last 64 KiB that are written to it. It is safe for concurrent use.
 type tail struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+	mu      sync.Mutex
+	text    bytes.Buffer
+	written int // bytes, including those that are no longer kept
 }
 
 func (l *tail) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.text.Write(p)
+	l.written += len(p)
 	if over := l.text.Len() - 64<<10; over > 0 {
 		l.text.Next(over)
 	}
 	return len(p), nil
 }
 
-func (l *tail) String() string {
+func (l *tail) String() string { return l.since(0) }
+
+// mark returns the current position, for since.
+func (l *tail) mark() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.text.String()
+	return l.written
 }
 
-// start runs a program with these variables beside our own.
+// since returns what was written after a position and is still kept.
+func (l *tail) since(mark int) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.text.Bytes()[max(0, l.text.Len()-(l.written-mark)):])
+}
+
+// start starts a program with env in addition to the environment of the test.
 func start(t testing.TB, env []string, path string, args ...string) *program {
 	t.Helper()
 	p := &program{t: t, cmd: exec.Command(path, args...), done: make(chan struct{})}
@@ -89,11 +103,11 @@ func start(t testing.TB, env []string, path string, args ...string) *program {
 	started := make(chan error, 1)
 	go func() {
 		defer close(p.done)
-		runtime.LockOSThread() // the signal comes when the thread that started the process ends
+		runtime.LockOSThread() // the kernel sends Pdeathsig when the thread that started the process ends
 		defer runtime.UnlockOSThread()
 		err := p.cmd.Start()
 		if started <- err; err == nil {
-			_ = p.cmd.Wait() // the code says it
+			_ = p.cmd.Wait() // the exit code is enough
 			p.code = p.cmd.ProcessState.ExitCode()
 		}
 	}()
@@ -110,7 +124,7 @@ func start(t testing.TB, env []string, path string, args ...string) *program {
 	return p
 }
 
-// name is what --name says.
+// name returns the value of the program's flag --name.
 func (p *program) name() string {
 	for i, arg := range p.cmd.Args {
 		if arg == "--name" {
@@ -124,47 +138,107 @@ func (p *program) signal(s syscall.Signal) {
 	select {
 	case <-p.done:
 	default:
-		_ = p.cmd.Process.Signal(s) // it may end just now
+		_ = p.cmd.Process.Signal(s) // fails if the process has just exited
 	}
 }
 
-// kill is kill -9, and waits for the end.
+// kill sends SIGKILL and waits until the process has exited.
 func (p *program) kill() {
 	p.signal(syscall.SIGKILL)
 	<-p.done
 }
 
-// ended waits until the program ends by itself, and returns its exit code: -1 for a signal.
-func (p *program) ended(within time.Duration) int {
+// exited waits until the program exits by itself, and returns its exit code: -1 after a signal.
+func (p *program) exited(within time.Duration) int {
 	p.t.Helper()
 	select {
 	case <-p.done:
 	case <-time.After(within):
-		p.t.Fatalf("still running after %v:\n%s", within, p.log.String())
+		p.t.Fatalf("the program is still running after %v:\n%s", within, p.log.String())
 	}
 	return p.code
 }
 
-// relay starts outbox relay. crash is where it kills itself: point:n.
-func (s *scene) relay(name, crash string, flags ...string) *program {
+// wantExit waits until the program exits by itself, and requires an exit code and a text in its log.
+func (p *program) wantExit(within time.Duration, code int, text string) {
+	p.t.Helper()
+	if got := p.exited(within); got != code || !strings.Contains(p.log.String(), text) {
+		p.t.Errorf("outbox %s exited with %d, want %d and %q in its log:\n%s", p.cmd.Args[1], got, code, text, p.log.String())
+	}
+}
+
+// memory returns the highest resident memory of a running program so far, in MiB. It returns 0 if the program has exited.
+func (p *program) memory() int { return peakMemory(p.cmd.Process.Pid) }
+
+func peakMemory(pid int) (mib int) {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // the process may have exited
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	_, _ = fmt.Sscan(rest, &mib)
+	return mib >> 10
+}
+
+// maxMemory is the memory that relay and invalidator may use at their peak, in MiB.
+const maxMemory = 150
+
+// checkMemory requires that the programs are running and used at most maxMemory, and returns what they used.
+func checkMemory(t *testing.T, programs ...*program) (mib []int) {
+	t.Helper()
+	for _, p := range programs {
+		used := p.memory()
+		if mib = append(mib, used); used == 0 || used > maxMemory {
+			t.Errorf("outbox %s used %d MiB, want more than 0 and at most %d", p.cmd.Args[1], used, maxMemory)
+		}
+	}
+	return mib
+}
+
+// startRelay starts outbox relay. crash, if not empty, is the point at which it kills itself: point:n.
+func (s *scenario) startRelay(name, crash string, flags ...string) *program {
 	s.t.Helper()
 	args := append([]string{"relay", "--schema", s.table.Schema(), "--stream", s.stream, "--subjects", s.stream + ".>",
 		"--name", name, "--ack-wait", "1s"}, flags...)
-	return s.outbox(crash, args...)
+	return s.startOutbox(crash, args...)
 }
 
-// invalidator starts outbox invalidate.
-func (s *scene) invalidator(crash string, flags ...string) *program {
+// startInvalidator starts outbox invalidate. crash, if not empty, is the point at which it kills itself: point:n.
+func (s *scenario) startInvalidator(crash string, flags ...string) *program {
 	s.t.Helper()
 	s.cached = true
-	return s.outbox(crash, append([]string{"invalidate", "--stream", s.stream, "--rules", s.rules, "--ack-wait", "1s"}, flags...)...)
+	return s.startOutbox(crash, append([]string{"invalidate", "--stream", s.stream, "--rules", s.rules, "--ack-wait", "1s"}, flags...)...)
 }
 
-func (s *scene) outbox(crash string, args ...string) *program {
+func (s *scenario) startOutbox(crash string, args ...string) *program {
 	s.t.Helper()
+	return start(s.t, s.env(crash), outboxTool.path(s.t), args...)
+}
+
+// env returns the environment variables for the outbox program.
+func (s *scenario) env(crash string) []string {
 	env := []string{"DATABASE_URL=" + s.databaseURL, "NATS_URL=" + s.natsURL, "REDIS_URL=" + s.redURL}
 	if crash != "" {
 		env = append(env, "OUTBOX_CRASH="+crash)
 	}
-	return start(s.t, env, outboxTool.path(s.t), args...)
+	return env
+}
+
+// awaitCrash waits until a program that was started with a crash point has killed itself.
+func (s *scenario) awaitCrash(p *program) {
+	s.t.Helper()
+	if code := p.exited(60 * time.Second); code != -1 {
+		s.t.Fatalf("outbox %s exited with %d, want a crash:\n%s", p.cmd.Args[1], code, p.log.String())
+	}
+	s.row.faults++
+}
+
+// awaitLog calls do and waits until the program has logged a text after that call began.
+func (s *scenario) awaitLog(p *program, text string, do func()) {
+	s.t.Helper()
+	mark := p.log.mark()
+	do()
+	s.eventually(60*time.Second, fmt.Sprintf("%q in the log", text), func(context.Context) error {
+		if log := p.log.since(mark); !strings.Contains(log, text) {
+			return fmt.Errorf("log:\n%s", log)
+		}
+		return nil
+	})
 }

@@ -17,13 +17,14 @@ import (
 )
 
 func testRedisDown(t *testing.T) {
-	redisFault{fault: "Redis: stopped or killed, empty when it is back", n: times(1, 6),
-		breaks: func(s *scene, server *devstack.Redis, i int) { s.end(server, i) },
-		heal:   func(s *scene, server *devstack.Redis, _ int) { s.must(server.Start(s.t.Context())) },
+	redisFault{fault: "Redis: stopped or killed, empty after its restart", n: times(1, 6),
+		inject: func(s *scenario, server *devstack.Redis, i int) { s.stopOrKill(server, i) },
+		heal:   func(s *scenario, server *devstack.Redis, _ int) { s.must(server.Start(s.t.Context())) },
 	}.run(t)
 }
 
-func (s *scene) end(server *devstack.Redis, i int) {
+// stopOrKill kills the server, or shuts it down cleanly, in turn.
+func (s *scenario) stopOrKill(server *devstack.Redis, i int) {
 	s.t.Helper()
 	if i%2 == 0 {
 		s.must(server.Kill())
@@ -32,13 +33,13 @@ func (s *scene) end(server *devstack.Redis, i int) {
 	}
 }
 
-// Every command is on disk before its reply, so what was deleted stays deleted. Redis reads its file slowly (a setting for
-// its own tests), with enough in it that it answers LOADING in between.
+// testRedisLoading restarts a Redis that writes every command to disk before it replies, so that deleted keys stay deleted. A
+// debug setting makes it load its file slowly, with enough keys that it replies LOADING meanwhile.
 func testRedisLoading(t *testing.T) {
 	const filler = 10_000
-	redisFault{fault: "Redis: stopped or killed, back with its data (appendfsync always) after a while of LOADING", n: times(1, 3),
+	redisFault{fault: "Redis: stopped or killed, restarted with its data (appendfsync always), LOADING for a while", n: times(1, 3),
 		config: devstack.RedisConfig{Args: []string{"--appendonly", "yes", "--appendfsync", "always", "--key-load-delay", "100"}},
-		prepare: func(s *scene, _ *devstack.Redis) {
+		prepare: func(s *scenario, _ *devstack.Redis) {
 			pipe := s.rdb.Pipeline()
 			for i := range filler {
 				pipe.Set(s.t.Context(), fmt.Sprint("filler:", i), "x", 0)
@@ -46,53 +47,53 @@ func testRedisLoading(t *testing.T) {
 			_, err := pipe.Exec(s.t.Context())
 			s.must(err)
 		},
-		breaks: func(s *scene, server *devstack.Redis, i int) { s.end(server, i) },
-		heal: func(s *scene, server *devstack.Redis, _ int) {
+		inject: func(s *scenario, server *devstack.Redis, i int) { s.stopOrKill(server, i) },
+		heal: func(s *scenario, server *devstack.Redis, _ int) {
 			started := make(chan error, 1)
 			go func() { started <- server.Start(s.t.Context()) }()
-			s.refuses("LOADING", "GET", "filler:0")
+			s.awaitRefusal("LOADING", "GET", "filler:0")
 			s.must(<-started)
-			s.eventually(60*time.Second, "the data is there", func(ctx context.Context) error { return s.rdb.Get(ctx, "filler:0").Err() })
+			s.eventually(60*time.Second, "data loaded", func(ctx context.Context) error { return s.rdb.Get(ctx, "filler:0").Err() })
 		},
 	}.run(t)
 }
 
-// refuses waits until Redis answers a command with this error, on a connection that does not try again by itself.
-func (s *scene) refuses(code string, command ...any) {
+// awaitRefusal waits until Redis replies to a command with an error code. It uses a client without retries.
+func (s *scenario) awaitRefusal(code string, command ...any) {
 	s.t.Helper()
 	o := s.rdb.Options()
 	once := redis.NewClient(&redis.Options{Addr: o.Addr, Username: o.Username, Password: o.Password, MaxRetries: -1})
-	defer once.Close() //nolint:errcheck // it has done its work
-	s.eventually(60*time.Second, "Redis says "+code, func(ctx context.Context) error {
+	defer once.Close() //nolint:errcheck // the client is no longer needed
+	s.eventually(60*time.Second, "Redis replies "+code, func(ctx context.Context) error {
 		if err := once.Do(ctx, command...).Err(); err == nil || !strings.HasPrefix(err.Error(), code) {
-			return fmt.Errorf("it says %v", err)
+			return fmt.Errorf("got %w", err)
 		}
 		return nil
 	})
 }
 
-// A fail-over in order, there and back, so that no UNLINK is lost on the way; in between the address that the invalidator
-// knows is that of a replica.
+// testRedisReadOnly fails over to a replica and back, in a way that loses no UNLINK. Meanwhile the address that the invalidator
+// uses is that of a replica.
 func testRedisReadOnly(t *testing.T) {
 	var other *redis.Client
-	redisFault{fault: "Redis: the master becomes a replica (fail-over), READONLY, and is promoted again", n: times(1, 6),
-		prepare: func(s *scene, server *devstack.Redis) {
+	redisFault{fault: "Redis: the master becomes a replica (fail-over, READONLY) and is promoted again", n: times(1, 6),
+		prepare: func(s *scenario, server *devstack.Redis) {
 			replica := devtest.OwnReplica(s.t, server)
 			options, err := redis.ParseURL(replica.URL())
 			s.must(err)
 			other = redis.NewClient(options)
 			s.t.Cleanup(func() { _ = other.Close() })
 		},
-		breaks: func(s *scene, _ *devstack.Redis, _ int) {
+		inject: func(s *scenario, _ *devstack.Redis, _ int) {
 			s.failOver(s.rdb, other)
-			s.refuses("READONLY", "SET", "k", "v")
+			s.awaitRefusal("READONLY", "SET", "k", "v")
 		},
-		heal: func(s *scene, _ *devstack.Redis, _ int) { s.failOver(other, s.rdb) },
+		heal: func(s *scenario, _ *devstack.Redis, _ int) { s.failOver(other, s.rdb) },
 	}.run(t)
 }
 
-// failOver makes the replica the master, and the master its replica, when both hold the same.
-func (s *scene) failOver(master, replica *redis.Client) {
+// failOver exchanges master and replica after the replica has received all writes.
+func (s *scenario) failOver(master, replica *redis.Client) {
 	s.t.Helper()
 	is := func(c *redis.Client, role string) func(context.Context) error {
 		return func(ctx context.Context) error {
@@ -103,21 +104,21 @@ func (s *scene) failOver(master, replica *redis.Client) {
 			return err
 		}
 	}
-	s.eventually(60*time.Second, "fail over", func(ctx context.Context) error { return master.Do(ctx, "FAILOVER").Err() })
-	s.eventually(60*time.Second, "the replica is master", is(replica, "master"))
-	s.eventually(60*time.Second, "the master is replica", is(master, "slave"))
+	s.eventually(60*time.Second, "FAILOVER accepted", func(ctx context.Context) error { return master.Do(ctx, "FAILOVER").Err() })
+	s.eventually(60*time.Second, "replica promoted", is(replica, "master"))
+	s.eventually(60*time.Second, "master demoted", is(master, "slave"))
 }
 
-// What goes to Redis arrives and is done, the reply does not come; or nothing gets through at all.
+// testRedisReplies drops the replies of Redis to commands that it has executed, or cuts off Redis completely.
 func testRedisReplies(t *testing.T) {
 	var proxy *faultnet.Proxy
 	dropped := 0
-	redisFault{fault: "Redis: replies lost after UNLINK was done, frozen connections, refused ones", n: times(2, 6),
-		prepare: func(s *scene, _ *devstack.Redis) {
-			proxy, s.redURL = s.proxy(s.redURL)
+	redisFault{fault: "Redis: replies lost after UNLINK was executed, connections stalled, connections refused", n: times(2, 6),
+		prepare: func(s *scenario, _ *devstack.Redis) {
+			proxy, s.redURL = devtest.Proxy(s.t, s.redURL)
 			s.redURL += "?read_timeout=300ms&dial_timeout=300ms"
 		},
-		breaks: func(_ *scene, _ *devstack.Redis, i int) {
+		inject: func(_ *scenario, _ *devstack.Redis, i int) {
 			switch i % 3 {
 			case 0:
 				dropped = proxy.Dropped(faultnet.ToClient)
@@ -128,9 +129,9 @@ func testRedisReplies(t *testing.T) {
 				proxy.Refuse()
 			}
 		},
-		heal: func(s *scene, _ *devstack.Redis, i int) {
+		heal: func(s *scenario, _ *devstack.Redis, i int) {
 			if i%3 == 0 && proxy.Dropped(faultnet.ToClient) == dropped {
-				s.t.Error("no reply was lost")
+				s.t.Error("Dropped() did not grow, want lost replies")
 			}
 			proxy.Heal()
 			proxy.Cut()
@@ -138,64 +139,67 @@ func testRedisReplies(t *testing.T) {
 	}.run(t)
 }
 
-// The invalidator is the default user, everything else here is not.
-func testRedisRights(t *testing.T) {
-	secret := func(s *scene, password string) {
+// testRedisPermissions changes the password and the permissions of the default user, which only the invalidator uses.
+func testRedisPermissions(t *testing.T) {
+	setPassword := func(s *scenario, password string) {
 		s.must(s.rdb.ConfigSet(s.t.Context(), "requirepass", password).Err())
-		s.must(s.rdb.Do(s.t.Context(), "CLIENT", "KILL", "USER", "default").Err()) // a connection in use stays valid otherwise
+		s.must(s.rdb.Do(s.t.Context(), "CLIENT", "KILL", "USER", "default").Err()) // open connections would stay authenticated
 	}
-	right := func(s *scene, rule string) { s.must(s.rdb.Do(s.t.Context(), "ACL", "SETUSER", "default", rule).Err()) }
-	redisFault{fault: "Redis: password changed (WRONGPASS), right to UNLINK taken away (NOPERM), and given back", n: times(2, 6),
+	setRule := func(s *scenario, rule string) {
+		s.must(s.rdb.Do(s.t.Context(), "ACL", "SETUSER", "default", rule).Err())
+	}
+	redisFault{fault: "Redis: password changed (WRONGPASS), permission to UNLINK revoked (NOPERM), and granted again", n: times(2, 6),
 		config: devstack.RedisConfig{Password: "first", Args: []string{"--user", "other", "on", ">other", "~*", "&*", "+@all"}},
-		prepare: func(s *scene, server *devstack.Redis) {
+		prepare: func(s *scenario, server *devstack.Redis) {
 			options, err := redis.ParseURL(server.URL())
 			s.must(err)
 			options.Username, options.Password = "other", "other"
 			s.must(s.rdb.Close())
 			s.rdb = redis.NewClient(options)
 		},
-		breaks: func(s *scene, _ *devstack.Redis, i int) {
+		inject: func(s *scenario, _ *devstack.Redis, i int) {
 			if i%2 == 0 {
-				secret(s, "second")
+				setPassword(s, "second")
 			} else {
-				right(s, "-unlink")
+				setRule(s, "-unlink")
 			}
 		},
-		heal: func(s *scene, _ *devstack.Redis, i int) {
+		heal: func(s *scenario, _ *devstack.Redis, i int) {
 			if i%2 == 0 {
-				secret(s, "first")
+				setPassword(s, "first")
 			} else {
-				right(s, "+unlink")
+				setRule(s, "+unlink")
 			}
 		},
 	}.run(t)
 }
 
-// A Redis that is full refuses to store, but deletes: nothing pauses.
+// testRedisFull requires that the invalidator does not pause when Redis is out of memory, which rejects SET and still executes
+// UNLINK.
 func testRedisFull(t *testing.T) {
 	server := devtest.OwnRedis(t)
-	scenario(t, "Redis: out of memory (noeviction): SET is refused, UNLINK goes on", options{}, func(s *scene) {
-		s.cacheIn(server)
-		p := s.invalidator("")
-		s.relay("relay", "")
-		l := s.write(6, 3*time.Millisecond, false)
+	runScenario(t, "Redis: out of memory (noeviction): SET is rejected, UNLINK still works", options{}, func(s *scenario) {
+		s.useRedis(server)
+		p := s.startInvalidator("")
+		s.startRelay("relay", "")
+		l := s.startLoad(6, 3*time.Millisecond, false)
 		limit := func(most string) { s.must(s.rdb.ConfigSet(t.Context(), "maxmemory", most).Err()) }
 		for range times(2, 6) {
 			key := s.prefix + uuid.NewString()
 			s.must(s.rdb.Set(t.Context(), key, "old", time.Hour).Err())
 			limit("1")
-			s.refuses("OOM", "SET", "k", "v")
+			s.awaitRefusal("OOM", "SET", "k", "v")
 			began := time.Now()
-			s.tell(key)
-			s.vanishes(key, began)
+			s.insertFor(key)
+			s.awaitDeleted(key, began)
 			limit("0")
 			s.row.faults++
 		}
 		l.stop()
-		s.judge()
-		s.nothingDead()
+		s.verify()
+		s.checkNoDeadLetters()
 		if strings.Contains(p.log.String(), "Redis commands fail") {
-			t.Error("the invalidator paused")
+			t.Error("the invalidator reported Redis as unavailable, want no pause")
 		}
 	})
 }

@@ -16,105 +16,113 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A redisFault breaks the cache under load, n times. The faults of a scenario take turns.
+// A redisFault makes the cache unavailable n times, under load. inject and heal receive the number of the fault, so that a
+// scenario can alternate between several faults.
 type redisFault struct {
 	fault  string
 	n      int
 	config devstack.RedisConfig
-	// prepare, if set, is called before the invalidator starts: it may lead s.redURL elsewhere.
-	prepare func(s *scene, server *devstack.Redis)
-	breaks  func(s *scene, server *devstack.Redis, i int)
-	heal    func(s *scene, server *devstack.Redis, i int)
+	// prepare is called before the invalidator starts, and may change s.redURL. It may be nil.
+	prepare func(s *scenario, server *devstack.Redis)
+	inject  func(s *scenario, server *devstack.Redis, i int)
+	heal    func(s *scenario, server *devstack.Redis, i int)
 }
 
-// run has each fault pause the invalidator, makes sure that nothing is acknowledged and nothing dead-lettered
-// while it lasts, and measures from its end to the first commit whose key is gone: behind all that waited.
+// run requires that each fault pauses the invalidator, and that during the fault no event is acknowledged and no dead letter
+// stored. It measures the time from the end of the fault until the key of a new event is deleted, which happens after all
+// delayed events.
 func (f redisFault) run(t *testing.T) {
 	server := devtest.OwnRedis(t, f.config)
-	scenario(t, f.fault, options{}, func(s *scene) {
+	runScenario(t, f.fault, options{}, func(s *scenario) {
 		rng := rand.New(rand.NewPCG(seed(), 91))
-		s.cacheIn(server)
+		s.useRedis(server)
 		if f.prepare != nil {
 			f.prepare(s, server)
 		}
-		p := s.invalidator("")
-		s.relay("relay", "")
-		l := s.write(6, 3*time.Millisecond, false)
-		s.gone(time.Now())
-		s.row.recoveries = nil // they only had to start
+		p := s.startInvalidator("")
+		s.startRelay("relay", "")
+		l := s.startLoad(6, 3*time.Millisecond, false)
+		s.measureInvalidation(time.Now())
+		s.row.recoveries = nil // the first measurement contains the start of the programs
 		for i := range f.n {
-			var before uint64 // what comes behind it cannot be deleted any more
-			s.says(p, "Redis commands fail", func() {
-				f.breaks(s, server, i)
-				before = s.state().LastSeq
+			var before uint64 // last sequence at the start of the fault; keys of later events cannot be deleted
+			s.awaitLog(p, "Redis commands fail", func() {
+				f.inject(s, server, i)
+				before = s.awaitState().LastSeq
 			})
 			pause(t.Context(), time.Duration(rng.IntN(times(500, 1000)))*time.Millisecond)
-			s.nothingGivenUp(before)
+			s.checkNothingAcked(before)
 			began := time.Now()
-			s.says(p, "Redis commands succeed again", func() { f.heal(s, server, i) })
-			s.gone(began)
+			s.awaitLog(p, "Redis commands succeed again", func() { f.heal(s, server, i) })
+			s.measureInvalidation(began)
 			s.row.faults++
 		}
 		l.stop()
-		s.judge()
-		s.nothingDead()
+		s.verify()
+		s.checkNoDeadLetters()
 	})
 }
 
-// gone caches a key, commits an event for it, and notes how long it took until the key was gone, since the fault.
-func (s *scene) gone(since time.Time) {
+// measureInvalidation caches a key, inserts an event for it, waits until the key is deleted, and records the time since the
+// fault.
+func (s *scenario) measureInvalidation(since time.Time) {
 	s.t.Helper()
 	key := s.prefix + uuid.NewString()
-	s.eventually(60*time.Second, "cache a key", func(ctx context.Context) error {
+	s.eventually(60*time.Second, "key cached", func(ctx context.Context) error {
 		return s.rdb.Set(ctx, key, "old", time.Hour).Err()
 	})
-	s.tell(key)
-	s.vanishes(key, since)
+	s.insertFor(key)
+	s.awaitDeleted(key, since)
 }
 
-// tell commits an event for a key that is no account's, and returns its subject.
-func (s *scene) tell(key string) (subject string) {
+// insertFor inserts an event for which the rules delete a key.
+func (s *scenario) insertFor(key string) {
 	s.t.Helper()
-	subject = s.stream + ".account." + strings.TrimPrefix(key, s.prefix)
-	s.exec(`INSERT INTO outbox.event (subject) VALUES ($1)`, subject)
-	return subject
+	s.exec(`INSERT INTO outbox.event (subject) VALUES ($1)`, s.stream+".account."+strings.TrimPrefix(key, s.prefix))
 }
 
-// vanishes waits until a key is gone, and notes how long it took since the fault.
-func (s *scene) vanishes(key string, since time.Time) {
+// awaitDeleted waits until a key is deleted, and records the time since the fault.
+func (s *scenario) awaitDeleted(key string, since time.Time) {
 	s.t.Helper()
-	s.eventually(60*time.Second, "the key is gone", func(ctx context.Context) error {
+	s.eventually(60*time.Second, "key deleted", func(ctx context.Context) error {
 		n, err := s.rdb.Exists(ctx, key).Result()
 		if err == nil && n != 0 {
-			err = errors.New("it is there")
+			err = errors.New("the key exists")
 		}
 		return err
 	})
 	s.row.recoveries = append(s.row.recoveries, time.Since(since))
-	s.row.measure = "commit to key gone"
+	s.row.measure = "commit to key deleted"
 }
 
-// nothingGivenUp makes sure that events came behind this sequence, and that none of them is acknowledged.
-func (s *scene) nothingGivenUp(seq uint64) {
+// checkNothingAcked waits until the stream has events after a sequence, and requires that none of them is acknowledged and that
+// there are no dead letters.
+func (s *scenario) checkNothingAcked(seq uint64) {
 	s.t.Helper()
-	s.eventually(60*time.Second, "events in the outage", func(context.Context) error { return more(s.state().LastSeq, seq+1) })
+	s.eventually(60*time.Second, "new events during the fault", func(ctx context.Context) error {
+		state, err := s.streamState(ctx)
+		if err != nil {
+			return err
+		}
+		return atLeast(state.LastSeq, seq+1)
+	})
 	if floor := s.ackFloor(); floor > seq {
-		s.t.Errorf("ack floor is %d in an outage that began at %d", floor, seq)
+		s.t.Errorf("got ack floor %d during a fault, want at most %d", floor, seq)
 	}
-	s.nothingDead()
+	s.checkNoDeadLetters()
 }
 
-func (s *scene) nothingDead() {
+func (s *scenario) checkNoDeadLetters() {
 	s.t.Helper()
-	if letters := s.letters(); len(letters) > 0 {
-		s.t.Errorf("%d dead letters: %s", len(letters), letters[0].Header.Get(event.HeaderDeadReason))
+	if letters := s.deadLetters(); len(letters) > 0 {
+		s.t.Errorf("got %d dead letters, want 0; the first one: %s", len(letters), letters[0].Header.Get(event.HeaderDeadReason))
 	}
 }
 
-// letters returns the dead letters.
-func (s *scene) letters() (letters []*jetstream.RawStreamMsg) {
+// deadLetters reads the dead letters.
+func (s *scenario) deadLetters() (letters []*jetstream.RawStreamMsg) {
 	s.t.Helper()
-	s.eventually(60*time.Second, "read the dead letters", func(ctx context.Context) error {
+	s.eventually(60*time.Second, "dead letters read", func(ctx context.Context) error {
 		letters = nil
 		stream, err := s.js.Stream(ctx, s.stream+"_DEAD")
 		if errors.Is(err, jetstream.ErrStreamNotFound) {

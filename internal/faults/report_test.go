@@ -18,19 +18,19 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/verify"
 )
 
-// Variables that make targets set.
+// Environment variables that make targets set.
 const (
-	sizeEnv = "OUTBOX_FAULTS" // full, or empty for the small size
-	seedEnv = "OUTBOX_SEED"   // of everything random; printed
-	docEnv  = "OUTBOX_FAULTS_DOC"
+	sizeEnv = "OUTBOX_FAULTS"     // full; any other value means the small size
+	seedEnv = "OUTBOX_SEED"       // seed of all random choices; the tests log it
+	docEnv  = "OUTBOX_FAULTS_DOC" // document that receives the table
 )
 
 func TestMain(m *testing.M) {
 	if text := os.Getenv(relayChildEnv); text != "" {
-		fmt.Fprintln(os.Stderr, beRelayChild(text))
+		fmt.Fprintln(os.Stderr, runRelayChild(text))
 		os.Exit(1)
 	}
-	redis.SetLogger(silent{}) // it tells of every dial that fails while a scenario has Redis stopped
+	redis.SetLogger(silent{}) // the client logs every failed dial while a scenario has Redis stopped
 	devtest.Main(m, outboxTool.remove, natsTool.remove)
 }
 
@@ -40,7 +40,7 @@ func (silent) Printf(context.Context, string, ...any) {}
 
 func full() bool { return os.Getenv(sizeEnv) == "full" }
 
-// times is how often a fault is injected: small in `make test`.
+// times returns how often a fault is injected: small in `make test`, large at full size.
 func times(small, large int) int {
 	if full() {
 		return large
@@ -55,24 +55,24 @@ var seed = sync.OnceValue(func() uint64 {
 	return rand.Uint64N(1_000_000)
 })
 
-// row is one line of the table.
+// row is the result of a scenario, one line of the table.
 type row struct {
-	fault      string
-	faults     int
+	fault      string // description
+	faults     int    // injected
 	recoveries []time.Duration
-	measure    string // what recoveries are, if not the time until the stream has an event
+	measure    string // what recoveries measure; empty means the time until an event is in the stream
 	verdict    verify.Verdict
 	stale      int
 	note       string
 }
 
-// rows of the scenarios that ran, in order.
+// rows of the scenarios that passed, in order.
 var rows []row
 
-// scenario runs one, and adds its row when it is through.
-func scenario(t *testing.T, fault string, o options, run func(s *scene)) {
+// runScenario runs one scenario, and adds its row to rows if it passes.
+func runScenario(t *testing.T, fault string, o options, run func(s *scenario)) {
 	t.Helper()
-	s := newScene(t, o)
+	s := newScenario(t, o)
 	s.row.fault = fault
 	run(s)
 	if !t.Failed() {
@@ -124,20 +124,11 @@ const (
 	tableEnds   = "<!-- end of table -->\n"
 )
 
-// writeTable puts the rows into the document that OUTBOX_FAULTS_DOC names.
+// writeTable writes the rows into the document in OUTBOX_FAULTS_DOC. It does nothing if that is empty.
 func writeTable() error {
 	path := os.Getenv(docEnv)
 	if path == "" || len(rows) == 0 {
 		return nil
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	before, rest, ok := strings.Cut(string(text), tableBegins)
-	_, after, found := strings.Cut(rest, tableEnds)
-	if !ok || !found {
-		return fmt.Errorf("%s has no place for the table", path)
 	}
 	var b strings.Builder
 	injected, events := 0, int64(0)
@@ -148,5 +139,47 @@ func writeTable() error {
 		events += rows[i].verdict.Committed
 	}
 	fmt.Fprintf(&b, "| all | %d | %d | seed %d | |\n", injected, events, seed())
-	return os.WriteFile(path, []byte(before+tableBegins+"\n"+b.String()+"\n"+tableEnds+after), 0o644)
+	return replaceSection(path, tableBegins, tableEnds, b.String())
+}
+
+// replaceSection replaces the text between two markers in a file.
+func replaceSection(path, begins, ends, section string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(text), begins)
+	_, after, found := strings.Cut(rest, ends)
+	if !ok || !found {
+		return fmt.Errorf("update %s: want the markers %q and %q", path, strings.TrimSpace(begins), strings.TrimSpace(ends))
+	}
+	return os.WriteFile(path, []byte(before+begins+"\n"+section+"\n"+ends+after), 0o644)
+}
+
+// sizeFrom returns the number in an environment variable, or small if the variable is empty.
+func sizeFrom(t *testing.T, env string, small int) int {
+	t.Helper()
+	text := os.Getenv(env)
+	if text == "" {
+		return small
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("invalid number in %s: %v", env, err)
+	}
+	return n
+}
+
+// durationFrom returns the duration in an environment variable, or 0 if the variable is empty.
+func durationFrom(t *testing.T, env string) time.Duration {
+	t.Helper()
+	text := os.Getenv(env)
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("invalid duration in %s: %v", env, err)
+	}
+	return d
 }

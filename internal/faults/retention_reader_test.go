@@ -15,8 +15,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// reader reads the stream along: every position once and in order, every writer's numbers once and in order. Stream and
-// table both forget what is old, and it must not.
+// reader consumes the stream during the run, because stream and table drop old events. It requires every position once and in
+// order, and the numbers of each writer once and in order.
 type reader struct {
 	messages jetstream.MessagesContext
 	done     chan struct{}
@@ -25,17 +25,17 @@ type reader struct {
 	events                            int64
 	position                          int64
 	sequence                          uint64
-	number                            map[string]int64 // of each writer, the last
+	number                            map[string]int64 // last number of each writer
 	lost, twice, reordered, misplaced int64
-	said                              []string // of the first faults
+	errors                            []string // the first ten
 }
 
-func (u *turnover) read(t *testing.T) *reader {
+func (rs *retentionSoak) startReader(t *testing.T) *reader {
 	t.Helper()
-	consumer, err := u.s.js.OrderedConsumer(t.Context(), u.s.stream, jetstream.OrderedConsumerConfig{})
-	u.s.must(err)
+	consumer, err := rs.s.js.OrderedConsumer(t.Context(), rs.s.stream, jetstream.OrderedConsumerConfig{})
+	rs.s.must(err)
 	messages, err := consumer.Messages()
-	u.s.must(err)
+	rs.s.must(err)
 	r := &reader{messages: messages, done: make(chan struct{}), number: make(map[string]int64)}
 	go func() {
 		defer close(r.done)
@@ -58,10 +58,10 @@ func (r *reader) run() {
 		}
 		r.mu.Lock()
 		if err == nil {
-			err = r.take(m)
+			err = r.check(m)
 		}
-		if err != nil && len(r.said) < 10 {
-			r.said = append(r.said, err.Error())
+		if err != nil && len(r.errors) < 10 {
+			r.errors = append(r.errors, err.Error())
 		}
 		r.mu.Unlock()
 	}
@@ -73,8 +73,8 @@ func (r *reader) count() int64 {
 	return r.events
 }
 
-// take judges one message.
-func (r *reader) take(m jetstream.Msg) error {
+// check checks one message.
+func (r *reader) check(m jetstream.Msg) error {
 	meta, err := m.Metadata()
 	if err != nil {
 		return err
@@ -86,13 +86,13 @@ func (r *reader) take(m jetstream.Msg) error {
 	r.events++
 	if sequence := meta.Sequence.Stream; e.Position != r.position+1 || sequence != r.sequence+1 {
 		r.misplaced++
-		err = fmt.Errorf("position %d at sequence %d after %d at %d", e.Position, sequence, r.position, r.sequence)
+		err = fmt.Errorf("got position %d at sequence %d after position %d at %d", e.Position, sequence, r.position, r.sequence)
 	}
 	r.position, r.sequence = e.Position, meta.Sequence.Stream
 	if e.Key == "" {
 		if !strings.Contains(e.Subject, ".probe.") {
 			r.misplaced++
-			return fmt.Errorf("foreign event on %s", e.Subject)
+			return fmt.Errorf("got foreign event with subject %s", e.Subject)
 		}
 		return err
 	}
@@ -114,5 +114,5 @@ func (r *reader) take(m jetstream.Msg) error {
 		r.lost += n - last - 1
 		r.number[e.Key] = n
 	}
-	return fmt.Errorf("%s: number %d after %d", e.Key, n, last)
+	return fmt.Errorf("%s: got number %d after %d", e.Key, n, last)
 }

@@ -16,10 +16,11 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
-// relayChildEnv makes a relay of the test binary. The command keeps events for a day at least; the library has no such floor.
+// relayChildEnv makes the test binary run a relay. The outbox program requires a retention of at least a day; the library does
+// not.
 const relayChildEnv = "OUTBOX_FAULTS_RELAY"
 
-// relayChild is what it is to do, as JSON in the variable.
+// relayChild configures that relay, as JSON in the variable.
 type relayChild struct {
 	Database, NATS, Schema, Stream         string
 	Retention, ReceiptEvery, MaintainEvery time.Duration
@@ -38,8 +39,8 @@ func startRelayChild(t testing.TB, c relayChild) *program {
 	return start(t, []string{relayChildEnv + "=" + string(text)}, path)
 }
 
-// beRelayChild runs the relay until the process is killed.
-func beRelayChild(text string) error {
+// runRelayChild runs the relay until the process is killed.
+func runRelayChild(text string) error {
 	var c relayChild
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return fmt.Errorf("%s: %w", relayChildEnv, err)

@@ -23,26 +23,17 @@ const (
 	retentionEnds   = "<!-- end of what it found -->\n"
 )
 
-// report writes the figures, and the tables between the markers of README.md.
-func (u *turnover) report(dir string) error {
+// writeReport writes the figure and, between the markers of README.md, the tables.
+func (rs *retentionSoak) writeReport(dir string) error {
 	path := filepath.Join(dir, "README.md")
-	text, err := os.ReadFile(path)
-	if err != nil {
+	if err := replaceSection(path, retentionBegins, retentionEnds, rs.tables()); err != nil {
 		return err
 	}
-	before, rest, ok := strings.Cut(string(text), retentionBegins)
-	_, after, both := strings.Cut(rest, retentionEnds)
-	if !ok || !both {
-		return fmt.Errorf("%s has no place for the tables", path)
-	}
-	if err := os.WriteFile(path, []byte(before+retentionBegins+"\n"+u.tables()+"\n"+retentionEnds+after), 0o644); err != nil {
-		return err
-	}
-	return u.draw(filepath.Join(dir, "size"))
+	return rs.draw(filepath.Join(dir, "size"))
 }
 
-// list writes every sample, for whoever looks closer.
-func (u *turnover) list(dir string) error {
+// writeSamples writes all samples as CSV.
+func (rs *retentionSoak) writeSamples(dir string) error {
 	var b strings.Builder
 	b.WriteString("second,committed,pending,lag_ms,short_ms,long_ms,control_ms,catalog_bytes,others_dead")
 	for _, family := range families {
@@ -50,7 +41,7 @@ func (u *turnover) list(dir string) error {
 			b.WriteString("," + family + "_" + column)
 		}
 	}
-	for _, p := range u.samples {
+	for _, p := range rs.samples {
 		fmt.Fprintf(&b, "\n%.1f,%d,%d,%d,%d,%d,%d,%d,%d", p.At.Seconds(), p.Committed, p.Pending, p.Lag.Milliseconds(), p.Short.Milliseconds(),
 			p.Long.Milliseconds(), p.Control.Milliseconds(), p.Catalog, p.Others)
 		for _, f := range p.Family {
@@ -60,12 +51,12 @@ func (u *turnover) list(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "samples.csv"), []byte(b.String()+"\n"), 0o644)
 }
 
-func (u *turnover) tables() string {
+func (rs *retentionSoak) tables() string {
 	var b strings.Builder
-	r := &u.result
-	b.WriteString("| family | numbers in a partition | made | dropped | the largest | second half: least | most | drift | dead tuples, at most | counted at the end | updates, deletes |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	r := &rs.result
+	b.WriteString("| family | ids in a partition | created | dropped | largest | second half: min | max | drift | dead tuples, max | counted at the end | updates, deletes |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for i, family := range families {
-		f, size := r.Families[i], u.partition
+		f, size := r.Families[i], rs.partitionSize
 		if family == "receipt" {
 			size = receiptPartition
 		}
@@ -76,21 +67,21 @@ func (u *turnover) tables() string {
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %s | %s | %s | %s | **%d** | %s | %d |\n", family, size, f.Made, f.Dropped, mib(f.Largest), mib(f.Min), mib(f.Max), mib(f.Drift), f.Dead, exact, f.Changed)
 	}
 	pending := int64(0)
-	for _, p := range u.samples {
+	for _, p := range rs.samples {
 		pending = max(pending, p.Pending)
 	}
 	b.WriteString("\n| what | how much |\n|---|---|\n")
 	for _, line := range [][2]string{
-		{"load", fmt.Sprintf("%s, %d events committed (%.0f a second), payload 200 bytes, kept for %s", u.length, r.Events, float64(r.Events)/u.length.Seconds(), u.keep)},
-		{"stream, read along", fmt.Sprintf("**%d lost, %d twice, %d reordered, %d misplaced**", u.reader.lost, u.reader.twice, u.reader.reordered, u.reader.misplaced)},
+		{"load", fmt.Sprintf("%s, %d events committed (%.0f a second), payload 200 bytes, kept for %s", rs.length, r.Events, float64(r.Events)/rs.length.Seconds(), rs.retention)},
+		{"stream, consumed during the run", fmt.Sprintf("**%d lost, %d twice, %d reordered, %d misplaced**", rs.reader.lost, rs.reader.twice, rs.reader.reordered, rs.reader.misplaced)},
 		{"rows in the table or dropped from it", fmt.Sprint(r.Rows)},
-		{"relay killed (kill -9)", fmt.Sprintf("%d times; the next event was in the stream after %s", len(u.kills), u.s.row.recovery())},
-		{"backlog, at most in a sample", fmt.Sprintf("%d events", pending)},
-		{"long transactions that write to the outbox", fmt.Sprintf("%d of %s, and one of %s that reads all of it first", u.load.opened[0].Load(), u.keep/2, 5*u.keep/2)},
-		{"transactions that hold a snapshot", fmt.Sprintf("%d of %s", u.load.opened[1].Load(), 2*u.keep)},
-		{"waits for a lock on a table, longer than " + waitLogged.String(), "long transactions: " + r.Long.String() + "; writers: " + r.Short.String()},
-		{"longest statement on the outbox", fmt.Sprintf("%d ms in a long transaction, %d ms in a short one", u.load.long.most().Milliseconds(), u.load.short.most().Milliseconds())},
-		{"longest statement on another table, beside them", fmt.Sprintf("%d ms", u.load.control.most().Milliseconds())},
+		{"relay killed (kill -9)", fmt.Sprintf("%d times; the next event was in the stream after %s", len(rs.kills), rs.s.row.recovery())},
+		{"largest backlog in a sample", fmt.Sprintf("%d events", pending)},
+		{"long transactions that write to the outbox", fmt.Sprintf("%d of %s, and one of %s that first reads all events", rs.load.committedLong[0].Load(), rs.retention/2, 5*rs.retention/2)},
+		{"transactions that hold a snapshot", fmt.Sprintf("%d of %s", rs.load.committedLong[1].Load(), 2*rs.retention)},
+		{"waits of more than " + waitLogged.String() + " for a lock on a table", "long transactions: " + r.Long.String() + "; writers: " + r.Short.String()},
+		{"longest statement on the outbox", fmt.Sprintf("%d ms in a long transaction, %d ms in a short one", rs.load.long.most().Milliseconds(), rs.load.short.most().Milliseconds())},
+		{"longest concurrent statement on another table", fmt.Sprintf("%d ms", rs.load.control.most().Milliseconds())},
 		{"dead tuples in the other tables of the schema, at the end", fmt.Sprint(r.Others)},
 		{"system catalogs, second half", mib(r.CatalogMin) + " to " + mib(r.CatalogMax)},
 		{"versions", fmt.Sprintf("%s, %s, %d cores", r.Versions, runtime.Version(), runtime.NumCPU())},
@@ -100,26 +91,26 @@ func (u *turnover) tables() string {
 	return b.String()
 }
 
-// String says how many, and the longest.
-func (w waits) String() string {
+// String returns the number of waits and the longest one.
+func (w lockWaits) String() string {
 	if w.N == 0 {
 		return "**none**"
 	}
 	return fmt.Sprintf("%d, the longest **%d ms**", w.N, w.Longest.Milliseconds())
 }
 
-// series is one curve of a figure.
+// series is one curve of a plot.
 type series struct {
 	name string
-	of   func(*sample) float64
+	of   func(*sample) float64 // value in a sample
 }
 
 func size(i int, of func(familySize) int64) func(*sample) float64 {
 	return func(p *sample) float64 { return float64(of(p.Family[i])) / (1 << 20) }
 }
 
-// draw draws sizes, partitions and waits over time, one above the other.
-func (u *turnover) draw(path string) error {
+// draw draws sizes, partitions and statement times over time, one plot above the other.
+func (rs *retentionSoak) draw(path string) error {
 	heap := func(f familySize) int64 { return f.Heap }
 	milliseconds := func(d func(*sample) time.Duration) func(*sample) float64 {
 		return func(p *sample) float64 { return float64(d(p)) / float64(time.Millisecond) }
@@ -127,12 +118,12 @@ func (u *turnover) draw(path string) error {
 	var all []*plot.Plot
 	for i, each := range []struct {
 		title, y string
-		least    float64 // of the axis, at its top
+		least    float64 // minimum of the upper end of the axis
 		curves   []series
 	}{
 		{"Events: size of the table", "MiB", 1, []series{{"with indexes", size(0, familySize.bytes)}, {"heap", size(0, heap)}}},
 		{"Plan and receipts: size with indexes", "MiB", 1, []series{{"batch", size(1, familySize.bytes)}, {"receipt", size(2, familySize.bytes)}}},
-		{"Partitions that have rows", "", 6, []series{
+		{"Partitions with rows", "", 6, []series{
 			{"event", func(p *sample) float64 { return float64(p.Family[0].Filled) }},
 			{"batch", func(p *sample) float64 { return float64(p.Family[1].Filled) }},
 			{"receipt", func(p *sample) float64 { return float64(p.Family[2].Filled) }}}},
@@ -142,11 +133,11 @@ func (u *turnover) draw(path string) error {
 			{"on another table", milliseconds(func(p *sample) time.Duration { return p.Control })}}},
 	} {
 		p := plots.New(each.title, "", each.y)
-		if err := u.curves(p, each.least, each.curves); err != nil {
+		if err := rs.curves(p, each.least, each.curves); err != nil {
 			return err
 		}
 		if i == 0 {
-			if err := u.marks(p); err != nil {
+			if err := rs.marks(p); err != nil {
 				return err
 			}
 		}
@@ -156,14 +147,14 @@ func (u *turnover) draw(path string) error {
 	return plots.Save(all, path)
 }
 
-// curves adds lines, with a legend, and marks of the kills on the axis.
-func (u *turnover) curves(p *plot.Plot, least float64, curves []series) error {
-	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, u.length.Minutes(), 0, least
+// curves adds curves with a legend, and marks the kills of the relay on the axis.
+func (rs *retentionSoak) curves(p *plot.Plot, least float64, curves []series) error {
+	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, rs.length.Minutes(), 0, least
 	p.Legend.Top, p.Legend.Left = true, true
 	for i, c := range curves {
 		var points plotter.XYs
-		for j := range u.samples {
-			points = append(points, plotter.XY{X: u.samples[j].At.Minutes(), Y: c.of(&u.samples[j])})
+		for j := range rs.samples {
+			points = append(points, plotter.XY{X: rs.samples[j].At.Minutes(), Y: c.of(&rs.samples[j])})
 			p.Y.Max = max(p.Y.Max, 1.3*points[j].Y)
 		}
 		line, err := plots.Curve(p, points, plots.LookOf(i))
@@ -173,21 +164,21 @@ func (u *turnover) curves(p *plot.Plot, least float64, curves []series) error {
 		p.Legend.Add(c.name, line)
 	}
 	var kills plotter.XYs
-	for _, at := range u.kills {
+	for _, at := range rs.kills {
 		kills = append(kills, plotter.XY{X: at.Minutes(), Y: 0})
 	}
 	return plots.Labels(p, kills, slices.Repeat([]string{"×"}, len(kills)), color.Black, text.XCenter, vg.Points(-4))
 }
 
-// marks draws when the transaction was open that is longer than the retention, and says what the crosses are.
-func (u *turnover) marks(p *plot.Plot) error {
-	from, to := u.load.report[0].Minutes(), u.load.report[1].Minutes()
+// marks shades the time of the transaction that is longer than the retention, and explains the crosses.
+func (rs *retentionSoak) marks(p *plot.Plot) error {
+	from, to := rs.load.report[0].Minutes(), rs.load.report[1].Minutes()
 	area, err := plotter.NewPolygon(plotter.XYs{{X: from, Y: 0}, {X: from, Y: p.Y.Max}, {X: to, Y: p.Y.Max}, {X: to, Y: 0}})
 	if err != nil {
 		return err
 	}
 	area.Color, area.LineStyle.Width = color.NRGBA{A: 25}, vg.Points(0.5)
 	p.Add(area)
-	return plots.Labels(p, plotter.XYs{{X: from, Y: p.Y.Max * 0.62}, {X: u.length.Minutes() / 2, Y: p.Y.Max * 0.02}},
-		[]string{fmt.Sprintf(" one transaction holds\n the table for %s", 5*u.keep/2), "  × the relay is killed"}, color.Black, text.XLeft, vg.Points(2))
+	return plots.Labels(p, plotter.XYs{{X: from, Y: p.Y.Max * 0.62}, {X: rs.length.Minutes() / 2, Y: p.Y.Max * 0.02}},
+		[]string{fmt.Sprintf(" one transaction holds\n the table for %s", 5*rs.retention/2), "  × relay killed"}, color.Black, text.XLeft, vg.Points(2))
 }

@@ -3,91 +3,75 @@ package faults
 import (
 	"context"
 	"errors"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
 )
 
-// A standby is there: how long until it publishes, when the leader is killed.
+// testTakeOver kills the leader while a standby relay waits, and measures how long it takes until the standby publishes.
 func testTakeOver(t *testing.T) {
-	scenario(t, "leader killed (kill -9), a standby takes over", options{}, func(s *scene) {
-		s.invalidator("")
-		l := s.write(4, 5*time.Millisecond, false)
-		leader := s.relay("first", "")
-		s.recovered(time.Now())
-		s.row.recoveries = nil // it only had to start
+	runScenario(t, "leader killed (kill -9), a standby takes over", options{}, func(s *scenario) {
+		s.startInvalidator("")
+		l := s.startLoad(4, 5*time.Millisecond, false)
+		leader := s.startRelay("first", "")
+		s.measureRecovery(time.Now())
+		s.row.recoveries = nil // the first measurement contains the start of the relay
 		for range times(4, 20) {
-			standby := s.relay("next", "")
-			s.stands(standby)
+			standby := s.startRelay("next", "")
+			s.awaitStandby(standby)
 			began := time.Now()
 			leader.kill()
-			s.recovered(began)
+			s.measureRecovery(began)
 			s.row.faults++
 			leader = standby
 		}
 		l.stop()
-		s.judge()
+		s.verify()
 	})
 }
 
-// The host of the leader vanishes: its connections to PostgreSQL and NATS stay open and carry nothing any more.
-func testVanishedHost(t *testing.T) {
-	scenario(t, "leader's host vanishes without closing its sockets (black hole), a standby takes over", options{}, func(s *scene) {
-		s.invalidator("")
-		l := s.write(4, 5*time.Millisecond, false)
+// testUnreachableHost makes the leader's host unreachable: its connections to PostgreSQL and NATS stay open, and no byte passes
+// through them.
+func testUnreachableHost(t *testing.T) {
+	runScenario(t, "leader's host becomes unreachable without closing its sockets (black hole), a standby takes over", options{}, func(s *scenario) {
+		s.startInvalidator("")
+		l := s.startLoad(4, 5*time.Millisecond, false)
 		for range times(1, 3) {
-			database, databaseURL := s.proxy(s.databaseURL)
-			broker, natsURL := s.proxy(s.natsURL)
+			database, databaseURL := devtest.Proxy(t, s.databaseURL)
+			broker, natsURL := devtest.Proxy(t, s.natsURL)
 			direct := [2]string{s.databaseURL, s.natsURL}
 			s.databaseURL, s.natsURL = databaseURL, natsURL
-			leader := s.relay("vanishing", "")
+			leader := s.startRelay("unreachable", "")
 			s.databaseURL, s.natsURL = direct[0], direct[1]
-			s.leading([]*program{leader})
-			standby := s.relay("standby", "")
-			s.stands(standby)
+			s.awaitLeadingRelay([]*program{leader})
+			standby := s.startRelay("standby", "")
+			s.awaitStandby(standby)
 			began := time.Now()
-			for _, link := range []*faultnet.Proxy{database, broker} {
-				link.Stall(faultnet.ToServer)
-				link.Stall(faultnet.ToClient)
+			for _, proxy := range []*faultnet.Proxy{database, broker} {
+				proxy.Stall(faultnet.ToServer)
+				proxy.Stall(faultnet.ToClient)
 			}
-			s.recovered(began)
+			s.measureRecovery(began)
 			s.row.faults++
 			leader.kill()
 			standby.kill()
 		}
 		l.stop()
-		s.relay("last", "")
-		s.judge()
+		s.startRelay("last", "")
+		s.verify()
 	})
 }
 
-// stands waits until a relay stands by.
-func (s *scene) stands(p *program) {
+// awaitStandby waits until a relay logs that it is a standby.
+func (s *scenario) awaitStandby(p *program) {
 	s.t.Helper()
-	s.eventually(30*time.Second, "a relay stands by", func(context.Context) error {
+	s.eventually(30*time.Second, "standby relay", func(context.Context) error {
 		if !strings.Contains(p.log.String(), "standing by") {
-			return errors.New("it does not say so")
+			return errors.New("not logged")
 		}
 		return nil
 	})
-}
-
-// proxy puts a faultnet in front of the server of a URL, and returns the URL through it.
-func (s *scene) proxy(server string) (*faultnet.Proxy, string) {
-	s.t.Helper()
-	u, err := url.Parse(server)
-	s.must(err)
-	p, err := faultnet.Listen(u.Host)
-	s.must(err)
-	s.t.Cleanup(func() {
-		p.Heal()
-		if err := p.Close(); err != nil {
-			s.t.Error(err)
-		}
-	})
-	u.Host = p.Addr()
-	return p, u.String()
 }

@@ -12,36 +12,37 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A relay is stopped in full flight and another one takes over; then it wakes up and goes on with what it had in hand.
+// testZombies stops a relay while it publishes. Another relay takes over, and then the first one continues with the messages
+// that it had in hand.
 func testZombies(t *testing.T) {
-	scenario(t, "relay: stopped (SIGSTOP) in full flight past a take-over, then continued", options{duplicates: 100 * time.Millisecond}, func(s *scene) {
+	runScenario(t, "relay: stopped (SIGSTOP) while publishing, continued after a take-over", options{duplicates: 100 * time.Millisecond}, func(s *scenario) {
 		rng := rand.New(rand.NewPCG(seed(), 2))
-		s.invalidator("")
-		l := s.write(8, 2*time.Millisecond, false)
-		relays := []*program{s.relay("a", ""), s.relay("b", "")}
-		s.recovered(time.Now())
+		s.startInvalidator("")
+		l := s.startLoad(8, 2*time.Millisecond, false)
+		relays := []*program{s.startRelay("a", ""), s.startRelay("b", "")}
+		s.measureRecovery(time.Now())
 		for i := range times(1, 4) {
-			s.backlog(20_000)
-			leader := s.leading(relays)
+			s.insertBacklog(20_000)
+			leader := s.awaitLeadingRelay(relays)
 			pause(t.Context(), time.Duration(rng.IntN(150))*time.Millisecond)
 			began := time.Now()
 			leader.signal(syscall.SIGSTOP)
-			if i%2 == 0 { // sooner than PostgreSQL ends its session
+			if i%2 == 0 { // end its session before PostgreSQL does
 				s.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1`, "outbox relay "+leader.name())
 			}
-			s.recovered(began)
+			s.measureRecovery(began)
 			leader.signal(syscall.SIGCONT)
 			s.row.faults++
 		}
 		l.stop()
-		s.judge()
+		s.verify()
 	})
 }
 
-// leading waits until one of the relays leads, and returns it.
-func (s *scene) leading(relays []*program) (leader *program) {
+// awaitLeadingRelay waits until one of the relays leads, and returns it.
+func (s *scenario) awaitLeadingRelay(relays []*program) (leader *program) {
 	s.t.Helper()
-	s.eventually(30*time.Second, "a relay leads", func(ctx context.Context) error {
+	s.eventually(30*time.Second, "leading relay", func(ctx context.Context) error {
 		status, err := s.table.Status(ctx, s.pool, s.stream)
 		if err != nil {
 			return err
@@ -52,26 +53,26 @@ func (s *scene) leading(relays []*program) (leader *program) {
 				return nil
 			}
 		}
-		return fmt.Errorf("leader is %q", status.Leader)
+		return fmt.Errorf("got leader %q", status.Leader)
 	})
 	return leader
 }
 
-// Three relays lead at once. Some are killed, some stopped and continued.
+// testThreeLeaders has three relays lead at the same time. They are killed, or stopped and continued, at random.
 func testThreeLeaders(t *testing.T) {
-	scenario(t, "three relays lead at once (leader lock left out), killed and stopped at random", options{duplicates: 100 * time.Millisecond}, func(s *scene) {
+	runScenario(t, "three relays lead at the same time (without the leader lock), killed and stopped at random", options{duplicates: 100 * time.Millisecond}, func(s *scenario) {
 		rng := rand.New(rand.NewPCG(seed(), 3))
 		t.Setenv("OUTBOX_FORCE", "lead")
-		s.invalidator("")
-		l := s.write(8, 2*time.Millisecond, false)
+		s.startInvalidator("")
+		l := s.startLoad(8, 2*time.Millisecond, false)
 		var relays [3]*program
 		for i := range relays {
-			relays[i] = s.relay(fmt.Sprintf("leader%d", i), "")
+			relays[i] = s.startRelay(fmt.Sprintf("leader%d", i), "")
 		}
-		s.eventually(30*time.Second, "all of them lead", func(context.Context) error {
+		s.eventually(30*time.Second, "three leading relays", func(context.Context) error {
 			for _, p := range relays {
 				if !strings.Contains(p.log.String(), `"leading"`) {
-					return fmt.Errorf("%s does not", p.name())
+					return fmt.Errorf("%s does not lead", p.name())
 				}
 			}
 			return nil
@@ -79,11 +80,11 @@ func testThreeLeaders(t *testing.T) {
 		for n := range times(12, 80) {
 			i := rng.IntN(len(relays))
 			if began := time.Now(); n%4 == 0 {
-				s.recovered(began)
+				s.measureRecovery(began)
 			}
 			if rng.IntN(2) == 0 {
 				relays[i].kill()
-				relays[i] = s.relay(fmt.Sprintf("leader%d", i), "")
+				relays[i] = s.startRelay(fmt.Sprintf("leader%d", i), "")
 			} else {
 				relays[i].signal(syscall.SIGSTOP)
 				pause(t.Context(), time.Duration(rng.IntN(300))*time.Millisecond)
@@ -92,20 +93,20 @@ func testThreeLeaders(t *testing.T) {
 			s.row.faults++
 		}
 		l.stop()
-		s.judge()
+		s.verify()
 	})
 }
 
-// Somebody else publishes to the stream, in bursts and one by one.
+// testForeignWriter publishes messages of another writer to the stream.
 func testForeignWriter(t *testing.T) {
-	scenario(t, "a foreign writer in the stream, under load, and relays killed", options{}, func(s *scene) {
+	runScenario(t, "a foreign writer in the stream, under load, and relays killed", options{}, func(s *scenario) {
 		s.others = true
-		s.invalidator("")
-		l := s.write(8, 2*time.Millisecond, false)
+		s.startInvalidator("")
+		l := s.startLoad(8, 2*time.Millisecond, false)
 		rng := rand.New(rand.NewPCG(seed(), 4))
 		for range times(4, 15) {
-			p := s.relay("disturbed", "")
-			s.recovered(time.Now())
+			p := s.startRelay("shared", "")
+			s.measureRecovery(time.Now())
 			for range 1 + rng.IntN(20) {
 				s.must(s.nc.PublishMsg(&nats.Msg{Subject: s.stream + ".foreign"}))
 				s.row.faults++
@@ -115,7 +116,7 @@ func testForeignWriter(t *testing.T) {
 			s.row.faults++
 		}
 		l.stop()
-		s.relay("last", "")
-		s.judge()
+		s.startRelay("last", "")
+		s.verify()
 	})
 }
