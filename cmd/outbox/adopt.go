@@ -1,10 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
@@ -19,10 +25,10 @@ Writers wait meanwhile: the ids of the whole table are read once, some seconds f
 Examples:
   outbox adopt --dry-run
   outbox adopt --yes`,
-		Flags: append(settingFlags(""), outputFlag(),
+		Flags: append(setting.Flags(""), term.OutputFlag(),
 			&cli.BoolFlag{Name: "yes", Usage: "the original is off, and this copy takes over"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done"}),
-		Action: withSettings("", runAdopt),
+		Action: action("", runAdopt),
 	}
 }
 
@@ -35,40 +41,30 @@ type adoption struct {
 	Settled  int64 `json:"settled"` // the highest row id that came with the copy
 }
 
-func runAdopt(c *cli.Context, s settings) error {
-	asJSON, err := wantsJSON(c)
-	if err != nil {
+func runAdopt(ctx context.Context, s *session) error {
+	if s.c.Bool("yes") == s.c.Bool("dry-run") {
+		return exit.Usagef(s.c, "say --yes when the original is off and this copy takes over, or --dry-run to see what that would do")
+	}
+	if err := s.dialPostgres(ctx); err != nil {
 		return err
 	}
-	if c.Bool("yes") == c.Bool("dry-run") {
-		return usagef(c, "say --yes when the original is off and this copy takes over, or --dry-run to see what that would do")
-	}
-	tbl, pool, err := connectTable(c, s)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	home, err := tbl.Home(c.Context, pool)
+	home, err := s.table.Home(ctx, s.pool)
 	if err != nil {
 		return err
 	}
 	out := adoption{Original: home.Last.System, Cluster: home.Now.System}
 	if home.Moved() {
-		adopt := tbl.Adopt
-		if c.Bool("dry-run") {
-			adopt = tbl.TryAdopt
+		adopt := s.table.Adopt
+		if s.c.Bool("dry-run") {
+			adopt = s.table.TryAdopt
 		}
-		done, err := adopt(c.Context, pool, c.Command.HelpName)
+		done, err := adopt(ctx, s.pool, s.c.Command.HelpName)
 		if err != nil {
 			return err
 		}
-		out.Adopted, out.Planned, out.Settled = !c.Bool("dry-run"), done.Planned, done.Settled
+		out.Adopted, out.Planned, out.Settled = !s.c.Bool("dry-run"), done.Planned, done.Settled
 	}
-	if asJSON {
-		return printJSON(c.App.Writer, out)
-	}
-	_, err = fmt.Fprintln(c.App.Writer, adoptionText(home, out))
-	return err
+	return s.print(out, func(w io.Writer) error { return printf(w, "%s\n", adoptionText(home, out)) })
 }
 
 func adoptionText(home table.Home, out adoption) string {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -13,6 +12,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
@@ -28,7 +30,7 @@ Examples:
   outbox attach --table users --subject users.{id}.updated --columns id,name,email
   outbox attach --table shop.orders --subject orders.{id}.{op} --key {customer_id} --watch status --dry-run
   outbox attach --list -o json`,
-		Flags: append(settingFlags(""),
+		Flags: append(setting.Flags(""),
 			&cli.StringFlag{Name: "table", Usage: "`TABLE` as SQL names it: users, shop.\"Order\" (required)"},
 			&cli.StringFlag{Name: "subject", Usage: "`TEMPLATE` of the subject: users.{id}.{op} (required)"},
 			&cli.StringFlag{Name: "key", Usage: "`TEMPLATE` of the key (default: the primary key)"},
@@ -38,12 +40,12 @@ Examples:
 			lockTimeoutFlag(),
 			&cli.BoolFlag{Name: "dry-run", Usage: "check it against the table in a transaction that is rolled back"},
 			&cli.BoolFlag{Name: "list", Usage: "list the tables that are attached, change nothing"},
-			outputFlag()),
-		Action: withSettings("", func(c *cli.Context, s settings) error {
-			if c.Bool("list") {
-				return attachList(c, s)
+			term.OutputFlag()),
+		Action: action("", func(ctx context.Context, s *session) error {
+			if s.c.Bool("list") {
+				return attachList(ctx, s)
 			}
-			return attach(c, s)
+			return attach(ctx, s)
 		}),
 	}
 }
@@ -55,49 +57,46 @@ func lockTimeoutFlag() cli.Flag {
 func lockTimeout(c *cli.Context) (time.Duration, error) {
 	d, err := time.ParseDuration(c.String("lock-timeout"))
 	if err != nil || d < time.Millisecond {
-		return 0, usagef(c, "flag --lock-timeout %q: want a time of at least 1ms, such as 5s", c.String("lock-timeout"))
+		return 0, exit.Usagef(c, "flag --lock-timeout %q: want a time of at least 1ms, such as 5s", c.String("lock-timeout"))
 	}
 	return d, nil
 }
 
-func attach(c *cli.Context, s settings) error {
-	if err := required(c, "table", "subject"); err != nil {
+func attach(ctx context.Context, s *session) error {
+	if err := setting.Required(s.c, "table", "subject"); err != nil {
 		return err
 	}
 	a := outbox.Attachment{
-		Table: c.String("table"), Subject: c.String("subject"), Key: c.String("key"),
-		Columns: split(c.String("columns")), Watch: split(c.String("watch")),
+		Table: s.c.String("table"), Subject: s.c.String("subject"), Key: s.c.String("key"),
+		Columns: setting.Split(s.c.String("columns")), Watch: setting.Split(s.c.String("watch")),
 	}
 	operations := []string{"insert", "update", "delete"}
-	for _, op := range split(c.String("on")) {
-		if !slices.Contains(operations, op) {
-			return usagef(c, "flag --on %q: want insert, update, delete%s", op, suggest(op, operations))
-		}
+	for _, op := range setting.Split(s.c.String("on")) {
 		a.Operations = append(a.Operations, outbox.Operation(op))
+		if !slices.Contains(operations, op) {
+			return exit.Usagef(s.c, "flag --on %q: want insert, update, delete%s", op, exit.Suggest(op, operations))
+		}
 	}
-	lock, err := lockTimeout(c)
+	lock, err := lockTimeout(s.c)
 	if err != nil {
 		return err
 	}
-	tbl, pool, err := connectTable(c, s)
-	if err != nil {
+	if err := s.dialPostgres(ctx); err != nil {
 		return err
 	}
-	defer pool.Close()
 	did := "attached"
 	var function string
-	if c.Bool("dry-run") {
+	if s.c.Bool("dry-run") {
 		did = "dry run, nothing changed: would attach"
-		function, err = tryAttach(c.Context, tbl, pool, a, lock)
+		function, err = tryAttach(ctx, s.table, s.pool, a, lock)
 	} else {
-		function, err = tbl.Attach(c.Context, pool, a, lock)
+		function, err = s.table.Attach(ctx, s.pool, a, lock)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "%s %s: %s becomes %s, by function %s.%s\n",
-		did, a.Table, joinOperations(a.Operations, ", "), a.Subject, tbl.Schema(), function)
-	return err
+	return s.printf("%s %s: %s becomes %s, by function %s.%s\n",
+		did, a.Table, joinOperations(a.Operations, ", "), a.Subject, s.table.Schema(), function)
 }
 
 // tryAttach attaches in a transaction that it rolls back.
@@ -115,21 +114,23 @@ func tryAttach(ctx context.Context, tbl *table.Table, pool *pgxpool.Pool, a outb
 	return function, err
 }
 
-func attachList(c *cli.Context, s settings) error {
-	asJSON, err := wantsJSON(c)
+func attachList(ctx context.Context, s *session) error {
+	if err := s.dialPostgres(ctx); err != nil {
+		return err
+	}
+	list, err := s.table.Attached(ctx, s.pool)
 	if err != nil {
 		return err
 	}
-	tbl, pool, err := connectTable(c, s)
-	if err != nil {
-		return err
+	out := make([]attachedJSON, len(list))
+	var rows [][]string
+	for i, a := range list {
+		out[i] = attachedJSON(a)
+		rows = append(rows, []string{a.Table, a.Subject, a.Key, orAll(a.Columns), orAll(a.Watch), joinOperations(a.Operations, ","), term.Time(a.AttachedAt)})
 	}
-	defer pool.Close()
-	list, err := tbl.Attached(c.Context, pool)
-	if err != nil {
-		return err
-	}
-	return printAttached(c.App.Writer, asJSON, list)
+	return s.print(out, func(w io.Writer) error {
+		return term.Table(w, []string{"TABLE", "SUBJECT", "KEY", "COLUMNS", "WATCH", "ON", "ATTACHED"}, rows)
+	})
 }
 
 type attachedJSON struct {
@@ -140,21 +141,6 @@ type attachedJSON struct {
 	Watch      []string           `json:"watch"`
 	Operations []outbox.Operation `json:"operations"`
 	AttachedAt time.Time          `json:"attached_at"`
-}
-
-func printAttached(w io.Writer, asJSON bool, list []outbox.Attachment) error {
-	if asJSON {
-		out := make([]attachedJSON, len(list))
-		for i, a := range list {
-			out[i] = attachedJSON(a)
-		}
-		return printJSON(w, out)
-	}
-	var rows [][]string
-	for _, a := range list {
-		rows = append(rows, []string{a.Table, a.Subject, a.Key, orAll(a.Columns), orAll(a.Watch), joinOperations(a.Operations, ","), stamp(a.AttachedAt)})
-	}
-	return printTable(w, []string{"TABLE", "SUBJECT", "KEY", "COLUMNS", "WATCH", "ON", "ATTACHED"}, rows)
 }
 
 func joinOperations(operations []outbox.Operation, separator string) string {
@@ -170,4 +156,37 @@ func orAll(columns []string) string {
 		return "all"
 	}
 	return strings.Join(columns, ",")
+}
+
+func detachCommand() *cli.Command {
+	return &cli.Command{
+		Name: "detach", Usage: "stop capturing the changes of a table", UsageText: "outbox detach --table <table> [flags]",
+		Description: "Removes the triggers of attach. Events that were written stay. Fine when there is none.\n\nExample:\n  outbox detach --table users",
+		Flags: append(setting.Flags(""),
+			&cli.StringFlag{Name: "table", Usage: "`TABLE` as SQL names it: users, shop.\"Order\" (required)"},
+			lockTimeoutFlag()),
+		Action: action("", detach),
+	}
+}
+
+func detach(ctx context.Context, s *session) error {
+	if err := setting.Required(s.c, "table"); err != nil {
+		return err
+	}
+	lock, err := lockTimeout(s.c)
+	if err != nil {
+		return err
+	}
+	if err := s.dialPostgres(ctx); err != nil {
+		return err
+	}
+	found, err := s.table.Detach(ctx, s.pool, s.c.String("table"), lock)
+	if err != nil {
+		return err
+	}
+	done := "detached %s\n"
+	if !found {
+		done = "%s was not attached\n"
+	}
+	return s.printf(done, s.c.String("table"))
 }

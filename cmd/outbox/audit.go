@@ -4,15 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"time"
 
-	"github.com/nats-io/nats.go"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/audit"
-	"github.com/seed-6eff6314/outbox-relay/internal/dead"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 )
 
 func auditCommand() *cli.Command {
@@ -34,7 +34,7 @@ Examples:
   outbox audit --since 1h -o json | jq .missing
   outbox audit --repair --dry-run
   outbox audit --repair`,
-		Flags: append(settingFlags("invalidate", "dead-stream"),
+		Flags: append(setting.Flags("invalidate", "dead-stream"),
 			&cli.StringFlag{Name: "since", Usage: "only what was planned since then: an `AGE` such as 1h or 7d, or a time as in RFC 3339"},
 			&cli.StringFlag{Name: "until", Usage: "only what was planned until then: an `AGE` or a time"},
 			&cli.BoolFlag{Name: "repair", Usage: "mend what can be mended, through the relay"},
@@ -42,32 +42,29 @@ Examples:
 			&cli.IntFlag{Name: "limit", Value: 20, Usage: "`N` findings of each kind that are shown; all are counted"},
 			&cli.DurationFlag{Name: "grace", Value: time.Minute, Usage: "`TIME` that an event may take to the stream"},
 			&cli.DurationFlag{Name: "patience", Value: time.Minute, Usage: "`TIME` that --repair waits for a relay that does nothing"},
-			outputFlag()),
-		Action: withSettings("invalidate", auditAction),
+			term.OutputFlag()),
+		Action: action("invalidate", runAudit),
 	}
 }
 
-// readAuditFlags checks what the flags say before a server is asked.
-func readAuditFlags(c *cli.Context, s settings) (cfg audit.Config, asJSON bool, err error) {
-	if asJSON, err = wantsJSON(c); err != nil {
-		return cfg, false, err
+// readAuditFlags reads the flags, before any connection.
+func readAuditFlags(s *session) (cfg audit.Config, err error) {
+	cfg = audit.Config{Stream: s.set.Text("stream"), Grace: s.c.Duration("grace"), Limit: s.c.Int("limit"), Patience: s.c.Duration("patience")}
+	if cfg.Since, err = auditTime(s.c, "since"); err != nil {
+		return cfg, err
 	}
-	cfg = audit.Config{Stream: s.text("stream"), Grace: c.Duration("grace"), Limit: c.Int("limit"), Patience: c.Duration("patience")}
-	if cfg.Since, err = auditTime(c, "since"); err != nil {
-		return cfg, false, err
-	}
-	if cfg.Until, err = auditTime(c, "until"); err != nil {
-		return cfg, false, err
+	if cfg.Until, err = auditTime(s.c, "until"); err != nil {
+		return cfg, err
 	}
 	switch {
 	case cfg.Grace <= 0 || cfg.Patience <= 0 || cfg.Limit < 1:
-		return cfg, false, usagef(c, "--grace and --patience want a time such as 1m, --limit 1 or more")
-	case c.Bool("dry-run") && !c.Bool("repair"):
-		return cfg, false, usagef(c, "--dry-run goes with --repair: without it nothing is changed")
+		return cfg, exit.Usagef(s.c, "--grace and --patience want a time such as 1m, --limit 1 or more")
+	case s.c.Bool("dry-run") && !s.c.Bool("repair"):
+		return cfg, exit.Usagef(s.c, "--dry-run goes with --repair: without it nothing is changed")
 	case !cfg.Since.IsZero() && !cfg.Until.IsZero() && !cfg.Since.Before(cfg.Until):
-		return cfg, false, usagef(c, "--since %s is not before --until %s", c.String("since"), c.String("until"))
+		return cfg, exit.Usagef(s.c, "--since %s is not before --until %s", s.c.String("since"), s.c.String("until"))
 	}
-	return cfg, asJSON, nil
+	return cfg, nil
 }
 
 // auditTime is a time, or one so long ago; zero when the flag is not set.
@@ -79,143 +76,119 @@ func auditTime(c *cli.Context, flag string) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at, nil
 	}
-	back, err := days(text)
+	back, err := setting.Days(text)
 	if err != nil {
-		return time.Time{}, usagef(c, "flag --%s %q: want an age such as 1h or 7d, or a time such as 2026-01-02T15:04:05Z", flag, text)
+		return time.Time{}, exit.Usagef(c, "flag --%s %q: want an age such as 1h or 7d, or a time such as 2026-01-02T15:04:05Z", flag, text)
 	}
 	return time.Now().Add(-back), nil
 }
 
-func auditAction(c *cli.Context, s settings) error {
-	cfg, asJSON, err := readAuditFlags(c, s)
+func runAudit(ctx context.Context, s *session) error {
+	cfg, err := readAuditFlags(s)
 	if err != nil {
 		return err
 	}
-	table, pool, err := connectTable(c, s)
+	if err := s.dialPostgres(ctx); err != nil {
+		return err
+	}
+	letters, err := openLetters(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
-	nc, js, err := dialNATS(s, c.Command.HelpName)
+	progress := newAuditProgress(s.c.App.ErrWriter)
+	cfg.DeadLetters, cfg.Progress, cfg.Note = letters, progress.show, progress.note
+	a, err := audit.New(s.table, s.pool, s.nc, cfg)
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
-	open, cancel := within(c.Context)
-	letters, err := dead.OpenLetters(open, js, s.text("stream"), s.text("invalidate.dead_stream"))
-	cancel()
+	out, err := auditAndRepair(ctx, s, a, progress)
 	if err != nil {
-		return &serverError{natsServer, err}
+		return s.blameNATS(err)
 	}
-	tell := newAuditTeller(c)
-	cfg.DeadLetters, cfg.Progress, cfg.Note = letters, tell.progress, tell.say
-	a, err := audit.New(table, pool, nc, cfg)
-	if err != nil {
+	if err := s.print(out, out.print); err != nil {
 		return err
 	}
-	out, err := runAudit(c, a, tell)
-	if err != nil {
-		return blameNATS(nc, err)
-	}
-	if asJSON {
-		err = printJSON(c.App.Writer, out)
-	} else {
-		err = out.print(c.App.Writer)
-	}
-	if err != nil {
-		return err
-	}
-	return out.verdict(c)
+	return out.verdict(s)
 }
 
-// runAudit audits, mends if that was asked for, and audits again.
-func runAudit(c *cli.Context, a *audit.Audit, tell *auditTeller) (*auditJSON, error) {
-	report, err := a.Run(c.Context)
-	tell.end()
+// auditAndRepair audits, repairs if the flags ask for it, and audits again.
+func auditAndRepair(ctx context.Context, s *session, a *audit.Audit, progress *auditProgress) (*auditJSON, error) {
+	report, err := a.Run(ctx)
+	progress.end()
 	if err != nil {
 		return nil, err
 	}
-	if !c.Bool("repair") || report.Findings() == 0 {
+	if !s.c.Bool("repair") || report.Findings() == 0 {
 		return newAuditJSON(report), nil
 	}
-	if c.Bool("dry-run") {
-		would, err := a.TryRepair(c.Context, report)
+	if s.c.Bool("dry-run") {
+		would, err := a.TryRepair(ctx, report)
 		out := newAuditJSON(report)
 		out.Repair = newAuditRepair(&would, true)
 		return out, err
 	}
-	did, waiting := a.Repair(c.Context, report)
+	did, waiting := a.Repair(ctx, report)
 	if waiting != nil && !errors.Is(waiting, audit.ErrNotPublished) {
 		return nil, waiting
 	}
-	if report, err = a.Run(c.Context); err != nil {
+	if report, err = a.Run(ctx); err != nil {
 		return nil, err
 	}
-	tell.end()
+	progress.end()
 	out := newAuditJSON(report)
 	out.Repair = newAuditRepair(&did, false)
 	out.waiting = waiting
 	return out, nil
 }
 
-// blameNATS says of an error that NATS went away, if it did.
-func blameNATS(nc *nats.Conn, err error) error {
-	if !nc.IsConnected() && !errors.Is(err, context.Canceled) {
-		return &serverError{natsServer, err}
-	}
-	return err
-}
-
-// auditTeller says on standard error how far an audit is: a line that is written over on a terminal, one every five seconds elsewhere.
-type auditTeller struct {
-	c        *cli.Context
+// An auditProgress reports on standard error how far an audit is: on a terminal in one line that is overwritten, elsewhere in a
+// line every five seconds.
+type auditProgress struct {
+	out      io.Writer
 	terminal bool
 	began    time.Time
-	told     time.Time
-	dirty    bool
+	printed  time.Time
+	dirty    bool // a line is to be overwritten
 }
 
-func newAuditTeller(c *cli.Context) *auditTeller {
-	t := &auditTeller{c: c}
-	if file, ok := c.App.ErrWriter.(*os.File); ok {
-		t.terminal = term.IsTerminal(int(file.Fd()))
-	}
-	return t
+func newAuditProgress(out io.Writer) *auditProgress {
+	_, terminal := term.IsTerminal(out)
+	return &auditProgress{out: out, terminal: terminal}
 }
 
-func (t *auditTeller) progress(read, all uint64) {
-	if t.began.IsZero() || read == all {
-		t.began, t.told = time.Now(), time.Now()
+func (p *auditProgress) show(read, all uint64) {
+	if p.began.IsZero() || read == all {
+		p.began, p.printed = time.Now(), time.Now()
 		return
 	}
 	every := 5 * time.Second
-	if t.terminal {
+	if p.terminal {
 		every = 200 * time.Millisecond
 	}
-	if read == 0 || time.Since(t.told) < every {
+	if read == 0 || time.Since(p.printed) < every {
 		return
 	}
-	t.told = time.Now()
-	took := time.Since(t.began)
+	p.printed = time.Now()
+	took := time.Since(p.began)
 	left := time.Duration(float64(took) * float64(all-read) / float64(read))
 	line := fmt.Sprintf("read %d of %d messages, %.0f/s, %s left", read, all, float64(read)/took.Seconds(), left.Round(time.Second))
-	if t.terminal {
-		t.dirty = true
-		fmt.Fprintf(t.c.App.ErrWriter, "\r\x1b[K%s", line)
+	if p.terminal {
+		p.dirty = true
+		fmt.Fprintf(p.out, "\r\x1b[K%s", line) //nolint:errcheck // only progress
 		return
 	}
-	fmt.Fprintln(t.c.App.ErrWriter, line)
+	fmt.Fprintln(p.out, line) //nolint:errcheck // only progress
 }
 
-func (t *auditTeller) say(note string) {
-	t.end()
-	fmt.Fprintln(t.c.App.ErrWriter, note)
+func (p *auditProgress) note(text string) {
+	p.end()
+	fmt.Fprintln(p.out, text) //nolint:errcheck // only progress
 }
 
-// end leaves the line that was written over.
-func (t *auditTeller) end() {
-	if t.dirty {
-		fmt.Fprint(t.c.App.ErrWriter, "\r\x1b[K")
+// end removes the line that would be overwritten.
+func (p *auditProgress) end() {
+	if p.dirty {
+		fmt.Fprint(p.out, "\r\x1b[K") //nolint:errcheck // only progress
 	}
-	t.began, t.dirty = time.Time{}, false
+	p.began, p.dirty = time.Time{}, false
 }

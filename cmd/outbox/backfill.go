@@ -1,15 +1,19 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
-	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func backfillCommand() *cli.Command {
@@ -35,10 +39,10 @@ Examples:
   outbox backfill --table users --table shop.orders --rate 2000
   outbox backfill --table users --where "created_at < '2026-01-01'" --subject side.users.{id} --columns id,name
   outbox backfill --job 4b6d9a3e-8a0f-4d8b-9a53-6a1d2a9c7f10`,
-		Flags: slices.Concat(settingFlags(""), backfillFlags(), jobFlags(), []cli.Flag{
+		Flags: slices.Concat(setting.Flags(""), backfillFlags(), jobFlags(), []cli.Flag{
 			&cli.IntFlag{Name: "page", Value: 250, Usage: "`N` rows locked at once, at most; fewer where a step takes long"},
-			outputFlag()}),
-		Action: withSettings("", backfill),
+			term.OutputFlag()}),
+		Action: action("", backfill),
 	}
 }
 
@@ -56,79 +60,76 @@ func backfillFlags() []cli.Flag {
 	}
 }
 
-func backfill(c *cli.Context, s settings) error {
-	what := backfillFlags()
-	r, err := readJob(c, s, "backfill", "inserted", what)
+func backfill(ctx context.Context, s *session) error {
+	r, err := readJob(s, "backfill", "inserted", backfillFlags())
 	if err != nil {
 		return err
 	}
-	if r.pace.Page = c.Int("page"); r.pace.Page < 1 {
-		return usagef(c, "flag --page %d: want 1 or more", r.pace.Page)
+	if r.pace.Page = s.c.Int("page"); r.pace.Page < 1 {
+		return exit.Usagef(s.c, "flag --page %d: want 1 or more", r.pace.Page)
 	}
-	queries, err := backfillQueries(c, r.resumes())
+	queries, err := backfillQueries(s.c, r.resumes())
 	if err != nil {
 		return err
 	}
-	tbl, pool, err := connectTable(c, s)
-	if err != nil {
+	if err := s.dialPostgres(ctx); err != nil {
 		return err
 	}
-	defer pool.Close()
 	switch {
 	case r.resumes():
-		job, err := r.find(c.Context, tbl, pool)
+		job, err := r.find(ctx)
 		if err != nil {
 			return err
 		}
-		return r.fill(tbl, pool, []*jobs.Job{job})
-	case c.Bool("dry-run"):
-		return lookBackfills(c, r.asJSON, tbl, pool, queries)
+		return r.fill(ctx, []*jobs.Job{job})
+	case s.c.Bool("dry-run"):
+		return dryBackfills(ctx, s, queries)
 	}
-	list, err := startBackfills(c, tbl, pool, queries)
+	list, err := startBackfills(ctx, s, queries)
 	if err != nil {
 		return err
 	}
-	return r.fill(tbl, pool, list)
+	return r.fill(ctx, list)
 }
 
-// backfillQueries reads what to do, one query for each table.
+// backfillQueries reads the flags of a new backfill, one query for each table.
 func backfillQueries(c *cli.Context, resumes bool) (queries []jobs.BackfillQuery, err error) {
 	tables := c.StringSlice("table")
 	switch {
 	case resumes:
 		return nil, nil
 	case len(tables) == 0:
-		return nil, usagef(c, "--table missing, or --job to go on with one")
+		return nil, exit.Usagef(c, "--table missing, or --job to go on with one")
 	case c.Int64("limit") < 0:
-		return nil, usagef(c, "flag --limit %d: want 1 or more", c.Int64("limit"))
+		return nil, exit.Usagef(c, "flag --limit %d: want 1 or more", c.Int64("limit"))
 	}
-	if err := oneOf("update", "insert")(c.String("op")); err != nil {
-		return nil, usagef(c, "flag --op %q: %w", c.String("op"), err)
+	if err := setting.OneOf("update", "insert")(c.String("op")); err != nil {
+		return nil, exit.Usagef(c, "flag --op %q: %w", c.String("op"), err)
 	}
 	for _, name := range []string{"where", "subject", "event-key", "columns"} {
 		if c.IsSet(name) && len(tables) > 1 {
-			return nil, usagef(c, "--%s is about one table; backfill each by itself", name)
+			return nil, exit.Usagef(c, "--%s is about one table; backfill each by itself", name)
 		}
 	}
 	seen := make(map[string]bool)
 	for _, name := range tables {
 		if seen[name] {
-			return nil, usagef(c, "--table %s is given twice", name)
+			return nil, exit.Usagef(c, "--table %s is given twice", name)
 		}
 		seen[name] = true
 		queries = append(queries, jobs.BackfillQuery{
-			Table: name, Subject: c.String("subject"), Key: c.String("event-key"), Columns: split(c.String("columns")),
+			Table: name, Subject: c.String("subject"), Key: c.String("event-key"), Columns: setting.Split(c.String("columns")),
 			Op: c.String("op"), Where: c.String("where"), Limit: c.Int64("limit"),
 		})
 	}
 	return queries, nil
 }
 
-// startBackfills starts all of them or none, and warns of what they do not cover.
-func startBackfills(c *cli.Context, tbl *table.Table, pool *pgxpool.Pool, queries []jobs.BackfillQuery) (list []*jobs.Job, err error) {
-	err = pgx.BeginFunc(c.Context, pool, func(tx pgx.Tx) error {
+// startBackfills starts all of them or none, and warns of tables that are not attached.
+func startBackfills(ctx context.Context, s *session, queries []jobs.BackfillQuery) (list []*jobs.Job, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		for i := range queries {
-			job, err := jobs.In(tbl).StartBackfill(c.Context, tx, &queries[i])
+			job, err := jobs.In(s.table).StartBackfill(ctx, tx, &queries[i])
 			if err != nil {
 				return err
 			}
@@ -141,14 +142,14 @@ func startBackfills(c *cli.Context, tbl *table.Table, pool *pgxpool.Pool, querie
 	}
 	for _, job := range list {
 		if spec, err := job.BackfillSpec(); err == nil && !spec.Attached {
-			fmt.Fprintf(c.App.ErrWriter, "outbox: %s is not attached: what changes meanwhile has events only if the application inserts them\n", spec.Table) //nolint:errcheck // only a remark
+			s.notef("outbox: %s is not attached: what changes meanwhile has events only if the application inserts them\n", spec.Table)
 		}
 	}
 	return list, nil
 }
 
-// lookJSON is what a backfill would do.
-type lookJSON struct {
+// A backfillPreview is what the backfill of one table would insert.
+type backfillPreview struct {
 	jobs.BackfillSpec
 	Rows  int64      `json:"rows"` // counted
 	First *firstJSON `json:"first"`
@@ -160,27 +161,26 @@ type firstJSON struct {
 	Payload string `json:"payload"`
 }
 
-func lookBackfills(c *cli.Context, asJSON bool, tbl *table.Table, pool *pgxpool.Pool, queries []jobs.BackfillQuery) error {
-	out := make([]lookJSON, len(queries))
+func dryBackfills(ctx context.Context, s *session, queries []jobs.BackfillQuery) error {
+	out := make([]backfillPreview, len(queries))
 	var rows [][]string
 	for i := range queries {
-		look, err := jobs.In(tbl).LookBackfill(c.Context, pool, &queries[i])
+		look, err := jobs.In(s.table).LookBackfill(ctx, s.pool, &queries[i])
 		if err != nil {
 			return err
 		}
-		out[i] = lookJSON{BackfillSpec: look.BackfillSpec, Rows: look.Rows}
+		out[i] = backfillPreview{BackfillSpec: look.BackfillSpec, Rows: look.Rows}
 		rows = append(rows, []string{look.Table, fmt.Sprintf("%d events", look.Rows), look.Subject, "none", "", ""})
 		if look.Rows > 0 {
 			f := firstJSON{look.First.Subject, look.First.Key, string(look.First.Payload)}
 			out[i].First = &f
-			rows[i] = append(rows[i][:3], f.Subject, f.Key, plain(f.Payload))
+			rows[i] = append(rows[i][:3], f.Subject, f.Key, term.Plain(f.Payload))
 		}
 	}
-	if asJSON {
-		return printJSON(c.App.Writer, struct {
-			Tables []lookJSON `json:"tables"`
-		}{out})
-	}
-	fmt.Fprintln(c.App.ErrWriter, "dry run, nothing changed") //nolint:errcheck // only a remark
-	return printTable(c.App.Writer, []string{"TABLE", "WOULD INSERT", "SUBJECT", "FIRST", "KEY", "PAYLOAD"}, rows)
+	return s.print(struct {
+		Tables []backfillPreview `json:"tables"`
+	}{out}, func(w io.Writer) error {
+		s.notef("dry run, nothing changed\n")
+		return term.Table(w, []string{"TABLE", "WOULD INSERT", "SUBJECT", "FIRST", "KEY", "PAYLOAD"}, rows)
+	})
 }

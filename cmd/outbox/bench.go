@@ -12,6 +12,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 )
 
 func benchCommand() *cli.Command {
@@ -30,8 +34,8 @@ Examples:
   outbox bench --scenario steady,latency --runs 3 -o json | jq '.results[].measures'
   outbox bench --curve payload --events 50000
   outbox bench --dev --scenario drain,writer --check`,
-		Flags:  append(settingFlags("bench"), benchFlags()...),
-		Action: withSettings("bench", runBench),
+		Flags:  append(setting.Flags("bench"), benchFlags()...),
+		Action: action("bench", runBench),
 	}
 }
 
@@ -65,7 +69,7 @@ func benchFlags() []cli.Flag {
 		&cli.IntFlag{Name: "clients", DefaultText: "the scenario's", Usage: "`N` clients that write at once"},
 		&cli.IntFlag{Name: "replicas", DefaultText: "1", Usage: "`N` replicas of streams, 1 to 5"},
 		&cli.IntFlag{Name: "keys", DefaultText: "the scenario's", Usage: "`N` keys that an event makes stale, or members of a tag"},
-		outputFlag(),
+		term.OutputFlag(),
 	}
 }
 
@@ -76,44 +80,40 @@ type benchReport struct {
 	Curve   *bench.Drawn    `json:"curve,omitempty"`
 }
 
-func runBench(c *cli.Context, s settings) (err error) {
+func runBench(ctx context.Context, s *session) (err error) {
 	if kind := bench.Serving(); kind != "" { // with --dev, for the one that started it
-		return bench.Serve(c.Context, kind, c.App.Reader, c.App.Writer)
+		return bench.Serve(ctx, kind, s.c.App.Reader, s.c.App.Writer)
 	}
-	asJSON, err := wantsJSON(c)
+	cfg, err := benchConfig(s.c)
 	if err != nil {
 		return err
 	}
-	cfg, err := benchConfig(c)
+	scenarios, curve, err := benchPlan(s.c)
 	if err != nil {
 		return err
 	}
-	scenarios, curve, err := benchPlan(c)
-	if err != nil {
-		return err
-	}
-	servers, stop, err := benchServers(c, s)
+	servers, stop, err := benchServers(ctx, s)
 	defer func() { err = errors.Join(err, stop()) }()
 	if err != nil {
 		return err
 	}
 	cfg.Servers = servers
 	report := &benchReport{}
-	if report.Place, err = bench.Where(c.Context, servers); err != nil {
+	if report.Place, err = bench.Where(ctx, servers); err != nil {
 		return err
 	}
 	if curve != nil {
-		report.Curve, err = curve.Run(c.Context, cfg)
+		report.Curve, err = curve.Run(ctx, cfg)
 	} else {
-		err = playBench(c, scenarios, cfg, report, asJSON)
+		err = playBench(s.c, scenarios, cfg, report, s.json)
 	}
-	if c.Context.Err() != nil {
-		return &codeError{exitFailed, errors.Join(errors.New("interrupted; what was made is removed"), stripped(err))}
+	if ctx.Err() != nil {
+		return exit.With(exit.Failed, errors.Join(errors.New("interrupted; what was made is removed"), stripped(err)))
 	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(printBench(c.App.Writer, asJSON, report), checkBench(c, report))
+	return errors.Join(printBench(s.c.App.Writer, s.json, report), checkBench(s.c, report))
 }
 
 // stripped is what else went wrong when a run was interrupted.
@@ -156,7 +156,7 @@ func benchConfig(c *cli.Context) (bench.Config, error) {
 		Progress: c.App.ErrWriter,
 	}
 	if err := cfg.Settings.Check(); err != nil {
-		return cfg, usagef(c, "%w", err)
+		return cfg, exit.Usagef(c, "%w", err)
 	}
 	var err error
 	cfg.Program, err = os.Executable()
@@ -169,17 +169,17 @@ func benchConfig(c *cli.Context) (bench.Config, error) {
 func benchPlan(c *cli.Context) ([]*bench.Scenario, *bench.Curve, error) {
 	if name := c.String("curve"); name != "" {
 		if c.IsSet("scenario") {
-			return nil, nil, usagef(c, "--scenario and --curve: one of them")
+			return nil, nil, exit.Usagef(c, "--scenario and --curve: one of them")
 		}
 		curve, err := bench.FindCurve(name)
 		if err != nil {
-			return nil, nil, usagef(c, "%w", err)
+			return nil, nil, exit.Usagef(c, "%w", err)
 		}
 		return nil, curve, nil
 	}
-	scenarios, err := bench.Find(split(c.String("scenario"))...)
+	scenarios, err := bench.Find(setting.Split(c.String("scenario"))...)
 	if err != nil || len(scenarios) == 0 {
-		return nil, nil, usagef(c, "%w", errors.Join(err, errIf(len(scenarios) == 0 && err == nil, "no scenario is named")))
+		return nil, nil, exit.Usagef(c, "%w", errors.Join(err, errIf(len(scenarios) == 0 && err == nil, "no scenario is named")))
 	}
 	return scenarios, nil, nil
 }
@@ -192,36 +192,36 @@ func errIf(condition bool, text string) error {
 }
 
 // benchServers starts servers, or takes those of the settings. stop is never nil.
-func benchServers(c *cli.Context, s settings) (*bench.Servers, func() error, error) {
-	if c.Bool("dev") {
+func benchServers(ctx context.Context, s *session) (*bench.Servers, func() error, error) {
+	if s.c.Bool("dev") {
 		self, err := os.Executable()
 		if err != nil {
 			return nil, func() error { return nil }, fmt.Errorf("find this program: %w", err)
 		}
-		servers, stop, err := bench.Own(c.Context, []string{self, "bench"}, c.App.ErrWriter)
+		servers, stop, err := bench.Own(ctx, []string{self, "bench"}, s.c.App.ErrWriter)
 		if err != nil {
-			err = &serverError{"a server of --dev", err}
+			err = exit.Unreached("a server of --dev", err)
 		}
 		return servers, stop, err
 	}
-	_, pool, err := connectTable(c, s)
+	pool, err := dial.Postgres(ctx, s.set, s.c.Command.HelpName)
 	if err != nil {
 		return nil, func() error { return nil }, err
 	}
 	config := pool.Config()
 	pool.Close()
-	rdb, err := openRedis(s, s.log)
+	rdb, err := dial.Redis(s.set, s.set.Log)
 	if err != nil {
 		return nil, func() error { return nil }, err
 	}
 	servers := &bench.Servers{
 		Postgres: config, Redis: rdb, Env: benchEnv(s),
 		NATS: func(name string, options ...nats.Option) (*nats.Conn, error) {
-			nc, _, err := connectNATS(s, name, options...)
+			nc, _, err := dial.ConnectNATS(s.set, name, options...)
 			return nc, err
 		},
 	}
-	nc, _, err := dialNATS(s, "outbox bench") // said now, and after --wait
+	nc, _, err := dial.NATS(ctx, s.set, "outbox bench") // said now, and after --wait
 	if err == nil {
 		nc.Close()
 	}
@@ -229,10 +229,10 @@ func benchServers(c *cli.Context, s settings) (*bench.Servers, func() error, err
 }
 
 // benchEnv hands the settings on to a relay in a process of its own.
-func benchEnv(s settings) (env []string) {
-	for _, setting := range settingTable {
-		if setting.section == "" && s.text(setting.key()) != "" && setting.name != "stream" && setting.name != "schema" {
-			env = append(env, setting.variables()[0]+"="+s.text(setting.key()))
+func benchEnv(s *session) (env []string) {
+	for _, known := range setting.All() {
+		if known.Section() == "" && s.set.Text(known.Key()) != "" && known.Name() != "stream" && known.Name() != "schema" {
+			env = append(env, known.Variables()[0]+"="+s.set.Text(known.Key()))
 		}
 	}
 	return env
@@ -241,7 +241,7 @@ func benchEnv(s settings) (env []string) {
 func printBench(w io.Writer, asJSON bool, r *benchReport) error {
 	switch {
 	case asJSON:
-		return printJSON(w, r)
+		return term.JSON(w, r)
 	case r.Curve != nil:
 		return r.Curve.Print(w)
 	}
@@ -260,7 +260,7 @@ func checkBench(c *cli.Context, r *benchReport) error {
 		}
 	}
 	if len(missed) > 0 {
-		return findings("not as wanted: %s", strings.Join(missed, "; "))
+		return exit.Findingsf("not as wanted: %s", strings.Join(missed, "; "))
 	}
 	return nil
 }

@@ -175,16 +175,3 @@ func refusingServers(t *testing.T) (pg, broker, cache string) {
 	}
 	return own.URL(), runNATS(t, &server.Options{Host: "127.0.0.1", Port: -1, Username: "app", Password: "another", NoSigs: true}), r.URL()
 }
-
-func TestPanicPrintsNoSecrets(t *testing.T) {
-	var stderr bytes.Buffer
-	hide("inFile" + canary)
-	code := func() (code int) {
-		defer crash(&stderr, &code)
-		panic(fmt.Errorf("dial postgres://app:%s@h: token inFile%s", canary, canary))
-	}()
-	if code != exitFailed || !strings.Contains(stderr.String(), "panic: dial postgres://app:xxxxx@h") || !strings.Contains(stderr.String(), "TestPanicPrintsNoSecrets") {
-		t.Errorf("%d: %s", code, &stderr)
-	}
-	program{t, nil}.silent("a panic", stderr.String())
-}

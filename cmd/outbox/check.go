@@ -1,14 +1,19 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/redact"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
 )
 
@@ -23,14 +28,14 @@ Examples:
   outbox check --max-lag 10s:60s --max-dead 0:100
   outbox check -o prometheus
   outbox check -o json | jq .state`,
-		Flags: append(settingFlags("invalidate", "dead-stream"),
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "nagios", Usage: "`FORMAT`: nagios, prometheus or json"},
+		Flags: append(setting.Flags("invalidate", "dead-stream"),
+			term.OutputFlag("nagios", "prometheus", "json"),
 			&cli.StringFlag{Name: "max-lag", Value: "10s:60s", Usage: "`TIMES` that the oldest event which is not acknowledged may wait"},
 			&cli.StringFlag{Name: "max-pending", Value: "100000:1000000", Usage: "`NUMBERS` of events that may wait for the stream"},
 			&cli.StringFlag{Name: "max-consumer-pending", Value: "100000:1000000", Usage: "`NUMBERS` of messages that may wait for one consumer"},
 			&cli.StringFlag{Name: "max-dead", Value: "0:1000", Usage: "`NUMBERS` of events that may wait for a person, parked ones and letters"},
 			&cli.DurationFlag{Name: "quiet", Value: 30 * time.Second, Usage: "`TIME` without an ack after which a consumer that has something to do is stuck"}),
-		Action: withSettings("invalidate", checkHealth),
+		Action: action("invalidate", checkHealth),
 	}
 }
 
@@ -102,45 +107,42 @@ func thresholds(c *cli.Context) (out []threshold, err error) {
 	} {
 		t := threshold{name: flag.value, unit: flag.unit}
 		if t.warn, t.critical, err = limit(c.String(flag.name), flag.parse); err != nil {
-			return nil, usagef(c, "--%s %q: want warn or warn:critical, as in %s", flag.name, c.String(flag.name), "10:100, or 10s:60s where it is a time")
+			return nil, exit.Usagef(c, "--%s %q: want warn or warn:critical, as in %s", flag.name, c.String(flag.name), "10:100, or 10s:60s where it is a time")
 		}
 		out = append(out, t)
 	}
 	return out, nil
 }
 
-func checkHealth(c *cli.Context, s settings) error {
-	format := c.String("output")
-	if err := oneOf("nagios", "prometheus", "json")(format); err != nil {
-		return usagef(c, "flag --output %q: %w", format, err)
-	}
-	limits, err := thresholds(c)
+func checkHealth(ctx context.Context, s *session) error {
+	limits, err := thresholds(s.c)
 	if err != nil {
 		return err
 	}
-	out := checkJSON{State: checkNames[checkUnknown]}
-	code := checkUnknown
-	var failure error
-	if l, err := openLookout(c, s); err != nil {
-		failure = err
-	} else {
-		defer l.close()
-		v, err := l.look(c.Context)
-		if err != nil {
-			failure = err
-		} else {
-			code = out.judge(v, limits, c.Duration("quiet"))
-			failure = v.Broker
-		}
-	}
+	out := &checkJSON{State: checkNames[checkUnknown]}
+	code, failure := out.read(ctx, s, limits)
 	if failure != nil && out.Verdict.State == "" {
-		out.Verdict = health.Verdict{State: "unknown", Detail: redact(failure.Error()), Next: "outbox doctor"}
+		out.Verdict = health.Verdict{State: "unknown", Detail: redact.Text(failure.Error()), Next: "outbox doctor"}
 	}
 	out.State = checkNames[code]
-	if err := out.print(c.App.Writer, format); err != nil {
+	format := s.c.String("output")
+	if err := out.print(s.c.App.Writer, format); err != nil {
 		return err
 	}
-	return checkCode(format, code, failure, &out)
+	return checkCode(format, code, failure, out)
+}
+
+// read reads the facts and judges them. failure is the reason why a server was not reached.
+func (out *checkJSON) read(ctx context.Context, s *session, limits []threshold) (code int, failure error) {
+	l, err := openLookout(ctx, s)
+	if err != nil {
+		return checkUnknown, err
+	}
+	v, err := l.read(ctx)
+	if err != nil {
+		return checkUnknown, err
+	}
+	return out.judge(v, limits, s.c.Duration("quiet")), v.Broker
 }
 
 // checkCode is how the command ends.
@@ -148,13 +150,13 @@ func checkCode(format string, code int, failure error, out *checkJSON) error {
 	said := fmt.Errorf("%s: %s", out.Verdict.State, out.Verdict.Detail)
 	switch {
 	case format == "nagios" && code != checkOK:
-		return &codeError{code, said}
+		return exit.With(code, said)
 	case format == "nagios" || code == checkOK:
 		return nil
 	case failure != nil:
 		return failure
 	}
-	return &codeError{exitFindings, said}
+	return exit.With(exit.Findings, said)
 }
 
 type checkJSON struct {
@@ -193,7 +195,7 @@ func (out *checkJSON) judge(v *sight, limits []threshold, quiet time.Duration) i
 func (out *checkJSON) print(w io.Writer, format string) error {
 	switch format {
 	case "json":
-		return printJSON(w, out)
+		return term.JSON(w, out)
 	case "prometheus":
 		return out.prometheus(w)
 	}

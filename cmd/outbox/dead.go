@@ -2,17 +2,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/nats-io/nats.go"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/dead"
-	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
@@ -34,7 +35,7 @@ Examples:
 
 // deadFlags are the flags that choose events.
 func deadFlags(limit int, more ...cli.Flag) []cli.Flag {
-	flags := append(settingFlags("invalidate", "dead-stream"),
+	flags := append(setting.Flags("invalidate", "dead-stream"),
 		&cli.StringFlag{Name: "place", Value: "all", Usage: "`PLACE` where they wait: parked, letters or all"},
 		&cli.Int64Flag{Name: "number", Usage: "`N` of one event in its place, as list shows it in the column ID"},
 		&cli.StringFlag{Name: "event-id", Usage: "`UUID` of one event"},
@@ -43,7 +44,7 @@ func deadFlags(limit int, more ...cli.Flag) []cli.Flag {
 		&cli.StringFlag{Name: "older-than", Usage: "set aside longer ago than this `TIME`"},
 		&cli.StringFlag{Name: "newer-than", Usage: "set aside not longer ago than this `TIME`"},
 		&cli.IntFlag{Name: "limit", Value: limit, Usage: "`N` events at most; 0: all"})
-	return append(append(flags, more...), outputFlag())
+	return append(append(flags, more...), term.OutputFlag())
 }
 
 // A deadQuery is what the flags choose.
@@ -51,30 +52,26 @@ type deadQuery struct {
 	filter          dead.Filter
 	parked, letters bool
 	limit           int
-	asJSON          bool
 }
 
 func readDeadQuery(c *cli.Context) (q deadQuery, err error) {
-	if q.asJSON, err = wantsJSON(c); err != nil {
-		return q, err
-	}
 	place := c.String("place")
-	if err := oneOf("all", dead.SourceParked, dead.SourceLetters)(place); err != nil {
-		return q, usagef(c, "flag --place %q: %w", place, err)
+	if err := setting.OneOf("all", dead.SourceParked, dead.SourceLetters)(place); err != nil {
+		return q, exit.Usagef(c, "flag --place %q: %w", place, err)
 	}
 	q.parked, q.letters = place != dead.SourceLetters, place != dead.SourceParked
 	if q.filter.Number = c.Int64("number"); c.IsSet("number") && (q.filter.Number < 1 || place == "all") {
-		return q, usagef(c, "flag --number %d: want a number above 0, with --place parked or --place letters", q.filter.Number)
+		return q, exit.Usagef(c, "flag --number %d: want a number above 0, with --place parked or --place letters", q.filter.Number)
 	}
 	if id := c.String("event-id"); id != "" {
 		if q.filter.EventID, err = uuid.Parse(id); err != nil {
-			return q, usagef(c, "flag --event-id %q: %w", id, err)
+			return q, exit.Usagef(c, "flag --event-id %q: %w", id, err)
 		}
 	}
 	q.filter.Reason = c.String("reason")
 	if pattern := c.String("subject"); pattern != "" {
 		if q.filter.Subject, err = event.SubjectPattern(pattern); err != nil {
-			return q, usagef(c, "flag --subject: %w", err)
+			return q, exit.Usagef(c, "flag --subject: %w", err)
 		}
 	}
 	if q.filter.Until, err = ago(c, "older-than"); err != nil {
@@ -84,7 +81,7 @@ func readDeadQuery(c *cli.Context) (q deadQuery, err error) {
 		return q, err
 	}
 	if q.limit = c.Int("limit"); q.limit < 0 {
-		return q, usagef(c, "flag --limit %d: want 0 or more", q.limit)
+		return q, exit.Usagef(c, "flag --limit %d: want 0 or more", q.limit)
 	}
 	return q, nil
 }
@@ -97,85 +94,56 @@ func ago(c *cli.Context, flag string) (time.Time, error) {
 	}
 	d, err := time.ParseDuration(value)
 	if err != nil || d < 0 {
-		return time.Time{}, usagef(c, "flag --%s %q: want a time such as 30m or 72h", flag, value)
+		return time.Time{}, exit.Usagef(c, "flag --%s %q: want a time such as 30m or 72h", flag, value)
 	}
 	return time.Now().Add(-d), nil
 }
 
-// deadPlaces are the places of a query, opened, and what they are read with.
+// deadPlaces are the places of a query, opened.
 type deadPlaces struct {
-	table  *table.Table
-	pool   *pgxpool.Pool // nil when the table is not needed
-	nc     *nats.Conn    // nil when no letters are wanted
+	*session
 	places []dead.Source
 }
 
-// openDead opens the places of a query. The table is needed by all but a list of letters.
-func openDead(c *cli.Context, s settings, q *deadQuery, needsTable bool) (*deadPlaces, error) {
-	d := &deadPlaces{}
-	err := d.open(c, s, q, needsTable || q.parked)
-	if err != nil {
-		d.close()
-		return nil, err
-	}
-	return d, nil
-}
-
-func (d *deadPlaces) open(c *cli.Context, s settings, q *deadQuery, needsTable bool) (err error) {
-	if needsTable {
-		if d.table, d.pool, err = connectTable(c, s); err != nil {
-			return err
+// openDead connects to the places of a query. Only a list of letters does not need the table.
+func openDead(ctx context.Context, s *session, q *deadQuery, needsTable bool) (*deadPlaces, error) {
+	d := &deadPlaces{session: s}
+	if needsTable || q.parked {
+		if err := s.dialPostgres(ctx); err != nil {
+			return nil, err
 		}
 	}
 	if q.parked {
-		parked, err := dead.In(d.table).OpenParked(c.Context, d.pool)
+		parked, err := dead.In(s.table).OpenParked(ctx, s.pool)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		d.places = append(d.places, parked)
 	}
 	if !q.letters {
-		return nil
+		return d, nil
 	}
-	letters, err := d.openLetters(c, s)
-	if _, away := errors.AsType[*serverError](err); away && q.parked {
-		return fmt.Errorf("read dead letters (--place parked needs the database only): %w", err)
+	letters, err := openLetters(ctx, s)
+	if q.parked && exit.IsUnreached(err) {
+		return nil, fmt.Errorf("read dead letters (--place parked needs the database only): %w", err)
 	}
-	if err != nil {
-		return err
-	}
-	d.places = append(d.places, letters)
-	return nil
-}
-
-func (d *deadPlaces) openLetters(c *cli.Context, s settings) (*dead.Letters, error) {
-	nc, js, err := dialNATS(s, c.Command.HelpName)
 	if err != nil {
 		return nil, err
 	}
-	d.nc = nc
-	ctx, cancel := within(c.Context)
+	d.places = append(d.places, letters)
+	return d, nil
+}
+
+// openLetters connects to NATS and opens the dead-letter stream.
+func openLetters(ctx context.Context, s *session) (*dead.Letters, error) {
+	if err := s.dialNATS(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := dial.Within(ctx)
 	defer cancel()
-	letters, err := dead.OpenLetters(ctx, js, s.text("stream"), s.text("invalidate.dead_stream"))
+	letters, err := dead.OpenLetters(ctx, s.js, s.set.Text("stream"), s.set.Text("invalidate.dead_stream"))
 	if err != nil {
-		return nil, &serverError{natsServer, err}
+		return nil, exit.Unreached(exit.NATS, err)
 	}
 	return letters, nil
-}
-
-func (d *deadPlaces) close() {
-	if d.pool != nil {
-		d.pool.Close()
-	}
-	if d.nc != nil {
-		d.nc.Close()
-	}
-}
-
-// blame says of an error that NATS went away, if it did.
-func (d *deadPlaces) blame(err error) error {
-	if err != nil && d.nc != nil && !d.nc.IsConnected() && !errors.Is(err, context.Canceled) {
-		return &serverError{natsServer, err}
-	}
-	return err
 }

@@ -10,10 +10,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/redis/go-redis/v9"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/redact"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/demo"
 )
 
@@ -46,7 +49,7 @@ func demoFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "ttl", Value: time.Hour, Usage: "`TIME` that a cached value lives, at least 1s"},
 		&cli.BoolFlag{Name: "insecure", Usage: "allow connections to other machines that are not encrypted, or to servers that are not verified"},
 		&cli.BoolFlag{Name: "keep", Usage: "print the report, then let everything run until Ctrl-C"},
-		outputFlag(),
+		term.OutputFlag(),
 	}
 }
 
@@ -61,21 +64,18 @@ func demoServers() []cli.Flag {
 }
 
 func runDemo(c *cli.Context) error {
-	asJSON, err := wantsJSON(c)
-	if err != nil {
-		return err
-	}
+	asJSON := c.String("output") == "json"
 	if err := checkDemo(c); err != nil {
 		return err
 	}
-	redis.SetLogger(redisLogger{slog.New(slog.DiscardHandler)}) // it would print into the panel
+	dial.LogRedis(slog.New(slog.DiscardHandler)) // it would print into the panel
 	config := demo.Config{
 		PostgresURL: c.String("database-url"), NATSURL: c.String("nats-url"), RedisURL: c.String("redis-url"),
 		Duration: c.Duration("duration"), Clients: c.Int("clients"), Rate: c.Int("rate"), Scale: c.Int("scale"),
 		Readers: c.Int("readers"), TTL: c.Duration("ttl"), Progress: c.App.ErrWriter, NoColor: os.Getenv("NO_COLOR") != "",
 	}
 	if err := config.Check(); err != nil {
-		return usagef(c, "%w", err)
+		return exit.Usagef(c, "%w", err)
 	}
 	if c.Bool("keep") {
 		config.Keep = func(ctx context.Context, r *demo.Report, a demo.Addresses) error {
@@ -91,15 +91,15 @@ func runDemo(c *cli.Context) error {
 	case report != nil && err == nil && config.Keep == nil:
 		err = printDemo(c.App.Writer, asJSON, report)
 	case err == context.Canceled: //nolint:errorlint // alone: joined with another, something was not removed
-		return &codeError{exitFailed, errors.New("interrupted; everything was stopped and removed")}
+		return exit.With(exit.Failed, errors.New("interrupted; everything was stopped and removed"))
 	case demo.Unavailable(err):
-		return &codeError{exitUnavailable, err}
+		return exit.With(exit.Unavailable, err)
 	}
 	if err != nil {
 		return err
 	}
 	if broken := report.Broken(); len(broken) > 0 {
-		return &codeError{exitFailed, fmt.Errorf("promises were broken: %s", strings.Join(broken, ", "))}
+		return exit.With(exit.Failed, fmt.Errorf("promises were broken: %s", strings.Join(broken, ", ")))
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func runDemo(c *cli.Context) error {
 func checkDemo(c *cli.Context) error {
 	for _, name := range []string{"duration", "clients", "rate", "scale", "readers", "ttl"} {
 		if text := fmt.Sprint(c.Value(name)); text == "0" || text == "0s" {
-			return usagef(c, "flag --%s %s: want more than that", name, text)
+			return exit.Usagef(c, "flag --%s %s: want more than that", name, text)
 		}
 	}
 	return allowDemo(c)
@@ -118,20 +118,11 @@ func allowDemo(c *cli.Context) error {
 	if c.Bool("insecure") {
 		return nil
 	}
-	peers := map[string][]peer{}
-	if pg, err := pgconn.ParseConfig(c.String("database-url")); err == nil && c.String("database-url") != "" {
-		peers["database_url"] = postgresPeers(pg)
-	}
-	if hosts, err := natsPeers(c.String("nats-url"), false); err == nil {
-		peers["nats_url"] = hosts
-	}
-	if options, err := parseRedis(c.String("redis-url")); err == nil {
-		peers["redis_url"] = redisPeers(options)
-	}
 	for _, key := range []string{"database_url", "nats_url", "redis_url"} { // one that cannot be read is refused later
-		if p, bad := exposed(peers[key]); bad {
-			flag := "flag --" + strings.ReplaceAll(key, "_", "-")
-			return usagef(c, "%s: %q is another machine, and %s: write sslmode=verify-full, tls:// or rediss://, or allow it with --insecure", flag, p.host, p.flaw)
+		flag := "flag --" + strings.ReplaceAll(key, "_", "-")
+		text := c.String(strings.TrimPrefix(flag, "flag --"))
+		if p, bad := dial.Exposed(key, text); text != "" && bad {
+			return exit.Usagef(c, "%s: %q is another machine, and %s: write sslmode=verify-full, tls:// or rediss://, or allow it with --insecure", flag, p.Host, p.Flaw)
 		}
 	}
 	return nil
@@ -139,7 +130,7 @@ func allowDemo(c *cli.Context) error {
 
 func printDemo(w io.Writer, asJSON bool, r *demo.Report) error {
 	if asJSON {
-		return printJSON(w, r)
+		return term.JSON(w, r)
 	}
 	return r.Print(w)
 }
@@ -153,18 +144,18 @@ Everything runs on until Ctrl-C. In another terminal:
   export OUTBOX_REDIS_URL='%s'
   outbox status
   psql "$OUTBOX_DATABASE_URL" -c 'UPDATE %s SET abalance = 0 WHERE aid = 1'
-`, redact(a.PostgresURL), a.Schema, redact(a.NATSURL), a.Stream, redact(a.RedisURL), a.Table)
+`, redact.Text(a.PostgresURL), a.Schema, redact.Text(a.NATSURL), a.Stream, redact.Text(a.RedisURL), a.Table)
 }
 
 // sayUnused names what is set and not used: see the description of the command.
 func sayUnused(c *cli.Context) {
-	for _, s := range settingTable {
-		if s.section != "" || !s.secret || c.IsSet(s.name) {
+	for _, s := range setting.All() {
+		if s.Section() != "" || !s.Secret() || c.IsSet(s.Name()) {
 			continue
 		}
-		for _, name := range s.variables() {
+		for _, name := range s.Variables() {
 			if os.Getenv(name) != "" {
-				fmt.Fprintf(c.App.ErrWriter, "$%s is set and not used: to put this load there, give --%s\n", name, s.name)
+				fmt.Fprintf(c.App.ErrWriter, "$%s is set and not used: to put this load there, give --%s\n", name, s.Name())
 				break
 			}
 		}

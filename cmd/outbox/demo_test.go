@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
@@ -89,12 +90,12 @@ func TestDemoLeavesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			said.Write(rest)
-			exit, ok := errors.AsType[*exec.ExitError](cmd.Wait())
+			ended, ok := errors.AsType[*exec.ExitError](cmd.Wait())
 			if !ok {
 				t.Fatalf("it ended with 0: %s", said.String())
 			}
-			if signal == syscall.SIGINT && (exit.ExitCode() != exitFailed || !strings.Contains(said.String(), "interrupted")) {
-				t.Errorf("%v: %s", exit, said.String())
+			if signal == syscall.SIGINT && (ended.ExitCode() != exit.Failed || !strings.Contains(said.String(), "interrupted")) {
+				t.Errorf("%v: %s", ended, said.String())
 			}
 			devtest.Eventually(t, patience, "nothing left", func() error { return left(dir) })
 		})

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
@@ -144,7 +145,7 @@ func TestDeployedPermissions(t *testing.T) {
 	s.denials()
 	s.pushes()
 	s.until("nothing was changed", func(st *statusJSON) bool { return st.Stream.LastSeq == 8 && st.Stream.Messages == 8 })
-	if code, out := s.run(s.as("outbox_watch", "doctor", "--skip", "postgres,redis", "--subjects", "users.>,orders.>")...); code != 0 && code != exitFindings || !strings.Contains(out, "outbox: 0 failed") {
+	if code, out := s.run(s.as("outbox_watch", "doctor", "--skip", "postgres,redis", "--subjects", "users.>,orders.>")...); code != 0 && code != exit.Findings || !strings.Contains(out, "outbox: 0 failed") {
 		t.Errorf("doctor ended with %d: %s", code, out)
 	}
 }
@@ -191,14 +192,14 @@ func (s *site) operates() {
 		code int
 	}{
 		{"outbox_watch", []string{"check"}, -1},
-		{"outbox_audit", []string{"audit", "-o", "json"}, exitFindings}, // the parked one
+		{"outbox_audit", []string{"audit", "-o", "json"}, exit.Findings}, // the parked one
 		{"outbox_audit", []string{"trace", "--cache-key", "user:1:profile"}, 0},
 		{"outbox_operate", []string{"pause", "--consumers", "--reason", "a test"}, 0},
 		{"outbox_operate", []string{"resume", "--consumers"}, 0},
 		{"outbox_operate", []string{"replay", "--after-consumer", "invalidate-now", "--dry-run"}, 0},
 	} {
 		code, out := s.run(s.as(c.user, c.args...)...)
-		if c.code >= 0 && code != c.code || code == exitUnavailable || strings.Contains(strings.ToLower(out), "permission") {
+		if c.code >= 0 && code != c.code || code == exit.Unavailable || strings.Contains(strings.ToLower(out), "permission") {
 			s.t.Errorf("%s as %s ended with %d: %s", c.args[0], c.user, code, out)
 		}
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
@@ -78,8 +80,11 @@ func TestDeployedACL(t *testing.T) {
 			if err := os.WriteFile(password, []byte("redis-pw\n"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			s := settingsOf(map[string]string{"redis_url": c.url(url), "redis_user": "outbox_invalidate", "redis_password_file": password})
-			rdb, err := openRedis(s, s.log)
+			s := setting.Defaults()
+			for key, value := range map[string]string{"redis_url": c.url(url), "redis_user": "outbox_invalidate", "redis_password_file": password} {
+				s.Override(key, value, "test")
+			}
+			rdb, err := dial.Redis(s, s.Log)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,6 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/redact"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/urfave/cli/v2"
 )
 
@@ -20,16 +24,16 @@ Examples:
   outbox doctor --subjects 'users.>'
   outbox doctor --rules rules.yaml
   outbox doctor --skip redis -o json`,
-		Flags: append(settingFlags("relay", "subjects", "chain"),
+		Flags: append(setting.Flags("relay", "subjects", "chain"),
 			&cli.StringFlag{Name: "rules", Usage: "`FILE` of rules (YAML), held against the subjects of the last events"},
 			&cli.StringFlag{Name: "nats-monitor", Usage: "`URL` at which the server of NATS is monitored, such as http://127.0.0.1:8222: it alone tells how often it syncs to disk"},
 			&cli.StringFlag{Name: "skip", Usage: "leave `SERVERS` out, joined by commas: postgres, nats, redis, rules"},
-			outputFlag()),
-		Action: withSettings("relay", runDoctor),
+			term.OutputFlag()),
+		Action: action("relay", runDoctor),
 	}
 }
 
-// States of a check. A warning is a finding as well: something that will hurt, later or under load.
+// States of a check. A warning is a finding too: it will do harm later, or under load.
 const (
 	stateOK   = "ok"
 	stateWarn = "warn"
@@ -65,12 +69,12 @@ func (u *checkup) fail(name, mend, evidence string, args ...any) {
 }
 
 func (u *checkup) add(name, state, mend, evidence string) {
-	u.checks = append(u.checks, check{Server: u.server, Check: name, State: state, Evidence: redact(evidence), Mend: mend})
+	u.checks = append(u.checks, check{Server: u.server, Check: name, State: state, Evidence: redact.Text(evidence), Mend: mend})
 }
 
 // unreached notes that a server did not answer, or answered with a refusal.
 func (u *checkup) unreached(err error, mend string) {
-	u.away = unavailable(err)
+	u.away = exit.IsUnavailable(err)
 	u.fail("reachable", mend, "%v", err)
 }
 
@@ -79,40 +83,29 @@ func (u *checkup) broke(name string, err error) {
 	u.fail(name, "mend what the evidence says, then run: outbox doctor", "%v", err)
 }
 
-func runDoctor(c *cli.Context, s settings) error {
-	asJSON, err := wantsJSON(c)
-	if err != nil {
-		return err
+func runDoctor(ctx context.Context, s *session) error {
+	if path := s.c.String("rules"); path != "" { // a setting of another section
+		s.set.Override("invalidate.rules", path, "flag --rules")
 	}
-	if path := c.String("rules"); path != "" { // a setting of another section
-		key := "invalidate.rules"
-		s.values[key] = origin{setting: s.values[key].setting, value: path, from: "flag --rules"}
-	}
-	skip := split(c.String("skip"))
+	skip := setting.Split(s.c.String("skip"))
 	for _, name := range skip {
-		if err := oneOf(postgres, natsServer, redisServer, rulesPart)(name); err != nil {
-			return usagef(c, "flag --skip %q: %w", name, err)
+		if err := setting.OneOf(exit.Postgres, exit.NATS, exit.Redis, rulesPart)(name); err != nil {
+			return exit.Usagef(s.c, "flag --skip %q: %w", name, err)
 		}
 	}
-	var all []check
+	all := []check{}
 	var away []string
 	for _, part := range []struct {
 		server string
-		look   func(context.Context, *checkup) error
+		read   func(context.Context, *session, *checkup) error
 	}{
-		{postgres, func(_ context.Context, u *checkup) error { return checkPostgres(c, s, u) }},
-		{natsServer, func(ctx context.Context, u *checkup) error { return checkNATS(ctx, s, u, c.String("nats-monitor")) }},
-		{redisServer, func(ctx context.Context, u *checkup) error { return checkRedis(ctx, s, u) }},
-		{rulesPart, func(_ context.Context, u *checkup) error { return checkRules(c, s, u) }},
+		{exit.Postgres, checkPostgres}, {exit.NATS, checkNATS}, {exit.Redis, checkRedis}, {rulesPart, checkRules},
 	} {
-		if part.server == rulesPart && s.text("invalidate.rules") == "" {
-			continue
-		}
-		if slices.Contains(skip, part.server) {
+		if part.server == rulesPart && s.set.Text("invalidate.rules") == "" || slices.Contains(skip, part.server) {
 			continue
 		}
 		u := &checkup{server: part.server}
-		if err := part.look(c.Context, u); err != nil { // a usage error; everything else is a check
+		if err := part.read(ctx, s, u); err != nil { // a usage error; everything else is a check
 			return err
 		}
 		all = append(all, u.checks...)
@@ -120,7 +113,11 @@ func runDoctor(c *cli.Context, s settings) error {
 			away = append(away, u.server)
 		}
 	}
-	if err := printChecks(c.App.Writer, asJSON, all); err != nil {
+	err := s.print(struct {
+		Findings int     `json:"findings"`
+		Checks   []check `json:"checks"`
+	}{count(all, stateWarn) + count(all, stateFail), all}, func(w io.Writer) error { return printChecks(w, all) })
+	if err != nil {
 		return err
 	}
 	return verdict(all, away)
@@ -131,9 +128,9 @@ func verdict(all []check, away []string) error {
 	err := fmt.Errorf("%d failed and %d warnings of %d checks", failures, warnings, len(all))
 	switch {
 	case len(away) > 0:
-		return &codeError{exitUnavailable, fmt.Errorf("%s not reached: %w", strings.Join(away, ", "), err)}
+		return exit.With(exit.Unavailable, fmt.Errorf("%s not reached: %w", strings.Join(away, ", "), err))
 	case warnings+failures > 0:
-		return &codeError{exitFindings, err}
+		return exit.With(exit.Findings, err)
 	}
 	return nil
 }
@@ -148,13 +145,7 @@ func count(all []check, state string) int {
 	return n
 }
 
-func printChecks(w io.Writer, asJSON bool, all []check) error {
-	if asJSON {
-		return printJSON(w, struct {
-			Findings int     `json:"findings"`
-			Checks   []check `json:"checks"`
-		}{count(all, stateWarn) + count(all, stateFail), all})
-	}
+func printChecks(w io.Writer, all []check) error {
 	var rows [][]string
 	for _, c := range all {
 		rows = append(rows, []string{c.State, c.Server, c.Check, c.Evidence})
@@ -162,5 +153,5 @@ func printChecks(w io.Writer, asJSON bool, all []check) error {
 			rows = append(rows, []string{"", "", "", "mend: " + c.Mend})
 		}
 	}
-	return printTable(w, nil, rows)
+	return term.Table(w, nil, rows)
 }

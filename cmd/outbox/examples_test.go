@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
@@ -48,7 +49,7 @@ func examples() (all []example) {
 
 // exampleFiles are the files that examples name. They are fit to be read.
 var exampleFiles = map[string]string{
-	"outbox.yaml": initialConfig(),
+	"outbox.yaml": setting.InitialFile(),
 	"rules.yaml": `rules:
   - subject: users.*.updated
     keys: ["user:$1"]
@@ -153,18 +154,18 @@ func checkGiven(c *cli.Context, folder string) error {
 	for _, name := range c.LocalFlagNames() {
 		value := c.String(name) // empty for what is no text: the library has checked that
 		var wrong error
-		for _, s := range settingTable {
-			if s.name == name {
-				if wrong = s.check(value); wrong == nil {
+		for _, s := range setting.All() {
+			if s.Name() == name {
+				if wrong = s.Check(value); wrong == nil {
 					break
 				}
 			}
 		}
 		if name == "config" && !filepath.IsAbs(value) {
-			_, wrong = readConfigFile(filepath.Join(folder, value), os.LookupEnv)
+			_, wrong = setting.ReadFile(filepath.Join(folder, value), os.LookupEnv)
 		}
 		if name == "output" {
-			wrong = oneOf("table", "json", "nagios", "prometheus")(value)
+			wrong = setting.OneOf("table", "json", "nagios", "prometheus")(value)
 		}
 		if wrong != nil {
 			return fmt.Errorf("--%s %q: %w", name, value, wrong)

@@ -3,14 +3,19 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/redis/go-redis/v9"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/metrics"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/probe"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
+	"github.com/seed-6eff6314/outbox-relay/invalidate/replicas"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
 
@@ -25,113 +30,165 @@ event would delete, and needs no server. Settings can be in the section invalida
 Examples:
   outbox invalidate --stream OUTBOX --rules rules.yaml --listen :9465
   outbox invalidate --rules rules.yaml --explain --subject users.42.updated --payload '{"team":7}' -o json`,
-		Flags: append(settingFlags("invalidate"),
+		Flags: append(setting.Flags("invalidate"),
 			&cli.BoolFlag{Name: "explain", Usage: "print what one event would delete"},
 			&cli.StringFlag{Name: "subject", Usage: "with --explain: `SUBJECT` of the event (required)"},
 			&cli.StringFlag{Name: "payload", Usage: "with --explain: `JSON` of the event"},
 			&cli.StringFlag{Name: "key", Usage: "with --explain: `KEY` of the event"},
 			&cli.StringFlag{Name: "op", Usage: "with --explain: `OPERATION` that a capture trigger noted: insert, update or delete"},
-			outputFlag()),
-		Action: withSettings("invalidate", func(c *cli.Context, s settings) error {
-			if c.Bool("explain") {
-				return explain(c, s)
+			term.OutputFlag()),
+		Action: action("invalidate", func(ctx context.Context, s *session) error {
+			if s.c.Bool("explain") {
+				return explain(ctx, s)
 			}
 			for _, name := range []string{"subject", "payload", "key", "op", "output"} {
-				if c.IsSet(name) {
-					return usagef(c, "flag --%s goes with --explain", name)
+				if s.c.IsSet(name) {
+					return exit.Usagef(s.c, "flag --%s goes with --explain", name)
 				}
 			}
-			return runInvalidator(c, s)
+			return runInvalidator(ctx, s)
 		}),
 	}
 }
 
-func readRules(s settings) (*rules.Set, error) {
-	path := s.text("invalidate.rules")
-	if path == "" {
-		return nil, usagef(nil, "--rules missing")
-	}
-	data, err := os.ReadFile(path)
+// readRules reads the rules of the settings. A mistake in them is a usage error.
+func readRules(set *setting.Set) (*rules.Set, error) {
+	parsed, err := parseRules(set)
 	if err != nil {
-		return nil, usagef(nil, "read rules: %w", err)
+		return nil, exit.Usagef(nil, "%w", err)
 	}
-	set, err := rules.Parse(path, data)
-	if err != nil {
-		return nil, usagef(nil, "%w", err)
-	}
-	return set, nil
+	return parsed, nil
 }
 
-func runInvalidator(c *cli.Context, s settings) (err error) {
-	set, err := readRules(s)
+func runInvalidator(ctx context.Context, s *session) error {
+	parsed, err := readRules(s.set)
 	if err != nil {
 		return err
 	}
-	log := newLogger(c, s)
-	rdb, err := openRedis(s, log)
+	if err := s.keepRedis(); err != nil {
+		return err
+	}
+	if err := s.keepNATS("outbox invalidate " + s.set.Text("invalidate.durable")); err != nil {
+		return err
+	}
+	config := invalidatorConfig(s.set, parsed)
+	config.Logger = s.set.Log
+	watch, stop, err := watchReplicas(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rdb.Close()) }()
-	nc, js, err := keepNATS(s, "outbox invalidate "+s.text("invalidate.durable"), log)
-	if err != nil {
-		return err
+	defer stop()
+	if watch != nil {
+		config.EchoGate = watch
 	}
-	defer nc.Close()
-	cfg := invalidatorConfig(s, set)
-	cfg.Logger = log
-	gate, err := openGate(c, s, log)
+	v, err := invalidate.New(s.js, s.redis, config)
 	if err != nil {
-		return err
-	}
-	if gate != nil {
-		defer gate.close()
-		cfg.EchoGate = gate.replicas
-	}
-	v, err := invalidate.New(js, rdb, cfg)
-	if err != nil {
-		return usagef(nil, "%w", err)
+		return exit.Usagef(nil, "%w", err)
 	}
 	reloads := newReloads()
-	defer reloads.onHangup(c.Context, s, v, log)()
-	probes, err := serveProbes(c.Context, s.text("invalidate.listen"), invalidatorReady(v, nc, rdb), append(invalidatorMetrics(v.Stats), reloads.done, reloads.refused), log)
+	defer reloads.onHangup(ctx, s.set, v)()
+	probes, err := probe.Serve(ctx, s.set.Text("invalidate.listen"), invalidatorReady(v, s), append(metrics.Invalidator(v.Stats), reloads.done, reloads.refused, buildInfo()), s.set.Log)
 	if err != nil {
 		return err
 	}
-	defer announceStop(c.Context, log, s.duration("invalidate.grace"))()
-	return errors.Join(v.Run(c.Context), probes.close())
+	defer logStop(ctx, s.set.Log, config.Grace)()
+	return errors.Join(v.Run(ctx), probes.Close())
 }
 
-func invalidatorConfig(s settings, set *rules.Set) invalidate.Config {
+func invalidatorConfig(set *setting.Set, parsed *rules.Set) invalidate.Config {
 	return invalidate.Config{
-		Stream: s.text("stream"), Durable: s.text("invalidate.durable"), Rules: set, Echo: s.durations("invalidate.echo"),
-		TagRate: orNegative(s.number("invalidate.tag_rate")), RedeliveryWindow: orNegative(s.duration("invalidate.replay_window")),
-		Staleness: s.durations("invalidate.audit"), StalenessSample: s.share("invalidate.audit_sample"),
-		Batch: s.number("invalidate.batch"), DeadStream: s.text("invalidate.dead_stream"),
-		Replicas: s.number("invalidate.replicas"), AckWait: s.duration("invalidate.ack_wait"), Grace: s.duration("invalidate.grace"),
+		Stream: set.Text("stream"), Durable: set.Text("invalidate.durable"), Rules: parsed, Echo: set.Durations("invalidate.echo"),
+		TagRate: offIfZero(set.Number("invalidate.tag_rate")), RedeliveryWindow: offIfZero(set.Duration("invalidate.replay_window")),
+		Staleness: set.Durations("invalidate.audit"), StalenessSample: set.Share("invalidate.audit_sample"),
+		Batch: set.Number("invalidate.batch"), DeadStream: set.Text("invalidate.dead_stream"),
+		Replicas: set.Number("invalidate.replicas"), AckWait: set.Duration("invalidate.ack_wait"), Grace: set.Duration("invalidate.grace"),
 	}
 }
 
-// orNegative is a setting whose 0 means off, for a field whose 0 means the default.
-func orNegative[N int | time.Duration](n N) N {
-	if n == 0 {
-		return -1
-	}
-	return n
-}
-
-func invalidatorReady(v *invalidate.Invalidator, nc *nats.Conn, rdb redis.UniversalClient) func(context.Context) readiness {
-	return func(ctx context.Context) readiness {
-		checks := map[string]string{"nats": natsState(nc), "redis": okOr(rdb.Ping(ctx).Err()), "work": stateOK}
+func invalidatorReady(v *invalidate.Invalidator, s *session) func(context.Context) probe.Readiness {
+	return func(ctx context.Context) probe.Readiness {
+		checks := map[string]string{"nats": probe.NATS(s.nc), "redis": probe.Error(s.redis.Ping(ctx).Err()), "work": probe.OK}
 		stats := v.Stats()
-		for _, lane := range append([]invalidate.ConsumerStats{stats.ConsumerStats}, stats.Echoes...) {
-			if lane.Paused {
+		for _, consumer := range append([]invalidate.ConsumerStats{stats.ConsumerStats}, stats.Echoes...) {
+			if consumer.Paused {
 				checks["work"] = "paused until Redis answers"
 			}
-			if !lane.PausedUntil.IsZero() {
-				checks[lane.Consumer] = stateOK + ", paused by a person until " + lane.PausedUntil.Format(time.RFC3339)
+			if !consumer.PausedUntil.IsZero() {
+				checks[consumer.Consumer] = probe.OK + ", paused by a person until " + consumer.PausedUntil.Format(time.RFC3339)
 			}
 		}
-		return judge("", checks)
+		return probe.Of("", checks)
 	}
+}
+
+// watchReplicas begins to follow the replicas of the database that --echo-replicas names, until stop is called. It returns nil
+// replicas if the setting names none; stop is never nil.
+func watchReplicas(ctx context.Context, s *session) (watch *replicas.Watch, stop func(), err error) {
+	names := s.set.List("invalidate.echo_replicas")
+	if len(names) == 0 {
+		return nil, func() {}, nil
+	}
+	if err := s.dialPostgres(ctx); err != nil {
+		return nil, nil, err
+	}
+	watch = replicas.New(s.pool, names...)
+	if err := watch.Look(ctx); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err := watch.Run(ctx, func(err error) {
+			s.set.Log.Warn("cannot see how far the replicas are, echoes wait for them", "err", err)
+		})
+		if err != nil && !errors.Is(err, context.Canceled) {
+			s.set.Log.Error("no longer looking at the replicas, each echo waits 30 s", "err", err)
+		}
+	}()
+	return watch, func() { cancel(); <-ended }, nil
+}
+
+// reloads counts the attempts to read the rules again.
+type reloads struct{ done, refused prometheus.Counter }
+
+func newReloads() *reloads {
+	return &reloads{
+		done:    prometheus.NewCounter(prometheus.CounterOpts{Name: "outbox_invalidator_reloads_total", Help: "Times that the rules were read again."}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "outbox_invalidator_reload_errors_total", Help: "Times that rules could not be read again, and the old ones stayed."}),
+	}
+}
+
+// onHangup reads the rules again on each SIGHUP until ctx ends. stop waits for a reload that is running.
+func (r *reloads) onHangup(ctx context.Context, set *setting.Set, v *invalidate.Invalidator) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals, forget := hangups()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+				r.reload(ctx, set, v)
+			}
+		}
+	}()
+	return func() { cancel(); forget(); <-ended }
+}
+
+// reload keeps the old rules if the new ones are invalid.
+func (r *reloads) reload(ctx context.Context, set *setting.Set, v *invalidate.Invalidator) {
+	parsed, err := readRules(set)
+	if err == nil {
+		err = v.Reload(ctx, parsed)
+	}
+	if err != nil {
+		r.refused.Inc()
+		set.Log.Error("rules not read again, going on with the old ones", "err", err)
+		return
+	}
+	r.done.Inc()
+	set.Log.Info("rules read again", "n", parsed.Len())
 }

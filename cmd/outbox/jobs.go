@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"slices"
@@ -11,6 +13,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
@@ -24,8 +29,8 @@ failed. What is stopped goes on with the command in the last column.
 Examples:
   outbox jobs
   outbox jobs --limit 5 -o json | jq -r '.jobs[] | select(.state == "stopped").continue'`,
-		Flags:  append(settingFlags(""), &cli.IntFlag{Name: "limit", Value: 20, Usage: "`N` jobs at most, the newest"}, outputFlag()),
-		Action: withSettings("", list),
+		Flags:  append(setting.Flags(""), &cli.IntFlag{Name: "limit", Value: 20, Usage: "`N` jobs at most, the newest"}, term.OutputFlag()),
+		Action: action("", listJobs),
 	}
 }
 
@@ -68,24 +73,18 @@ func newJobJSON(job *jobs.Job, pauses []pauseJSON) jobJSON {
 	return out
 }
 
-func list(c *cli.Context, s settings) error {
-	asJSON, err := wantsJSON(c)
+func listJobs(ctx context.Context, s *session) error {
+	if s.c.Int("limit") < 1 {
+		return exit.Usagef(s.c, "flag --limit %d: want a number above 0", s.c.Int("limit"))
+	}
+	if err := s.dialPostgres(ctx); err != nil {
+		return err
+	}
+	list, err := jobs.In(s.table).Jobs(ctx, s.pool, s.c.Int("limit"))
 	if err != nil {
 		return err
 	}
-	if c.Int("limit") < 1 {
-		return usagef(c, "flag --limit %d: want a number above 0", c.Int("limit"))
-	}
-	tbl, pool, err := connectTable(c, s)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	list, err := jobs.In(tbl).Jobs(c.Context, pool, c.Int("limit"))
-	if err != nil {
-		return err
-	}
-	pauses, err := tbl.Pauses(c.Context, pool)
+	pauses, err := s.table.Pauses(ctx, s.pool)
 	if err != nil {
 		return err
 	}
@@ -93,18 +92,17 @@ func list(c *cli.Context, s settings) error {
 	for i := range list {
 		out[i] = newJobJSON(&list[i], newPauses(pauses))
 	}
-	if asJSON {
-		return printJSON(c.App.Writer, struct {
-			Jobs []jobJSON `json:"jobs"`
-		}{out})
-	}
-	if len(out) == 0 {
-		fmt.Fprintln(c.App.ErrWriter, "there are no jobs: no replay or backfill was begun")
-	}
-	return printJobs(c, out)
+	return s.print(struct {
+		Jobs []jobJSON `json:"jobs"`
+	}{out}, func(w io.Writer) error {
+		if len(out) == 0 {
+			s.notef("there are no jobs: no replay or backfill was begun\n")
+		}
+		return printJobs(w, out)
+	})
 }
 
-func printJobs(c *cli.Context, list []jobJSON) error {
+func printJobs(w io.Writer, list []jobJSON) error {
 	var rows [][]string
 	for i := range list {
 		j := &list[i]
@@ -119,9 +117,9 @@ func printJobs(c *cli.Context, list []jobJSON) error {
 		if j.Total > 0 {
 			seen = fmt.Sprintf("%d of %d", j.Seen, j.Total)
 		}
-		rows = append(rows, []string{j.ID, j.Kind, j.State, plain(j.StartedBy), age(j.StartedAt), seen, fmt.Sprint(j.Events), clip(plain(specText(j.Spec)), 60), next})
+		rows = append(rows, []string{j.ID, j.Kind, j.State, term.Plain(j.StartedBy), term.Age(j.StartedAt), seen, fmt.Sprint(j.Events), term.Clip(term.Plain(specText(j.Spec)), 60), next})
 	}
-	return printTable(c.App.Writer, []string{"ID", "KIND", "STATE", "BY", "AGE", "SEEN", "EVENTS", "SPEC", "CONTINUE"}, rows)
+	return term.Table(w, []string{"ID", "KIND", "STATE", "BY", "AGE", "SEEN", "EVENTS", "SPEC", "CONTINUE"}, rows)
 }
 
 // specText is what was asked for, in short: of any spec whatever limits something.

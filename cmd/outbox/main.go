@@ -1,23 +1,26 @@
-// Command outbox relays the events of a transactional outbox in PostgreSQL to NATS JetStream and deletes from
-// Redis what they make stale.
+// Command outbox relays the events of a transactional outbox in PostgreSQL to NATS JetStream, deletes from Redis what they
+// make stale, and shows, checks and repairs the whole.
 //
-// Each file holds one verb: it reads flags, builds the configuration of a library package, calls it and prints.
-// Only this file catches signals and ends the process. Data goes to standard output, everything else to standard
-// error. Every command ends with one of the exit codes in exit.go.
+// A file holds a verb or a part of one, such as dead.go and dead_list.go. A verb checks its flags, connects through a
+// session, calls a library package and prints. Settings, connections, output, exit codes and help are in internal/cli; each
+// verb is only flags and words around them.
+//
+// Data goes to standard output, everything else to standard error. Only this file catches signals and ends the process.
+// Every command ends with one of the exit codes of package exit.
 package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/help"
 )
 
 func main() {
@@ -28,7 +31,7 @@ func main() {
 		<-signals
 		cancel() // finish what is in hand
 		<-signals
-		os.Exit(exitFailed)
+		os.Exit(exit.Failed)
 	}()
 	os.Exit(run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
@@ -40,21 +43,12 @@ func hangups() (signals <-chan os.Signal, forget func()) {
 	return ch, func() { signal.Stop(ch) }
 }
 
-// run is the whole program but for signals and the end of the process; it returns the exit code.
+// run is the whole program except for signals and the end of the process. It returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
-	defer crash(stderr, &code)
+	defer exit.Crash(stderr, &code)
 	app := newApp()
 	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
-	return report(stderr, app.RunContext(ctx, args))
-}
-
-// crash, deferred, reports a panic as the runtime would, but for what must not be printed, and with a code that is not
-// that of a usage error.
-func crash(stderr io.Writer, code *int) {
-	if v := recover(); v != nil {
-		fmt.Fprintf(stderr, "outbox: panic: %s\n\n%s", redact(fmt.Sprint(v)), redact(string(debug.Stack())))
-		*code = exitFailed
-	}
+	return exit.Report(stderr, app.RunContext(ctx, args))
 }
 
 func newApp() *cli.App {
@@ -68,15 +62,15 @@ func newApp() *cli.App {
 		EnableBashCompletion: true,
 		// Names and headers may have commas; a list is a flag given more than once.
 		DisableSliceFlagSeparator: true,
-		ExitErrHandler:            func(*cli.Context, error) {}, // errors become exit codes once, in report
-		OnUsageError:              onUsageError,
+		ExitErrHandler:            func(*cli.Context, error) {}, // run does it
+		OnUsageError:              exit.OnUsageError,
 		Action:                    group,
 		Commands:                  commands(),
 	}
 	for _, c := range app.Commands {
-		prepare(app.Name, c)
+		prepare(c)
 	}
-	app.CustomAppHelpTemplate = literal(appHelp(app))
+	help.Prepare(app, categories)
 	return app
 }
 
@@ -98,44 +92,48 @@ Flags only, no positional arguments. A setting comes from its flag, else its env
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 findings, 69 a server is unavailable.`
 
-// prepare gives a command and those below it what every command has.
-func prepare(parent string, c *cli.Command) {
-	path := parent + " " + c.Name
-	c.OnUsageError = onUsageError
+// categories group the commands in outbox --help and in the manual.
+var categories = []help.Category{
+	{Title: "Setting up", Commands: []string{"config", "migrate", "roles", "attach", "detach", "doctor"}},
+	{Title: "Running", Commands: []string{"relay", "invalidate", "pause", "resume", "prune", "sweep"}},
+	{Title: "Looking", Commands: []string{"status", "check", "top", "trace", "partitions", "staleness", "audit"}},
+	{Title: "Repairing", Commands: []string{"dead", "replay", "backfill", "jobs", "adopt"}},
+	{Title: "Rules", Commands: []string{"rules"}},
+	{Title: "Other", Commands: []string{"demo", "bench", "completion", "man", "version"}},
+}
+
+// prepare gives a command and those below it the behavior that every command has.
+func prepare(c *cli.Command) {
+	c.OnUsageError = exit.OnUsageError
 	c.HideHelpCommand = true
 	if len(c.Subcommands) > 0 {
 		c.Action = group
 	} else {
 		c.Action = leaf(c.Action)
 	}
-	c.CustomHelpTemplate = literal(commandHelp(path, c))
 	for _, sub := range c.Subcommands {
-		prepare(path, sub)
+		prepare(sub)
 	}
 }
 
-// group is what a command does that only holds others: reached when none of them was named.
+// group is the action of a command that only has others below it: no existing one was named.
 func group(c *cli.Context) error {
 	if word := c.Args().First(); word != "" {
-		return usagef(c, "unknown command %q%s", word, suggest(word, names(c.Command.Subcommands)))
+		return exit.Usagef(c, "unknown command %q%s", word, exit.Suggest(word, names(c.Command.Subcommands)))
 	}
 	if c.Command.HelpName == c.App.HelpName {
 		return cli.ShowAppHelp(c)
 	}
-	return usagef(c, "a command is missing: %s", strings.Join(names(c.Command.Subcommands), ", "))
+	return exit.Usagef(c, "a command is missing: %s", strings.Join(names(c.Command.Subcommands), ", "))
 }
 
-// leaf refuses leftovers, and says of a usage error which command it belongs to.
+// leaf refuses positional arguments, and adds to a usage error the command that it belongs to.
 func leaf(action cli.ActionFunc) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if word := c.Args().First(); word != "" {
-			return usagef(c, "%q is not a flag: there are no positional arguments, and flags behind one would be ignored", word)
+			return exit.Usagef(c, "%q is not a flag: there are no positional arguments, and flags behind one would be ignored", word)
 		}
-		err := action(c)
-		if usage, ok := errors.AsType[*usageError](err); ok && usage.command == "" {
-			usage.command = c.Command.HelpName
-		}
-		return err
+		return exit.OfCommand(c.Command.HelpName, action(c))
 	}
 }
 

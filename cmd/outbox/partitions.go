@@ -1,12 +1,17 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
@@ -21,8 +26,8 @@ for its empty shell), net (the default partition, which should have no rows).
 Examples:
   outbox partitions
   outbox partitions --retention 30d -o json`,
-		Flags:  append(settingFlags("relay", "retention"), outputFlag()),
-		Action: withSettings("relay", partitions),
+		Flags:  append(setting.Flags("relay", "retention"), term.OutputFlag()),
+		Action: action("relay", partitions),
 	}
 }
 
@@ -38,40 +43,28 @@ type partitionJSON struct {
 	Bytes  int64     `json:"bytes"`
 }
 
-func partitions(c *cli.Context, s settings) error {
-	asJSON, err := wantsJSON(c)
+func partitions(ctx context.Context, s *session) error {
+	if err := s.dialPostgres(ctx); err != nil {
+		return err
+	}
+	all, err := s.table.Partitions(ctx, s.pool, retention(s.set))
 	if err != nil {
 		return err
 	}
-	tbl, pool, err := connectTable(c, s)
-	if err != nil {
-		return err
+	out := make([]partitionJSON, len(all))
+	for i := range all {
+		out[i] = partitionJSON(all[i])
 	}
-	defer pool.Close()
-	all, err := tbl.Partitions(c.Context, pool, keptFor(s))
-	if err != nil {
-		return err
-	}
-	return printPartitions(c.App.Writer, asJSON, all, time.Now())
+	return s.print(out, func(w io.Writer) error { return printPartitions(w, all, time.Now()) })
 }
 
-// keptFor is the retention; where everything is kept nothing is ever due.
-func keptFor(s settings) time.Duration {
-	if d := s.days("relay.retention"); d > 0 {
-		return d
-	}
-	const ever = 100 * 365 * 24 * time.Hour
-	return ever
+// retention is that of the settings, a century if everything is kept.
+func retention(set *setting.Set) time.Duration {
+	const century = 100 * 365 * 24 * time.Hour
+	return cmp.Or(set.Days("relay.retention"), century)
 }
 
-func printPartitions(w io.Writer, asJSON bool, all []table.Partition, now time.Time) error {
-	if asJSON {
-		out := []partitionJSON{}
-		for i := range all {
-			out = append(out, partitionJSON(all[i]))
-		}
-		return printJSON(w, out)
-	}
+func printPartitions(w io.Writer, all []table.Partition, now time.Time) error {
 	var rows [][]string
 	for i := range all {
 		p := &all[i]
@@ -82,20 +75,100 @@ func printPartitions(w io.Writer, asJSON bool, all []table.Partition, now time.T
 		if p.State == table.PartitionKept || p.State == table.PartitionDue {
 			done = "done " + now.Sub(p.DoneAt).Round(time.Second).String() + " ago"
 		}
-		rows = append(rows, []string{p.Name, numbers, p.State, size(p.Bytes), done})
+		rows = append(rows, []string{p.Name, numbers, p.State, term.Size(p.Bytes), done})
 	}
-	return printTable(w, []string{"PARTITION", "NUMBERS", "STATE", "SIZE", ""}, rows)
+	return term.Table(w, []string{"PARTITION", "NUMBERS", "STATE", "SIZE", ""}, rows)
 }
 
-// size is a number of bytes for people.
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
+func pruneCommand() *cli.Command {
+	return &cli.Command{
+		Name: "prune", Usage: "drop the partitions that are due now, as the relay does by itself", UsageText: "outbox prune [--dry-run] [flags]",
+		Description: `Drops whole partitions whose events were all acknowledged by the stream, or decided about, longer ago than --retention. A
+partition that a transaction uses is left for the next time: nobody waits. The relay does the same every few seconds, so
+this is for an outbox without one, or for a shorter --retention once.
+
+Examples:
+  outbox prune --dry-run
+  outbox prune --retention 48h -o json`,
+		Flags: append(setting.Flags("relay", "retention"),
+			&cli.BoolFlag{Name: "dry-run", Usage: "only list what would be dropped"},
+			term.OutputFlag()),
+		Action: action("relay", prune),
 	}
-	value, units := float64(n)/unit, "KMGTPE"
-	for value >= unit && len(units) > 1 {
-		value, units = value/unit, units[1:]
+}
+
+type pruneJSON struct {
+	DryRun     bool            `json:"dry_run"`
+	Bytes      int64           `json:"bytes"` // given back
+	Partitions []partitionJSON `json:"partitions"`
+	Busy       []string        `json:"busy"` // left for the next time: a transaction uses them
+}
+
+func prune(ctx context.Context, s *session) error {
+	if err := s.dialPostgres(ctx); err != nil {
+		return err
 	}
-	return fmt.Sprintf("%.1f %ciB", value, units[0])
+	out := &pruneJSON{DryRun: s.c.Bool("dry-run"), Partitions: []partitionJSON{}, Busy: []string{}}
+	err := out.drop(ctx, s)
+	if err != nil && len(out.Partitions)+len(out.Busy) == 0 {
+		return err
+	}
+	return errors.Join(s.print(out, out.print), err)
+}
+
+func (out *pruneJSON) drop(ctx context.Context, s *session) error {
+	all, err := s.table.Partitions(ctx, s.pool, retention(s.set))
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		p := &all[i]
+		if p.State != table.PartitionDue && p.State != table.PartitionEmptied {
+			continue
+		}
+		if !out.DryRun {
+			dropped, err := dropPartition(ctx, s, p)
+			if errors.Is(err, table.ErrBusy) {
+				out.Busy = append(out.Busy, p.Name)
+			} else if err != nil {
+				return err
+			}
+			if !dropped {
+				continue
+			}
+		}
+		out.Partitions = append(out.Partitions, partitionJSON(*p))
+		out.Bytes += p.Bytes
+	}
+	return nil
+}
+
+// dropPartition reports whether the space was given back. The empty table may be left for the next time.
+func dropPartition(ctx context.Context, s *session, p *table.Partition) (dropped bool, err error) {
+	if p.State == table.PartitionDue {
+		if dropped, err = s.table.EmptyPartition(ctx, s.pool, p.Name, retention(s.set)); err != nil || !dropped {
+			return false, err
+		}
+	}
+	if p.From == 0 && p.To == 0 || p.MadeAt.IsZero() { // the default partition is only emptied
+		return dropped, nil
+	}
+	gone, err := s.table.DropPartition(ctx, s.pool, p.Name)
+	return dropped || gone, err
+}
+
+func (out *pruneJSON) print(w io.Writer) error {
+	verb := "dropped"
+	if out.DryRun {
+		verb = "would drop"
+	}
+	var rows [][]string
+	for _, p := range out.Partitions {
+		rows = append(rows, []string{verb, p.Name, term.Size(p.Bytes)})
+	}
+	for _, name := range out.Busy {
+		rows = append(rows, []string{"in use", name, "a transaction holds it; run outbox prune again"})
+	}
+	rows = append(rows, []string{fmt.Sprintf("%s %d partitions, %s", verb, len(out.Partitions), term.Size(out.Bytes))})
+	return term.Table(w, nil, rows)
 }

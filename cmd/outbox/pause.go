@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
@@ -30,7 +35,7 @@ Examples:
 		Flags: pauseFlags(
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that others will read (required)"},
 			&cli.StringFlag{Name: "for", Usage: "`TIME` after which it ends by itself (default: not before outbox resume)"}),
-		Action: withSettings("", pause),
+		Action: action("", pause),
 	}
 }
 
@@ -54,26 +59,22 @@ func newPauses(pauses []table.Pause) []pauseJSON {
 	return out
 }
 
-func pause(c *cli.Context, s settings) error {
-	asJSON, err := wantsJSON(c)
-	if err != nil {
-		return err
-	}
-	if err := required(c, "reason"); err != nil {
+func pause(ctx context.Context, s *session) error {
+	if err := setting.Required(s.c, "reason"); err != nil {
 		return err
 	}
 	var d time.Duration
-	if text := c.String("for"); text != "" {
+	if text := s.c.String("for"); text != "" {
+		var err error
 		if d, err = time.ParseDuration(text); err != nil || d <= 0 {
-			return usagef(c, "flag --for %q: want a time above 0 such as 30m or 4h", text)
+			return exit.Usagef(s.c, "flag --for %q: want a time above 0 such as 30m or 4h", text)
 		}
 	}
-	target, err := openPause(c, s)
+	target, err := openPause(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer target.close()
-	made, err := target.table.Pause(c.Context, target.pool, target.rows, d, c.String("reason"), author(c))
+	made, err := s.table.Pause(ctx, s.pool, target.rows, d, s.c.String("reason"), author(s.c))
 	if err != nil {
 		return err
 	}
@@ -81,37 +82,80 @@ func pause(c *cli.Context, s settings) error {
 	if d > 0 {
 		until = made[0].Until // one clock for both: that of the database
 	} else if len(target.consumers) > 0 {
-		fmt.Fprintf(c.App.ErrWriter, "outbox: for JetStream a pause has an end: %s\n", stamp(until)) //nolint:errcheck // only a remark
+		s.notef("outbox: for JetStream a pause has an end: %s\n", term.Time(until))
 	}
-	told := target.tellNATS(c.Context, "pause", func(ctx context.Context, name string) error {
-		_, err := target.js.PauseConsumer(ctx, target.stream, name, until)
+	failed := target.changeConsumers(ctx, "pause", func(ctx context.Context, name string) error {
+		_, err := s.js.PauseConsumer(ctx, target.stream, name, until)
 		return err
 	})
-	return errors.Join(printPauses(c, made, asJSON), told)
-}
-
-func printPauses(c *cli.Context, made []table.Pause, asJSON bool) error {
-	if asJSON {
-		return printJSON(c.App.Writer, struct {
-			Paused []pauseJSON `json:"paused"`
-		}{newPauses(made)})
-	}
-	var rows [][]string
-	for _, p := range newPauses(made) {
-		rows = append(rows, []string{p.Target, p.text()})
-	}
-	return printTable(c.App.Writer, nil, rows)
+	out := newPauses(made)
+	return errors.Join(s.print(struct {
+		Paused []pauseJSON `json:"paused"`
+	}{out}, func(w io.Writer) error {
+		var rows [][]string
+		for _, p := range out {
+			rows = append(rows, []string{p.Target, p.text()})
+		}
+		return term.Table(w, nil, rows)
+	}), failed)
 }
 
 // text is a pause for people.
 func (p *pauseJSON) text() string {
 	until := "until resumed"
 	if p.Until != nil {
-		until = "until " + stamp(*p.Until)
+		until = "until " + term.Time(*p.Until)
 	}
 	who := p.Author
 	if !strings.EqualFold(p.Author, p.Role) {
 		who += " (role " + p.Role + ")"
 	}
-	return fmt.Sprintf("paused since %s %s by %s: %s", stamp(p.Since), until, plain(who), plain(p.Reason))
+	return fmt.Sprintf("paused since %s %s by %s: %s", term.Time(p.Since), until, term.Plain(who), term.Plain(p.Reason))
+}
+
+func resumeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "resume", Usage: "let the relay, consumers or a job go on after outbox pause", UsageText: "outbox resume <--relay|--consumer <name>|--consumers|--job <id>> [flags]",
+		Description: `They go on where they stopped: nothing that was committed meanwhile is left out. What is not paused stays as it is. Consumers
+that were paused with another tool go on, too. A job that was interrupted goes on with the command that outbox jobs tells.
+
+Examples:
+  outbox resume --relay
+  outbox resume --consumers --reason 'redis is back' -o json`,
+		Flags:  pauseFlags(&cli.StringFlag{Name: "reason", Usage: "`TEXT` to keep beside it"}),
+		Action: action("", resume),
+	}
+}
+
+type resumedJSON struct {
+	Target    string `json:"target"`
+	WasPaused bool   `json:"was_paused"`
+}
+
+func resume(ctx context.Context, s *session) error {
+	target, err := openPause(ctx, s)
+	if err != nil {
+		return err
+	}
+	ended, err := s.table.Resume(ctx, s.pool, target.rows, s.c.String("reason"), author(s.c))
+	if err != nil {
+		return err
+	}
+	failed := target.changeConsumers(ctx, "go on", func(ctx context.Context, name string) error {
+		_, err := s.js.ResumeConsumer(ctx, target.stream, name)
+		return err
+	})
+	out := make([]resumedJSON, len(target.rows))
+	var rows [][]string
+	for i, name := range target.rows {
+		out[i] = resumedJSON{Target: name, WasPaused: slices.Contains(ended, name)}
+		did := "goes on"
+		if !out[i].WasPaused {
+			did = "was not paused"
+		}
+		rows = append(rows, []string{name, did})
+	}
+	return errors.Join(s.print(struct {
+		Resumed []resumedJSON `json:"resumed"`
+	}{out}, func(w io.Writer) error { return term.Table(w, nil, rows) }), failed)
 }

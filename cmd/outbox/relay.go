@@ -3,13 +3,18 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/nats-io/nats.go"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/metrics"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/probe"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/redact"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
@@ -23,89 +28,76 @@ stand by. It waits for servers that are away. Settings can be in the section rel
 Examples:
   outbox relay --stream OUTBOX --subjects 'users.>,orders.>' --listen :9464
   outbox relay --config /etc/outbox.yaml --log-format json`,
-		Flags:  settingFlags("relay"),
-		Action: withSettings("relay", runRelay),
+		Flags:  setting.Flags("relay"),
+		Action: action("relay", runRelay),
 	}
 }
 
-func relayConfig(s settings) relay.Config {
+func relayConfig(set *setting.Set) relay.Config {
 	return relay.Config{
-		Schema: s.text("schema"), Stream: s.text("stream"), Subjects: s.list("relay.subjects"), Name: s.text("relay.name"),
-		Shared: !s.on("relay.chain"), Replicas: s.number("relay.replicas"), MaxAge: s.duration("relay.max_age"),
-		NoCreate: s.on("relay.no_create"), OnRecreate: relay.RecreatePolicy(s.text("relay.on_recreate")), OnRemoved: relay.RemovedPolicy(s.text("relay.on_removed")), OnRefuse: relay.RefusedPolicy(s.text("relay.on_refuse")),
-		Retention:    orEver(s.days("relay.retention")),
-		VerifyEvents: orNone(s.number("relay.verify")),
-		BatchEvents:  s.number("relay.batch"), WindowEvents: s.number("relay.window"), AckWait: s.duration("relay.ack_wait"), Grace: s.duration("relay.grace"),
+		Schema: set.Text("schema"), Stream: set.Text("stream"), Subjects: set.List("relay.subjects"), Name: set.Text("relay.name"),
+		Shared: !set.On("relay.chain"), Replicas: set.Number("relay.replicas"), MaxAge: set.Duration("relay.max_age"),
+		NoCreate: set.On("relay.no_create"), OnRecreate: relay.RecreatePolicy(set.Text("relay.on_recreate")),
+		OnRemoved: relay.RemovedPolicy(set.Text("relay.on_removed")), OnRefuse: relay.RefusedPolicy(set.Text("relay.on_refuse")),
+		Retention:    offIfZero(set.Days("relay.retention")),
+		VerifyEvents: offIfZero(set.Number("relay.verify")),
+		BatchEvents:  set.Number("relay.batch"), WindowEvents: set.Number("relay.window"), AckWait: set.Duration("relay.ack_wait"), Grace: set.Duration("relay.grace"),
 	}
 }
 
-// orNone makes of 0, which is the default to the library, none.
-func orNone(n int) int {
+// offIfZero turns a setting whose 0 means off into a field whose 0 means the default and whose negative values mean off.
+func offIfZero[N int | int64 | time.Duration](n N) N {
 	if n == 0 {
 		return -1
 	}
 	return n
 }
 
-// orEver makes of 0, which is the default to the library, for ever.
-func orEver(d time.Duration) time.Duration {
-	if d == 0 {
-		return -1
+func runRelay(ctx context.Context, s *session) error {
+	if err := s.keepPostgres(ctx); err != nil {
+		return err
 	}
-	return d
+	if err := s.keepNATS(strings.TrimSpace("outbox relay " + s.set.Text("relay.name"))); err != nil {
+		return err
+	}
+	config := relayConfig(s.set)
+	config.Logger = s.set.Log
+	r, err := relay.New(s.pool, s.nc, config)
+	if err != nil {
+		return exit.Usagef(nil, "%w", err)
+	}
+	status := func(ctx context.Context) (table.Status, error) { return s.table.Status(ctx, s.pool, config.Stream) }
+	probes, err := probe.Serve(ctx, s.set.Text("relay.listen"), relayReady(r, s), append(metrics.Relay(r.Stats, status), buildInfo()), s.set.Log)
+	if err != nil {
+		return err
+	}
+	defer logStop(ctx, s.set.Log, config.Grace)()
+	return errors.Join(r.Run(ctx), probes.Close())
 }
 
-func runRelay(c *cli.Context, s settings) (err error) {
-	log := newLogger(c, s)
-	table, pool, err := openTable(c, s)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	nc, _, err := keepNATS(s, strings.TrimSpace("outbox relay "+s.text("relay.name")), log)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	config := relayConfig(s)
-	config.Logger = log
-	r, err := relay.New(pool, nc, config)
-	if err != nil {
-		return usagef(nil, "%w", err)
-	}
-	metrics := relayMetrics(r, table, pool, config.Stream)
-	probes, err := serveProbes(c.Context, s.text("relay.listen"), relayReady(r, pool, nc), metrics, log)
-	if err != nil {
-		return err
-	}
-	defer announceStop(c.Context, log, config.Grace)()
-	return errors.Join(r.Run(c.Context), probes.close())
+// logStop logs the end of ctx, for a person who waits for the process. The caller calls what it returns.
+func logStop(ctx context.Context, log *slog.Logger, grace time.Duration) (forget func() bool) {
+	return context.AfterFunc(ctx, func() {
+		log.Info("stopping: finishing what is in hand; a second signal ends it at once", "grace", grace.String())
+	})
 }
 
-// relayReady looks at what a relay needs. A standby is ready: it waits for the lock of the leader, and looks at the
-// stream when it has it.
-func relayReady(r *relay.Relay, pool *pgxpool.Pool, nc *nats.Conn) func(context.Context) readiness {
-	return func(ctx context.Context) readiness {
+// relayReady checks what a relay needs. A standby is ready without the stream: only the leader reads it.
+func relayReady(r *relay.Relay, s *session) func(context.Context) probe.Readiness {
+	return func(ctx context.Context) probe.Readiness {
 		stats := r.Stats()
-		checks := map[string]string{"database": okOr(pool.Ping(ctx)), "nats": natsState(nc), "stream": stateOK + ", looked at by the leader"}
+		checks := map[string]string{"database": probe.Error(s.pool.Ping(ctx)), "nats": probe.NATS(s.nc), "stream": probe.OK + ", looked at by the leader"}
 		role := "standby"
 		if stats.Leads {
 			role = "leader"
-			checks["stream"] = stateOK
+			checks["stream"] = probe.OK
 			switch {
 			case stats.Paused:
-				checks["stream"] = stateOK + ", paused: " + redact(stats.PausedFor)
+				checks["stream"] = probe.OK + ", paused: " + redact.Text(stats.PausedFor)
 			case !stats.Connected:
-				checks["stream"] = "its end is not known yet: " + redact(stats.LastError)
+				checks["stream"] = "its end is not known yet: " + redact.Text(stats.LastError)
 			}
 		}
-		return judge(role, checks)
+		return probe.Of(role, checks)
 	}
-}
-
-func natsState(nc *nats.Conn) string {
-	if nc.IsConnected() {
-		return stateOK
-	}
-	return nc.Status().String()
 }

@@ -1,20 +1,26 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
 	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func replayCommand() *cli.Command {
-	flags := append(settingFlags(""), replayFlags()...)
+	flags := append(setting.Flags(""), replayFlags()...)
 	return &cli.Command{
 		Name: "replay", Usage: "publish events again: by time, subject, key, id, or behind a consumer", UsageText: "outbox replay <filter>|--all [flags] | --job <id>",
 		Description: `Inserts copies of published events as new rows, in their order, and the relay publishes them like any others, behind what
@@ -34,12 +40,12 @@ Examples:
   outbox replay --after-consumer billing --to-prefix billing --rate 500
   outbox replay --event-id 4b6d9a3e-8a0f-4d8b-9a53-6a1d2a9c7f10
   outbox replay --job 0b7c3c7e-1f43-4a43-9d40-3c3ad1f5d2a1`,
-		Flags:  append(append(flags, jobFlags()...), outputFlag()),
-		Action: withSettings("", replay),
+		Flags:  append(append(flags, jobFlags()...), term.OutputFlag()),
+		Action: action("", replay),
 	}
 }
 
-// replayFlags say what is replayed.
+// replayFlags choose the events.
 func replayFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "since", Usage: "created at this `TIME` or later: 1h ago, or 2026-01-31T14:00:00Z"},
@@ -58,54 +64,52 @@ func replayFlags() []cli.Flag {
 	}
 }
 
-func replay(c *cli.Context, s settings) error {
-	run, err := readJob(c, s, "replay", "copied", replayFlags())
+func replay(ctx context.Context, s *session) error {
+	run, err := readJob(s, "replay", "copied", replayFlags())
 	if err != nil {
 		return err
 	}
 	q := &jobs.ReplayQuery{}
 	if !run.resumes() {
-		if q, err = readReplay(c); err != nil {
+		if q, err = readReplay(s.c); err != nil {
 			return err
 		}
 	}
-	table, pool, err := connectTable(c, s)
-	if err != nil {
+	if err := s.dialPostgres(ctx); err != nil {
 		return err
 	}
-	defer pool.Close()
 	if run.resumes() {
-		job, err := run.find(c.Context, table, pool)
+		job, err := run.find(ctx)
 		if err != nil {
 			return err
 		}
-		return run.work(table, pool, job, jobs.In(table).ReplayStep)
+		return run.work(ctx, job, jobs.In(s.table).ReplayStep)
 	}
-	if err := askNATS(c, s, table, pool, q); err != nil {
+	if err := readStream(ctx, s, q); err != nil {
 		return err
 	}
-	if c.Bool("dry-run") {
-		return dryReplay(c, table, pool, q, run.asJSON)
+	if s.c.Bool("dry-run") {
+		return dryReplay(ctx, s, q)
 	}
-	job, err := jobs.In(table).StartReplay(c.Context, pool, q)
+	job, err := jobs.In(s.table).StartReplay(ctx, s.pool, q)
 	if err != nil {
 		return explainReplay(err)
 	}
-	return run.work(table, pool, job, jobs.In(table).ReplayStep)
+	return run.work(ctx, job, jobs.In(s.table).ReplayStep)
 }
 
-// explainReplay says of an error what can be done: events were dropped, or a right is missing.
+// explainReplay adds to an error what the caller can do: events were dropped, or a right is missing.
 func explainReplay(err error) error {
 	if errors.Is(err, jobs.ErrGone) {
 		return fmt.Errorf("%w; --allow-missing replays what is there", err)
 	}
-	if sqlstate.Is(err, sqlstate.InsufficientPrivilege) {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == sqlstate.InsufficientPrivilege { // insufficient_privilege
 		return fmt.Errorf("%w; a replay needs the role outbox_owner, --dry-run no more than outbox_auditor", err)
 	}
 	return err
 }
 
-// readReplay reads what is to be replayed, before any server is asked.
+// readReplay reads the filters, before any connection.
 func readReplay(c *cli.Context) (q *jobs.ReplayQuery, err error) {
 	q = &jobs.ReplayQuery{
 		Subjects: c.StringSlice("subject"), Keys: c.StringSlice("key"), FromID: c.Int64("from-id"), ToID: c.Int64("to-id"),
@@ -113,31 +117,31 @@ func readReplay(c *cli.Context) (q *jobs.ReplayQuery, err error) {
 	}
 	for _, name := range []string{"from-id", "to-id"} {
 		if c.IsSet(name) && c.Int64(name) < 1 {
-			return nil, usagef(c, "flag --%s %d: want a number above 0", name, c.Int64(name))
+			return nil, exit.Usagef(c, "flag --%s %d: want a number above 0", name, c.Int64(name))
 		}
 	}
 	switch {
 	case q.Limit < 0:
-		return nil, usagef(c, "flag --limit %d: want 0 or more", q.Limit)
+		return nil, exit.Usagef(c, "flag --limit %d: want 0 or more", q.Limit)
 	case q.ToID > 0 && q.FromID > q.ToID:
-		return nil, usagef(c, "--from-id %d lies behind --to-id %d", q.FromID, q.ToID)
+		return nil, exit.Usagef(c, "--from-id %d lies behind --to-id %d", q.FromID, q.ToID)
 	case c.IsSet("after-consumer") && c.String("after-consumer") == "":
-		return nil, usagef(c, "flag --after-consumer needs a name; outbox status shows them")
+		return nil, exit.Usagef(c, "flag --after-consumer needs a name; outbox status shows them")
 	}
 	for _, pattern := range q.Subjects {
 		if _, err := event.SubjectPattern(pattern); err != nil {
-			return nil, usagef(c, "flag --subject: %w", err)
+			return nil, exit.Usagef(c, "flag --subject: %w", err)
 		}
 	}
 	if c.IsSet("to-prefix") {
 		if err := event.ValidateSubject(q.Prefix); err != nil {
-			return nil, usagef(c, "flag --to-prefix %q: want tokens joined by dots such as side: %w", q.Prefix, err)
+			return nil, exit.Usagef(c, "flag --to-prefix %q: want tokens joined by dots such as side: %w", q.Prefix, err)
 		}
 	}
 	for _, text := range c.StringSlice("event-id") {
 		id, err := uuid.Parse(text)
 		if err != nil {
-			return nil, usagef(c, "flag --event-id %q: %w", text, err)
+			return nil, exit.Usagef(c, "flag --event-id %q: %w", text, err)
 		}
 		q.EventIDs = append(q.EventIDs, id)
 	}
@@ -147,17 +151,17 @@ func readReplay(c *cli.Context) (q *jobs.ReplayQuery, err error) {
 	return q, checkFilters(c, q)
 }
 
-// checkFilters refuses a replay of nothing in particular.
+// checkFilters returns an error for filters that exclude each other, and without any filter.
 func checkFilters(c *cli.Context, q *jobs.ReplayQuery) error {
 	if len(q.EventIDs) > 0 {
 		for _, name := range []string{"since", "until", "subject", "key", "from-id", "to-id", "after-consumer", "all", "limit"} {
 			if c.IsSet(name) {
-				return usagef(c, "--%s does not go with --event-id, which names the events one by one", name)
+				return exit.Usagef(c, "--%s does not go with --event-id, which names the events one by one", name)
 			}
 		}
 	}
 	if q.Unlimited() && !c.IsSet("after-consumer") && !c.Bool("all") {
-		return usagef(c, "a filter is missing (--since, --until, --subject, --key, --from-id, --to-id, --event-id, --after-consumer), or --all; --dry-run says which events it would be")
+		return exit.Usagef(c, "a filter is missing (--since, --until, --subject, --key, --from-id, --to-id, --event-id, --after-consumer), or --all; --dry-run says which events it would be")
 	}
 	return nil
 }
@@ -173,25 +177,25 @@ func readSpan(c *cli.Context, q *jobs.ReplayQuery) (err error) {
 	}
 	switch {
 	case q.Since.After(now):
-		return usagef(c, "flag --since %q lies in the future", c.String("since"))
+		return exit.Usagef(c, "flag --since %q lies in the future", c.String("since"))
 	case !q.Until.IsZero() && !q.Since.Before(q.Until):
-		return usagef(c, "--since %s does not lie before --until %s", c.String("since"), c.String("until"))
+		return exit.Usagef(c, "--since %s does not lie before --until %s", c.String("since"), c.String("until"))
 	}
 	return nil
 }
 
-// moment is a time that a flag gives as such, or as how long before now; zero when the flag is not set.
+// moment is the time of a flag, which may be a time or an age before now; zero if the flag is not set.
 func moment(c *cli.Context, flag string, now time.Time) (time.Time, error) {
 	text := c.String(flag)
 	if !c.IsSet(flag) {
 		return time.Time{}, nil
 	}
-	if ago, err := days(text); err == nil {
+	if ago, err := setting.Days(text); err == nil {
 		return now.Add(-ago), nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return time.Time{}, usagef(c, "flag --%s %q: want how long ago such as 90m, 1h or 7d, or a time such as 2026-01-31T14:00:00Z", flag, text)
+		return time.Time{}, exit.Usagef(c, "flag --%s %q: want how long ago such as 90m, 1h or 7d, or a time such as 2026-01-31T14:00:00Z", flag, text)
 	}
 	return at, nil
 }

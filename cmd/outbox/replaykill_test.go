@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
@@ -66,12 +67,12 @@ func (k *killing) end(line string, events int64, signal syscall.Signal) string {
 	}
 	fatal(k.t, cmd.Process.Signal(signal))
 	err := cmd.Wait()
-	exit, ok := errors.AsType[*exec.ExitError](err)
+	ended, ok := errors.AsType[*exec.ExitError](err)
 	if !ok || ctx.Err() != nil {
 		k.t.Fatalf("%s: %v, want it to be ended by %v:\n%s", line, err, signal, stderr.String())
 	}
-	if signal == syscall.SIGINT && exit.ExitCode() != exitFailed {
-		k.t.Errorf("exit code %d after Ctrl-C, want %d", exit.ExitCode(), exitFailed)
+	if signal == syscall.SIGINT && ended.ExitCode() != exit.Failed {
+		k.t.Errorf("exit code %d after Ctrl-C, want %d", ended.ExitCode(), exit.Failed)
 	}
 	return stderr.String()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,8 +9,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/roles"
-	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func rolesCommand() *cli.Command {
@@ -24,21 +28,21 @@ Example:
 			{
 				Name: "print", Usage: "print the SQL that makes them", UsageText: "outbox roles print [flags]",
 				Description: "Prints one script for psql or another tool. It needs no database, and can be run any number of times.\n\nExample:\n  outbox roles print --own | psql --set ON_ERROR_STOP=1",
-				Flags:       append(settingFlags(""), rolesFlags()...),
-				Action:      withSettings("", rolesPrint),
+				Flags:       append(setting.Flags(""), rolesFlags()...),
+				Action:      action("", rolesPrint),
 			},
 			{
 				Name: "apply", Usage: "make them, and give each its rights", UsageText: "outbox roles apply [flags]",
 				Description: "Makes what is missing and takes away what is too much, in one transaction. Needs CREATEROLE and the ownership of the\ntables. Before the first migration it only makes the roles, and with --own the schema: apply again behind it.\n\nExample:\n  outbox roles apply --own --grant-writer app,api --dry-run",
-				Flags: append(append(settingFlags(""), rolesFlags()...), lockTimeoutFlag(),
+				Flags: append(append(setting.Flags(""), rolesFlags()...), lockTimeoutFlag(),
 					&cli.BoolFlag{Name: "dry-run", Usage: "print the SQL instead, ask no server"}),
-				Action: withSettings("", rolesApply),
+				Action: action("", rolesApply),
 			},
 			{
 				Name: "status", Usage: "list them with their members, exit 3 when one is missing", UsageText: "outbox roles status [flags]",
 				Description: "Lists the four roles, whether they exist, and their direct members.\n\nExample:\n  outbox roles status -o json",
-				Flags:       append(settingFlags(""), prefixFlag(), outputFlag()),
-				Action:      withSettings("", rolesStatus),
+				Flags:       append(setting.Flags(""), prefixFlag(), term.OutputFlag()),
+				Action:      action("", rolesStatus),
 			},
 		},
 	}
@@ -62,85 +66,72 @@ func rolesFlags() []cli.Flag {
 func rolesOf(c *cli.Context) roles.Set {
 	return roles.Set{
 		Prefix: c.String("prefix"), Own: c.Bool("own"),
-		Writers: split(c.String("grant-writer")), Relays: split(c.String("grant-relay")),
-		Auditors: split(c.String("grant-auditor")), Owners: split(c.String("grant-owner")),
+		Writers: setting.Split(c.String("grant-writer")), Relays: setting.Split(c.String("grant-relay")),
+		Auditors: setting.Split(c.String("grant-auditor")), Owners: setting.Split(c.String("grant-owner")),
 	}
 }
 
-// rolesSQL also checks every name, before any server is asked.
-func rolesSQL(c *cli.Context, s settings) (string, error) {
-	tbl, err := table.In(s.text("schema"))
+// rolesSQL returns the script for the flags. It returns a usage error for an invalid name.
+func rolesSQL(s *session) (string, error) {
+	table, err := openTable(s.set)
 	if err != nil {
-		return "", usagef(nil, "%s: %w", s.origin("schema").from, err)
+		return "", err
 	}
-	script, err := roles.SQL(tbl.Schema(), rolesOf(c))
+	script, err := roles.SQL(table.Schema(), rolesOf(s.c))
 	if err != nil {
-		return "", usagef(c, "%w", err)
+		return "", exit.Usagef(s.c, "%w", err)
 	}
 	return script, nil
 }
 
-func rolesPrint(c *cli.Context, s settings) error {
-	script, err := rolesSQL(c, s)
+func rolesPrint(_ context.Context, s *session) error {
+	script, err := rolesSQL(s)
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(c.App.Writer, script)
-	return err
+	return s.printf("%s", script)
 }
 
-func rolesApply(c *cli.Context, s settings) error {
-	if c.Bool("dry-run") {
-		return rolesPrint(c, s)
+func rolesApply(ctx context.Context, s *session) error {
+	if s.c.Bool("dry-run") {
+		return rolesPrint(ctx, s)
 	}
-	lock, err := lockTimeout(c)
+	lock, err := lockTimeout(s.c)
 	if err != nil {
 		return err
 	}
-	if _, err := rolesSQL(c, s); err != nil {
+	if _, err := rolesSQL(s); err != nil {
 		return err
 	}
-	tbl, pool, err := connectTable(c, s)
-	if err != nil {
+	if err := s.dialPostgres(ctx); err != nil {
 		return err
 	}
-	defer pool.Close()
-	migrated, err := roles.Apply(c.Context, pool, tbl.Schema(), rolesOf(c), lock)
+	migrated, err := roles.Apply(ctx, s.pool, s.table.Schema(), rolesOf(s.c), lock)
 	if err != nil {
 		return err
 	}
 	did := "applied"
 	if !migrated {
-		did = fmt.Sprintf("made, schema %s has no tables yet: run outbox migrate up, then this again", tbl.Schema())
+		did = fmt.Sprintf("made, schema %s has no tables yet: run outbox migrate up, then this again", s.table.Schema())
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "roles %s_{writer,relay,auditor,owner} %s\n", c.String("prefix"), did)
-	return err
+	return s.printf("roles %s_{writer,relay,auditor,owner} %s\n", s.c.String("prefix"), did)
 }
 
-func rolesStatus(c *cli.Context, s settings) error {
-	asJSON, err := wantsJSON(c)
+func rolesStatus(ctx context.Context, s *session) error {
+	if _, err := rolesSQL(s); err != nil {
+		return err
+	}
+	if err := s.dialPostgres(ctx); err != nil {
+		return err
+	}
+	list, err := roles.Status(ctx, s.pool, s.table.Schema(), s.c.String("prefix"))
 	if err != nil {
 		return err
 	}
-	if _, err := rolesSQL(c, s); err != nil {
-		return err
-	}
-	tbl, pool, err := connectTable(c, s)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	list, err := roles.Status(c.Context, pool, tbl.Schema(), c.String("prefix"))
-	if err != nil {
-		return err
-	}
-	return errors.Join(printRoles(c.App.Writer, asJSON, list), rolesMissing(list))
+	return errors.Join(s.print(list, func(w io.Writer) error { return printRoles(w, list) }), rolesMissing(list))
 }
 
-func printRoles(w io.Writer, asJSON bool, list []roles.Role) error {
-	if asJSON {
-		return printJSON(w, list)
-	}
+func printRoles(w io.Writer, list []roles.Role) error {
 	var rows [][]string
 	for _, r := range list {
 		exists := "yes"
@@ -149,7 +140,7 @@ func printRoles(w io.Writer, asJSON bool, list []roles.Role) error {
 		}
 		rows = append(rows, []string{r.Name, exists, strings.Join(r.Members, ",")})
 	}
-	return printTable(w, []string{"ROLE", "EXISTS", "MEMBERS"}, rows)
+	return term.Table(w, []string{"ROLE", "EXISTS", "MEMBERS"}, rows)
 }
 
 func rolesMissing(list []roles.Role) error {
@@ -160,7 +151,7 @@ func rolesMissing(list []roles.Role) error {
 		}
 	}
 	if missing > 0 {
-		return findings("%d of %d roles missing; run: outbox roles apply", missing, len(list))
+		return exit.Findingsf("%d of %d roles missing; run: outbox roles apply", missing, len(list))
 	}
 	return nil
 }

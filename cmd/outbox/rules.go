@@ -1,14 +1,22 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
+	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func rulesCommand() *cli.Command {
@@ -26,7 +34,7 @@ Examples:
 
 // rulesFlags are those of a command that reads rules and asks no server, and more.
 func rulesFlags(more ...cli.Flag) (flags []cli.Flag) {
-	for _, f := range settingFlags("invalidate", "rules") {
+	for _, f := range setting.Flags("invalidate", "rules") {
 		if name := f.Names()[0]; name == "rules" || name == "config" {
 			flags = append(flags, f)
 		}
@@ -35,14 +43,14 @@ func rulesFlags(more ...cli.Flag) (flags []cli.Flag) {
 }
 
 // parseRules reads the rules where they are what is asked about: a mistake in them is no mistake of the command line.
-func parseRules(s settings) (*rules.Set, error) {
-	path := s.text("invalidate.rules")
+func parseRules(set *setting.Set) (*rules.Set, error) {
+	path := set.Text("invalidate.rules")
 	if path == "" {
-		return nil, usagef(nil, "--rules missing")
+		return nil, exit.Usagef(nil, "--rules missing")
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, usagef(nil, "read rules: %w", err)
+		return nil, exit.Usagef(nil, "read rules: %w", err)
 	}
 	return rules.Parse(path, data)
 }
@@ -55,8 +63,8 @@ filtered by: > is the whole stream, which it reads if subjects of the rules over
 
 Example:
   outbox rules check --rules rules.yaml`,
-		Flags:  rulesFlags(outputFlag()),
-		Action: withSettings("invalidate", rulesCheck),
+		Flags:  rulesFlags(term.OutputFlag()),
+		Action: action("invalidate", rulesCheck),
 	}
 }
 
@@ -68,28 +76,21 @@ type rulesCheckJSON struct {
 	Error    string   `json:"error,omitempty"`
 }
 
-func rulesCheck(c *cli.Context, s settings) error {
-	asJSON, err := wantsJSON(c)
+func rulesCheck(_ context.Context, s *session) error {
+	set, err := parseRules(s.set)
 	if err != nil {
-		return err
-	}
-	set, err := parseRules(s)
-	if err != nil {
-		if asJSON && code(err) == exitFailed {
-			wrong := rulesCheckJSON{Subjects: []string{}, Echo: []string{}, Error: err.Error()}
-			err = errors.Join(err, printJSON(c.App.Writer, wrong))
+		if s.json && exit.Code(err) == exit.Failed {
+			err = errors.Join(err, term.JSON(s.c.App.Writer, rulesCheckJSON{Subjects: []string{}, Echo: []string{}, Error: err.Error()}))
 		}
 		return err
 	}
-	told := rulesCheckJSON{OK: true, Rules: set.Len(), Subjects: set.Subjects(), Echo: set.EchoTexts()}
-	if told.Subjects == nil {
-		told.Subjects = []string{">"}
+	out := rulesCheckJSON{OK: true, Rules: set.Len(), Subjects: set.Subjects(), Echo: set.EchoTexts()}
+	if out.Subjects == nil {
+		out.Subjects = []string{">"}
 	}
-	if asJSON {
-		return printJSON(c.App.Writer, told)
-	}
-	_, err = fmt.Fprintf(c.App.Writer, "%d rules, %d subjects, echo %s\n", told.Rules, len(told.Subjects), or(strings.Join(told.Echo, " "), "off"))
-	return err
+	return s.print(out, func(w io.Writer) error {
+		return printf(w, "%d rules, %d subjects, echo %s\n", out.Rules, len(out.Subjects), cmp.Or(strings.Join(out.Echo, " "), "off"))
+	})
 }
 
 func rulesExplainCommand() *cli.Command {
@@ -106,8 +107,8 @@ Examples:
 			&cli.StringFlag{Name: "key", Usage: "`KEY` of the event"},
 			&cli.StringFlag{Name: "op", Usage: "`OPERATION` that a capture trigger noted: insert, update or delete"},
 			&cli.GenericFlag{Name: "header", Value: &headerList{}, Usage: "header `NAME=VALUE` of the event, can be there several times"},
-			outputFlag()),
-		Action: withSettings("invalidate", explain),
+			term.OutputFlag()),
+		Action: action("invalidate", explain),
 	}
 }
 
@@ -118,9 +119,84 @@ func rulesSchemaCommand() *cli.Command {
 
 Example:
   outbox rules schema > rules.schema.json`,
-		Action: func(c *cli.Context) error {
-			_, err := c.App.Writer.Write(rules.Schema)
-			return err
-		},
+		Action: func(c *cli.Context) error { return printf(c.App.Writer, "%s", rules.Schema) },
 	}
 }
+
+// explain prints the effect of one event: outbox rules explain, and outbox invalidate --explain.
+func explain(_ context.Context, s *session) error {
+	if err := setting.Required(s.c, "subject"); err != nil {
+		return err
+	}
+	set, err := readRules(s.set)
+	if err != nil {
+		return err
+	}
+	e, err := explainedEvent(s.c)
+	if err != nil {
+		return err
+	}
+	out := set.Explain(e)
+	return s.print(out, func(w io.Writer) error {
+		if err := term.Table(w, []string{"RULE", "SUBJECT", "DELETES", "ECHO"}, explanationRows(&out)); err != nil {
+			return err
+		}
+		matched := make(map[int]bool)
+		for _, m := range out.Matched {
+			matched[m.Rule] = true
+		}
+		s.notef("%d of %d rules match, %d keys, %d tags\n", len(matched), out.Rules, out.Keys, out.Tags)
+		return nil
+	})
+}
+
+// explainedEvent is the event of the flags.
+func explainedEvent(c *cli.Context) (*event.Event, error) {
+	e := &event.Event{Subject: c.String("subject"), Key: c.String("key"), Payload: []byte(c.String("payload"))}
+	e.Headers = make(map[string]string)
+	if headers, ok := c.Generic("header").(*headerList); ok {
+		for _, h := range *headers {
+			e.Headers[h.name] = h.value
+		}
+	}
+	if op := c.String("op"); op != "" {
+		if err := setting.OneOf("insert", "update", "delete")(op); err != nil {
+			return nil, exit.Usagef(c, "flag --op %q: %w", op, err)
+		}
+		e.Headers[event.HeaderOp] = op
+	}
+	if err := e.Validate(); err != nil {
+		return nil, exit.Usagef(c, "%w", err)
+	}
+	return e, nil
+}
+
+func explanationRows(told *rules.Explanation) (rows [][]string) {
+	for _, m := range told.Matched {
+		rule, echo := fmt.Sprint(m.Rule), cmp.Or(strings.Join(m.Echo, " "), "off")
+		for _, key := range m.Keys {
+			rows = append(rows, []string{rule, m.Subject, key, echo})
+		}
+		for _, tag := range m.Tags {
+			rows = append(rows, []string{rule, m.Subject, "members of " + tag, echo})
+		}
+		if m.Error != "" {
+			rows = append(rows, []string{rule, m.Subject, "error: " + m.Error})
+		}
+	}
+	return rows
+}
+
+// headerList is a flag that can be there again and again: --header Name=Value. Slices of the library split at commas.
+type headerList []struct{ name, value string }
+
+func (l *headerList) Set(text string) error {
+	name, value, ok := strings.Cut(text, "=")
+	if !ok || name == "" {
+		return fmt.Errorf("want Name=Value")
+	}
+	*l = append(*l, struct{ name, value string }{name, value})
+	return nil
+}
+
+func (l *headerList) String() string { return "" }

@@ -127,7 +127,7 @@ func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	status, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	pattern := regexp.MustCompile("(?m)" + args[2])
-	wait(ts, func() (string, bool) {
+	waitFor(ts, func() (string, bool) {
 		response, err := http.Get("http://" + ts.Getenv("LISTEN") + args[1])
 		if err != nil {
 			return err.Error(), false
@@ -141,7 +141,7 @@ func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
 // scriptUntil repeats a command until its output matches: until '"pending": 0' outbox status -o json.
 func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 	pattern := regexp.MustCompile("(?m)" + args[0])
-	wait(ts, func() (string, bool) {
+	waitFor(ts, func() (string, bool) {
 		began := time.Now()
 		err := ts.Exec(args[1], args[2:]...)
 		out := ts.ReadFile("stdout") + ts.ReadFile("stderr")
@@ -153,8 +153,8 @@ func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// wait looks again and again until a condition holds, and tells the last answer if it never does.
-func wait(ts *testscript.TestScript, look func() (answer string, holds bool)) {
+// waitFor repeats a check until it holds, and fails with its last answer if it never does.
+func waitFor(ts *testscript.TestScript, look func() (answer string, holds bool)) {
 	devtest.Eventually(ts.Value("t").(testing.TB), patience, "a condition of the script", func() error {
 		answer, holds := look()
 		if !holds {

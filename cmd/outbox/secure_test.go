@@ -11,27 +11,29 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial/dialtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
 // A fortress is all three servers with TLS, certificates for 127.0.0.1 alone, and no client without one.
 type fortress struct {
-	ours, theirs            *authority
+	ours, theirs            *dialtest.Authority
 	urls                    map[string]string // by setting
 	cert, key, alien, alkey string            // of a client
 }
 
 func newFortress(t *testing.T) *fortress {
 	t.Helper()
-	f := &fortress{ours: newAuthority(t, "ours"), theirs: newAuthority(t, "theirs")}
-	cert, key := f.ours.issue("server", "127.0.0.1")
-	f.cert, f.key = f.ours.issue("app")
-	f.alien, f.alkey = f.theirs.issue("app")
-	files := devstack.TLSFiles{Cert: cert, Key: key, CA: f.ours.file}
+	f := &fortress{ours: dialtest.NewAuthority(t, "ours"), theirs: dialtest.NewAuthority(t, "theirs")}
+	cert, key := f.ours.Issue("server", "127.0.0.1")
+	f.cert, f.key = f.ours.Issue("app")
+	f.alien, f.alkey = f.theirs.Issue("app")
+	files := devstack.TLSFiles{Cert: cert, Key: key, CA: f.ours.File}
 	pg := devtest.OwnPostgres(t, devstack.PostgresConfig{TLS: files, HBA: []string{"hostssl all all 127.0.0.1/32 trust clientcert=verify-ca"}})
 	config := filepath.Join(t.TempDir(), "nats.conf")
-	text := fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }\n", cert, key, f.ours.file)
+	text := fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }\n", cert, key, f.ours.File)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -63,32 +65,32 @@ func (f *fortress) env(server, url, ca, cert, key string) []string {
 func TestMutualTLS(t *testing.T) {
 	t.Parallel()
 	f := newFortress(t)
-	names := map[string]string{"database": postgres, "nats": natsServer, "redis": redisServer}
+	names := map[string]string{"database": exit.Postgres, "nats": exit.NATS, "redis": exit.Redis}
 	for server, name := range names {
 		at := f.urls[server]
 		for _, c := range []struct {
 			what, url, ca, cert, key string
 			want                     string // what the evidence says; empty: connected. A server that does not like us may just hang up
 		}{
-			{"as it should be", at, f.ours.file, f.cert, f.key, ""},
+			{"as it should be", at, f.ours.File, f.cert, f.key, ""},
 			{"by URL", byURL(t, server, at, f), "", f.cert, f.key, ""},
-			{"wrong CA", at, f.theirs.file, f.cert, f.key, "x509: "},
-			{"wrong name", strings.Replace(at, "127.0.0.1", "localhost", 1), f.ours.file, f.cert, f.key, "x509: "},
-			{"no client certificate", at, f.ours.file, "", "", " "},
-			{"another's client certificate", at, f.ours.file, f.alien, f.alkey, " "},
+			{"wrong CA", at, f.theirs.File, f.cert, f.key, "x509: "},
+			{"wrong name", strings.Replace(at, "127.0.0.1", "localhost", 1), f.ours.File, f.cert, f.key, "x509: "},
+			{"no client certificate", at, f.ours.File, "", "", " "},
+			{"another's client certificate", at, f.ours.File, f.alien, f.alkey, " "},
 			{"no settings", at, "", "", "", " "},
 		} {
 			t.Run(server+" "+c.what, func(t *testing.T) {
 				t.Parallel()
 				p := program{t, append(f.env(server, c.url, c.ca, c.cert, c.key), "OUTBOX_INSECURE=true")}
 				if c.what == "by URL" {
-					p.env = append(p.env, "SSL_CERT_FILE="+f.ours.file) // the CAs of the system
+					p.env = append(p.env, "SSL_CERT_FILE="+f.ours.File) // the CAs of the system
 				}
 				state, evidence, code := p.reach(name)
 				if (state == stateOK) != (c.want == "") || !strings.Contains(evidence, c.want) {
 					t.Errorf("%s: %s, want %q", state, evidence, c.want)
 				}
-				if strings.Contains(c.want, "x509") && code != exitFindings {
+				if strings.Contains(c.want, "x509") && code != exit.Findings {
 					t.Errorf("exit code %d: a server that is not the right one is not one that is away", code)
 				}
 			})
@@ -104,7 +106,7 @@ func byURL(t *testing.T, server, text string, f *fortress) string {
 	}
 	switch server {
 	case "database":
-		u.RawQuery = "sslmode=verify-full&sslrootcert=" + f.ours.file
+		u.RawQuery = "sslmode=verify-full&sslrootcert=" + f.ours.File
 	case "nats":
 		u.Scheme = "tls"
 	case "redis":
@@ -117,7 +119,7 @@ func byURL(t *testing.T, server, text string, f *fortress) string {
 func (p program) reach(server string) (state, evidence string, code int) {
 	p.t.Helper()
 	var others []string
-	for _, name := range []string{postgres, natsServer, redisServer} {
+	for _, name := range []string{exit.Postgres, exit.NATS, exit.Redis} {
 		if name != server {
 			others = append(others, name)
 		}
@@ -147,14 +149,14 @@ func TestWholeWayThroughTLS(t *testing.T) {
 	}
 	p := program{t, nil}
 	for server, at := range f.urls {
-		p.env = append(p.env, f.env(server, at, f.ours.file, f.cert, f.key)...)
+		p.env = append(p.env, f.env(server, at, f.ours.File, f.cert, f.key)...)
 	}
 	if code, out := p.run("migrate", "up"); code != 0 {
 		t.Fatal(out)
 	}
 	p.background("relay", "--subjects", "a.>")
 	p.background("invalidate", "--rules", rules)
-	conn, err := pgx.Connect(t.Context(), f.urls["database"]+fmt.Sprintf("?sslmode=verify-full&sslrootcert=%s&sslcert=%s&sslkey=%s", f.ours.file, f.cert, f.key))
+	conn, err := pgx.Connect(t.Context(), f.urls["database"]+fmt.Sprintf("?sslmode=verify-full&sslrootcert=%s&sslcert=%s&sslkey=%s", f.ours.File, f.cert, f.key))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -33,17 +32,4 @@ func runNATS(t *testing.T, options *server.Options) string {
 		t.Fatal("nats-server is not ready")
 	}
 	return s.ClientURL()
-}
-
-// settingsOf are the defaults, but for some.
-func settingsOf(values map[string]string) settings {
-	s := settings{values: make(map[string]origin), log: slog.New(slog.DiscardHandler)}
-	for _, known := range settingTable {
-		s.values[known.key()] = origin{setting: known, value: known.value, from: "default"}
-	}
-	for key, value := range values {
-		o := s.origin(key)
-		s.values[key] = origin{setting: o.setting, value: value, from: "flag --" + o.setting.name}
-	}
-	return s
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -12,6 +14,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
 )
 
@@ -29,10 +35,10 @@ Exit codes: 0 without violations, 3 with violations, 1 when nothing could be jud
 Examples:
   outbox staleness
   outbox staleness --since 168h -o json | jq '.scales[] | {scale, violations, bound95}'`,
-		Flags: append(settingFlags(""),
+		Flags: append(setting.Flags(""),
 			&cli.StringFlag{Name: "since", Value: "24h", Usage: "processes that wrote not longer ago than this `TIME`, at most 168h"},
-			outputFlag()),
-		Action: withSettings("", staleness),
+			term.OutputFlag()),
+		Action: action("", staleness),
 	}
 }
 
@@ -63,33 +69,22 @@ type violationJSON struct {
 	invalidate.Violation
 }
 
-func staleness(c *cli.Context, s settings) error {
-	asJSON, err := wantsJSON(c)
+func staleness(ctx context.Context, s *session) error {
+	since, err := ago(s.c, "since")
 	if err != nil {
 		return err
 	}
-	since, err := ago(c, "since")
-	if err != nil {
+	if err := s.dialNATS(ctx); err != nil {
 		return err
 	}
-	nc, js, err := dialNATS(s, c.Command.HelpName)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	ctx, cancel := within(c.Context)
+	ctx, cancel := dial.Within(ctx)
 	defer cancel()
-	found, err := invalidate.ReadFindings(ctx, js, s.text("stream"))
+	found, err := invalidate.ReadFindings(ctx, s.js, s.set.Text("stream"))
 	if err != nil {
-		return &serverError{natsServer, err}
+		return exit.Unreached(exit.NATS, err)
 	}
-	out := newStaleness(s.text("stream"), since, found)
-	if asJSON {
-		err = printJSON(c.App.Writer, out)
-	} else {
-		err = out.print(c)
-	}
-	return errors.Join(err, out.verdict())
+	out := newStaleness(s.set.Text("stream"), since, found)
+	return errors.Join(s.print(out, func(w io.Writer) error { return out.print(w, s) }), out.verdict())
 }
 
 // newStaleness adds up what the processes found, by consumer.
@@ -150,10 +145,10 @@ func (out *stalenessJSON) verdict() error {
 	for i := range out.Scales {
 		sum.Add(out.Scales[i].Tally)
 	}
-	since := stamp(out.Since)
+	since := term.Time(out.Since)
 	switch {
 	case sum.Violations > 0:
-		return findings("%d stale values have survived", sum.Violations)
+		return exit.Findingsf("%d stale values have survived", sum.Violations)
 	case sum.Checked == 0:
 		return fmt.Errorf("no data: no audit has looked at a key of %s and written it since %s; run outbox invalidate with rules that have ttl or version, or look back further with --since", out.Stream, since)
 	case sum.Checked == sum.Suspect:
@@ -164,7 +159,7 @@ func (out *stalenessJSON) verdict() error {
 
 const shownViolations = 10
 
-func (out *stalenessJSON) print(c *cli.Context) error {
+func (out *stalenessJSON) print(w io.Writer, s *session) error {
 	if len(out.Scales) == 0 {
 		return nil
 	}
@@ -172,28 +167,28 @@ func (out *stalenessJSON) print(c *cli.Context) error {
 	for i := range out.Scales {
 		s := &out.Scales[i]
 		rows = append(rows, []string{s.Scale, s.Consumer, digits(s.Checked), digits(s.Clean), digits(s.Absent), digits(s.Suspect), digits(s.Violations),
-			strconv.FormatFloat(s.Bound95, 'g', 3, 64), strconv.FormatFloat(s.Nines, 'f', 2, 64), strconv.Itoa(s.Processes), stamp(s.Started), age(s.Updated)})
+			strconv.FormatFloat(s.Bound95, 'g', 3, 64), strconv.FormatFloat(s.Nines, 'f', 2, 64), strconv.Itoa(s.Processes), term.Time(s.Started), term.Age(s.Updated)})
 	}
 	header := []string{"SCALE", "CONSUMER", "CHECKED", "CLEAN", "ABSENT", "SUSPECT", "VIOLATIONS", "BOUND95", "NINES", "PROCESSES", "SINCE", "AGE"}
-	if err := printTable(c.App.Writer, header, rows); err != nil {
+	if err := term.Table(w, header, rows); err != nil {
 		return err
 	}
 	for i := range out.Violations[:min(len(out.Violations), shownViolations)] {
 		v := &out.Violations[i]
 		rows := [][]string{
-			{"violation", fmt.Sprintf("%s after the event, by its %s", v.Scale, v.Tier)}, {"time", stamp(v.Time)}, {"key", plain(v.Key)},
-			{"event_id", v.EventID.String()}, {"subject", plain(v.Subject)}, {"sequence", fmt.Sprint(v.Sequence)},
-			{"found", plain(v.Found)}, {"history", plain(v.HistoryText())},
+			{"violation", fmt.Sprintf("%s after the event, by its %s", v.Scale, v.Tier)}, {"time", term.Time(v.Time)}, {"key", term.Plain(v.Key)},
+			{"event_id", v.EventID.String()}, {"subject", term.Plain(v.Subject)}, {"sequence", fmt.Sprint(v.Sequence)},
+			{"found", term.Plain(v.Found)}, {"history", term.Plain(v.HistoryText())},
 		}
-		if _, err := fmt.Fprintln(c.App.Writer); err != nil {
-			return fmt.Errorf("print: %w", err)
+		if err := printf(w, "\n"); err != nil {
+			return err
 		}
-		if err := printTable(c.App.Writer, nil, rows); err != nil {
+		if err := term.Table(w, nil, rows); err != nil {
 			return err
 		}
 	}
 	if more := len(out.Violations) - shownViolations; more > 0 {
-		fmt.Fprintf(c.App.ErrWriter, "%d more; outbox staleness -o json shows all that are kept\n", more)
+		s.notef("%d more; outbox staleness -o json shows all that are kept\n", more)
 	}
 	return nil
 }

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
 )
 
@@ -20,8 +24,8 @@ empty (null in JSON), and the exit code is 69. A stream that does not exist is e
 Examples:
   outbox status
   outbox status -o json | jq .verdict.state`,
-		Flags:  append(settingFlags(""), outputFlag()),
-		Action: withSettings("", status),
+		Flags:  append(setting.Flags(""), term.OutputFlag()),
+		Action: action("", status),
 	}
 }
 
@@ -66,30 +70,20 @@ type consumerState struct {
 	PausedUntil *time.Time `json:"paused_until"` // null: NATS delivers
 }
 
-func status(c *cli.Context, s settings) error {
-	asJSON, err := wantsJSON(c)
+func status(ctx context.Context, s *session) error {
+	l, err := openLookout(ctx, s)
 	if err != nil {
 		return err
 	}
-	l, err := openLookout(c, s)
+	v, err := l.read(ctx)
 	if err != nil {
 		return err
 	}
-	defer l.close()
-	v, err := l.look(c.Context)
-	if err != nil {
-		return err
-	}
-	out := newStatus(l.table.Schema(), v)
 	if v.Broker == nil && v.info == nil {
-		fmt.Fprintf(c.App.ErrWriter, "outbox: stream %s does not exist; outbox relay makes it\n", v.Name)
+		s.notef("outbox: stream %s does not exist; outbox relay makes it\n", v.Name)
 	}
-	if asJSON {
-		err = printJSON(c.App.Writer, out)
-	} else {
-		err = out.print(c)
-	}
-	return errors.Join(err, v.Broker)
+	out := newStatus(s.table.Schema(), v)
+	return errors.Join(s.print(out, out.print), v.Broker)
 }
 
 func newStatus(schema string, v *sight) *statusJSON {
@@ -119,18 +113,21 @@ func newStatus(schema string, v *sight) *statusJSON {
 	return out
 }
 
-func (out *statusJSON) print(c *cli.Context) error {
-	fmt.Fprintf(c.App.Writer, "%s: %s\n", out.Verdict.State, out.Verdict.Detail)
-	if out.Verdict.Next != "" {
-		fmt.Fprintf(c.App.Writer, "next: %s\n", out.Verdict.Next)
+func (out *statusJSON) print(w io.Writer) error {
+	if err := printf(w, "%s: %s\n", out.Verdict.State, out.Verdict.Detail); err != nil {
+		return err
 	}
-	fmt.Fprintln(c.App.Writer)
+	if out.Verdict.Next != "" {
+		if err := printf(w, "next: %s\n", out.Verdict.Next); err != nil {
+			return err
+		}
+	}
 	leader := "nobody"
 	if out.Leader != nil {
 		leader = *out.Leader
 	}
 	rows := [][]string{
-		{"schema", out.Schema}, {"pending", fmt.Sprint(out.Pending)}, {"lag", time.Duration(out.LagSeconds * float64(time.Second)).Round(time.Millisecond).String()},
+		{""}, {"schema", out.Schema}, {"pending", fmt.Sprint(out.Pending)}, {"lag", time.Duration(out.LagSeconds * float64(time.Second)).Round(time.Millisecond).String()},
 		{"rates", fmt.Sprintf("%.1f/s in, %.1f/s out", out.In, out.Out)},
 		{"published", fmt.Sprint(out.Published)}, {"parked", fmt.Sprint(out.Parked)}, {"leader", leader},
 	}
@@ -151,5 +148,5 @@ func (out *statusJSON) print(c *cli.Context) error {
 	for i := range out.Paused {
 		rows = append(rows, []string{"paused", out.Paused[i].Target + " " + out.Paused[i].text()})
 	}
-	return printTable(c.App.Writer, nil, rows)
+	return term.Table(w, nil, rows)
 }

@@ -9,7 +9,14 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
+	xterm "golang.org/x/term"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/redact"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func topCommand() *cli.Command {
@@ -22,31 +29,30 @@ last seconds, with tokens that have digits shown as *.
 Examples:
   outbox top
   outbox top --every 5s --count 3 | tee watch.log`,
-		Flags: append(settingFlags("invalidate", "dead-stream"),
+		Flags: append(setting.Flags("invalidate", "dead-stream"),
 			&cli.DurationFlag{Name: "every", Value: time.Second, Usage: "`TIME` between looks, from 100ms to 1h"},
 			&cli.IntFlag{Name: "count", Usage: "`N` looks, then end; 0: until stopped"},
 			&cli.StringFlag{Name: "filter", Usage: "`TEXT` that subjects, keys and consumers have to contain"}),
-		Action: withSettings("invalidate", top),
+		Action: action("invalidate", top),
 	}
 }
 
-func top(c *cli.Context, s settings) error {
-	every := c.Duration("every")
-	if every < 100*time.Millisecond || every > time.Hour || c.Int("count") < 0 {
-		return usagef(c, "--every wants 100ms to 1h, --count 0 or more")
+func top(ctx context.Context, s *session) error {
+	every := s.c.Duration("every")
+	if every < 100*time.Millisecond || every > time.Hour || s.c.Int("count") < 0 {
+		return exit.Usagef(s.c, "--every wants 100ms to 1h, --count 0 or more")
 	}
-	l, err := openLookout(c, s)
+	l, err := openLookout(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer l.close()
-	w := &watch{lookout: l, filter: c.String("filter"), count: c.Int("count"), every: every}
-	out, isFile := c.App.Writer.(*os.File)
-	in, canRead := c.App.Reader.(*os.File)
-	if isFile && canRead && term.IsTerminal(int(out.Fd())) && term.IsTerminal(int(in.Fd())) {
-		return w.live(c.Context, in, out)
+	w := &watch{lookout: l, filter: s.c.String("filter"), count: s.c.Int("count"), every: every}
+	out, drawn := term.IsTerminal(s.c.App.Writer)
+	in, typed := term.IsTerminal(s.c.App.Reader)
+	if drawn && typed {
+		return w.live(ctx, in, out)
 	}
-	return w.lines(c.Context, c.App.Writer)
+	return w.lines(ctx, s.c.App.Writer)
 }
 
 // A watch looks again and again. One goroutine owns it.
@@ -92,13 +98,13 @@ const (
 
 // live draws on a terminal, whose keys come one by one.
 func (w *watch) live(ctx context.Context, in, out *os.File) (err error) {
-	before, err := term.MakeRaw(int(in.Fd()))
+	before, err := xterm.MakeRaw(int(in.Fd()))
 	if err != nil {
 		return fmt.Errorf("read keys: %w", err)
 	}
 	defer func() {
 		_, _ = io.WriteString(out, leaveScreen) // whatever it says, the terminal is given back
-		err = errors.Join(err, term.Restore(int(in.Fd()), before))
+		err = errors.Join(err, xterm.Restore(int(in.Fd()), before))
 	}()
 	if _, err := io.WriteString(out, enterScreen); err != nil {
 		return fmt.Errorf("print: %w", err)
@@ -148,7 +154,7 @@ func readKeys(ctx context.Context, in io.Reader, keys chan<- byte) {
 
 // draw puts the view on the whole screen.
 func (w *watch) draw(out *os.File) error {
-	width, height, err := term.GetSize(int(out.Fd()))
+	width, height, err := xterm.GetSize(int(out.Fd()))
 	if err != nil || width < 20 || height < 5 {
 		width, height = 80, 24
 	}
@@ -189,4 +195,21 @@ func (w *watch) key(ctx context.Context, key byte) (quit bool) {
 		w.ask = "resume"
 	}
 	return false
+}
+
+// turn pauses or resumes the relay, and says what came of it.
+func (w *watch) turn(ctx context.Context, what string) string {
+	ctx, cancel := dial.Within(ctx)
+	defer cancel()
+	var err error
+	targets, why, author := []string{table.PauseRelay}, "from outbox top", os.Getenv("USER")
+	if what == "pause" {
+		_, err = w.table.Pause(ctx, w.pool, targets, 0, why, author)
+	} else {
+		_, err = w.table.Resume(ctx, w.pool, targets, why, author)
+	}
+	if err != nil {
+		return redact.Text(err.Error())
+	}
+	return what + " noted: the relay sees it within a second or two"
 }

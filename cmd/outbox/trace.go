@@ -11,6 +11,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
@@ -28,15 +32,15 @@ Examples:
   outbox trace --event-id 4b6d9a3e-8a0f-4d8b-9a53-6a1d2a9c7f10
   outbox trace --key user:42 --limit 3 --rules rules.yaml
   outbox trace --cache-key user:42:profile --rules rules.yaml --since 1h -o json`,
-		Flags: append(settingFlags("invalidate", "rules"),
+		Flags: append(setting.Flags("invalidate", "rules"),
 			&cli.StringFlag{Name: "event-id", Usage: "`UUID` of the event"},
 			&cli.StringFlag{Name: "key", Usage: "`KEY` of events"},
 			&cli.StringFlag{Name: "cache-key", Usage: "`KEY` in the cache, or a tag; needs --rules"},
 			&cli.StringFlag{Name: "since", Value: "24h", Usage: "`AGE` of events from which on --key and --cache-key look, such as 1h or 7d"},
 			&cli.IntFlag{Name: "limit", Value: 10, Usage: "`N` events at most"},
 			&cli.IntFlag{Name: "scan", Value: 1_000_000, Usage: "`N` events that --cache-key looks at, at most"},
-			outputFlag()),
-		Action: withSettings("invalidate", trace),
+			term.OutputFlag()),
+		Action: action("invalidate", trace),
 	}
 }
 
@@ -75,44 +79,35 @@ type tracer struct {
 	consumers []health.Consumer
 }
 
-func trace(c *cli.Context, s settings) error {
-	asJSON, err := wantsJSON(c)
+func trace(ctx context.Context, s *session) error {
+	q, err := readTraceQuery(s.c, s.set)
 	if err != nil {
 		return err
 	}
-	q, err := readTraceQuery(c, s)
+	l, err := openLookout(ctx, s)
 	if err != nil {
 		return err
 	}
-	l, err := openLookout(c, s)
-	if err != nil {
-		return err
-	}
-	defer l.close()
 	t := &tracer{lookout: l, rules: q.rules}
-	found, looked, err := t.find(c.Context, q)
+	found, looked, err := t.find(ctx, q)
 	if err != nil {
 		return err
 	}
 	away := t.away
 	if away == nil {
-		away = t.openStream(c.Context)
+		away = t.openStream(ctx)
 	}
 	out := traceJSON{Events: []tracedJSON{}, Looked: looked}
 	for i := range found {
-		one, err := t.follow(c.Context, &found[i])
+		one, err := t.follow(ctx, &found[i])
 		if err != nil {
 			return errors.Join(err, away)
 		}
 		out.Events = append(out.Events, *one)
 	}
-	if asJSON {
-		err = printJSON(c.App.Writer, out)
-	} else {
-		err = out.print(c.App.Writer)
-	}
+	err = s.print(out, out.print)
 	if err == nil && away == nil && len(found) == 0 {
-		return findings("no such event is in the table%s; it keeps them as outbox partitions says", q.where(looked))
+		return exit.Findingsf("no such event is in the table%s; it keeps them as outbox partitions says", q.where(looked))
 	}
 	return errors.Join(err, away)
 }
@@ -133,7 +128,7 @@ func (q *traceQuery) where(looked int) string {
 	return ""
 }
 
-func readTraceQuery(c *cli.Context, s settings) (q traceQuery, err error) {
+func readTraceQuery(c *cli.Context, set *setting.Set) (q traceQuery, err error) {
 	given := 0
 	for _, name := range []string{"event-id", "key", "cache-key"} {
 		if c.String(name) != "" {
@@ -141,23 +136,23 @@ func readTraceQuery(c *cli.Context, s settings) (q traceQuery, err error) {
 		}
 	}
 	if given != 1 {
-		return q, usagef(c, "give one of --event-id, --key and --cache-key")
+		return q, exit.Usagef(c, "give one of --event-id, --key and --cache-key")
 	}
 	if id := c.String("event-id"); id != "" {
 		if q.id, err = uuid.Parse(id); err != nil {
-			return q, usagef(c, "flag --event-id %q: want a UUID", id)
+			return q, exit.Usagef(c, "flag --event-id %q: want a UUID", id)
 		}
 	}
-	back, err := days(c.String("since"))
+	back, err := setting.Days(c.String("since"))
 	if err != nil {
-		return q, usagef(c, "flag --since %q: want an age such as 1h or 7d", c.String("since"))
+		return q, exit.Usagef(c, "flag --since %q: want an age such as 1h or 7d", c.String("since"))
 	}
 	q.key, q.cacheKey, q.since, q.limit, q.scan = c.String("key"), c.String("cache-key"), time.Now().Add(-back), c.Int("limit"), c.Int("scan")
 	if q.limit < 1 || q.limit > 1000 || q.scan < 1 {
-		return q, usagef(c, "--limit wants 1 to 1000, --scan 1 or more")
+		return q, exit.Usagef(c, "--limit wants 1 to 1000, --scan 1 or more")
 	}
-	if q.cacheKey != "" || s.text("invalidate.rules") != "" {
-		q.rules, err = readRules(s)
+	if q.cacheKey != "" || set.Text("invalidate.rules") != "" {
+		q.rules, err = readRules(set)
 	}
 	return q, err
 }
