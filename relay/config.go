@@ -36,6 +36,9 @@ const (
 	RefusedHalt RefusedPolicy = "halt" // Run returns ErrRefused
 )
 
+// DefaultRetention is how long a relay keeps events by default after the stream acknowledged them.
+const DefaultRetention = table.DefaultRetention
+
 // Config of a Relay. The zero value of a field means its default.
 type Config struct {
 	Schema   string   // of the outbox. Defaults to outbox.DefaultSchema
@@ -114,7 +117,7 @@ func (c *Config) setDefaults() error {
 	c.ReconcileEvery = cmp.Or(c.ReconcileEvery, 5*time.Second)
 	c.VerifyEvents = cmp.Or(c.VerifyEvents, 200_000)
 	c.Grace = cmp.Or(c.Grace, 10*time.Second)
-	c.Retention = cmp.Or(c.Retention, table.DefaultRetention)
+	c.Retention = cmp.Or(c.Retention, DefaultRetention)
 	c.MaintainEvery = cmp.Or(c.MaintainEvery, maintainEvery)
 	switch {
 	case !stream.ValidName(c.Stream):

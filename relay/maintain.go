@@ -110,7 +110,7 @@ func (m *maintainer) warn(ctx context.Context, message string, err error) {
 // retention sizes the partitions.
 func (r *Relay) retention() time.Duration {
 	if r.cfg.Retention < 0 {
-		return table.DefaultRetention
+		return DefaultRetention
 	}
 	return r.cfg.Retention
 }
