@@ -288,16 +288,16 @@ CREATE FUNCTION outbox.extend(size bigint DEFAULT NULL, ahead integer DEFAULT 4,
                               of_family text DEFAULT NULL, most integer DEFAULT 64) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
 DECLARE
-    kind   text; -- the family
-    column_ text;
-    top    bigint; -- the first number that no partition covers
-    used   bigint; -- the highest number in use
-    last   bigint; -- size of the partition being filled
-    step   bigint; -- size of the next partitions
-    need   bigint; -- numbers that must lie ahead of used
-    leaf   text;
-    made   integer := 0;
-    n      integer;
+    kind    text; -- the family
+    column_ text; -- the partition key
+    top     bigint; -- the first number that no partition covers
+    used    bigint; -- the highest number in use
+    last    bigint; -- size of the partition being filled
+    step    bigint; -- size of the next partitions
+    need    bigint; -- numbers that must lie ahead of used
+    leaf    text;
+    created integer := 0;
+    n       integer;
 BEGIN
     IF (size IS NULL OR size BETWEEN 1000 AND 4294967296) IS NOT TRUE OR (ahead BETWEEN 1 AND 64) IS NOT TRUE OR (keep >= interval '1 s') IS NOT TRUE OR (most BETWEEN 1 AND 64) IS NOT TRUE THEN
         RAISE EXCEPTION 'invalid arguments: want size from 1000 to 4294967296 or NULL, ahead from 1 to 64, keep of at least 1 second, most from 1 to 64; got size %, ahead %, keep %, most %', size, ahead, keep, most
@@ -327,9 +327,9 @@ BEGIN
             top := top + step;
             n := n + 1;
         END LOOP;
-        made := made + n;
+        created := created + n;
     END LOOP;
-    RETURN made;
+    RETURN created;
 END $$;
 REVOKE ALL ON FUNCTION outbox.extend(bigint, integer, interval, text, integer) FROM PUBLIC;
 

@@ -25,22 +25,22 @@ WITH cursor AS MATERIALIZED (
       FROM outbox.batch ORDER BY first_position DESC LIMIT 1
 ), receipt AS MATERIALIZED (
     SELECT id, position, acked_at FROM outbox.receipt ORDER BY id DESC LIMIT 1
-), made AS MATERIALIZED (
+), listed AS MATERIALIZED (
     SELECT p.family, p.name, p.from_key, p.to_key, p.made_at, d.family IS NOT NULL AS emptied, to_regclass(format('outbox.%I', p.name)) AS leaf
       FROM outbox.partition AS p LEFT JOIN outbox.dropped AS d USING (family, from_key)
      WHERE p.to_key > coalesce((SELECT max(o.to_key) FROM outbox.dropped AS o WHERE o.family = p.family), 0) OR to_regclass(format('outbox.%I', p.name)) IS NOT NULL
-), hole AS ( -- numbers between partitions are in the default partition
-    SELECT lag(to_key, 1, 0::bigint) OVER (ORDER BY from_key) AS low, from_key AS high FROM made WHERE family = 'event' AND leaf IS NOT NULL
+), uncovered AS ( -- numbers between partitions are in the default partition
+    SELECT lag(to_key, 1, 0::bigint) OVER (ORDER BY from_key) AS low, from_key AS high FROM listed WHERE family = 'event' AND leaf IS NOT NULL
     UNION ALL
-    SELECT max(to_key), 9223372036854775807 FROM made WHERE family = 'event'
-), net AS MATERIALIZED (
+    SELECT max(to_key), 9223372036854775807 FROM listed WHERE family = 'event'
+), in_default AS MATERIALIZED (
     SELECT min(i.low) AS low, max(i.high) AS high
-      FROM hole AS h CROSS JOIN LATERAL (SELECT min(e.id) AS low, max(e.id) AS high FROM outbox.event AS e WHERE e.id >= h.low AND e.id < h.high) AS i
-     WHERE h.low < h.high
+      FROM uncovered AS u CROSS JOIN LATERAL (SELECT min(e.id) AS low, max(e.id) AS high FROM outbox.event AS e WHERE e.id >= u.low AND e.id < u.high) AS i
+     WHERE u.low < u.high
 ), part AS MATERIALIZED (
-    SELECT * FROM made
+    SELECT * FROM listed
     UNION ALL
-    SELECT 'event', 'event_default', low, high + 1, NULL, false, to_regclass('outbox.event_default') FROM net WHERE low IS NOT NULL
+    SELECT 'event', 'event_default', low, high + 1, NULL, false, to_regclass('outbox.event_default') FROM in_default WHERE low IS NOT NULL
 ), event AS (
     SELECT p.*, c.head + 1 >= p.to_key AS closed,
            CASE WHEN c.paging OR c.settled + 1 < p.to_key AND x.last >= pg_snapshot_xmin(c.snapshot) THEN 'cannot confirm yet that every transaction in it is planned'
@@ -71,7 +71,7 @@ WITH cursor AS MATERIALIZED (
            p.from_key > coalesce(r.id, 0) AS ahead
       FROM part AS p LEFT JOIN receipt AS r ON true
      WHERE p.family = 'receipt' AND NOT p.emptied
-), judged AS (
+), classified AS (
     SELECT family, name, from_key, to_key, made_at, leaf, CASE WHEN closed THEN why END AS why, done_at,
            CASE WHEN ahead THEN 'ahead' WHEN NOT closed THEN 'open' WHEN why IS NOT NULL THEN 'waiting'
                 WHEN done_at >= clock_timestamp() - keep THEN 'kept' ELSE 'due' END AS state
@@ -89,10 +89,10 @@ WITH cursor AS MATERIALIZED (
     UNION ALL
     SELECT f, f || '_default', NULL, NULL, NULL, to_regclass(format('outbox.%I', f || '_default')), NULL, NULL, 'net'
       FROM unnest('{event,batch,receipt}'::text[]) AS f
-     WHERE f <> 'event' OR (SELECT low FROM net) IS NULL
+     WHERE f <> 'event' OR (SELECT low FROM in_default) IS NULL
 )
 SELECT family, name, from_key, to_key, made_at, state, why, done_at, pg_total_relation_size(leaf)
-  FROM judged ORDER BY array_position('{event,batch,receipt}', family), from_key NULLS LAST
+  FROM classified ORDER BY array_position('{event,batch,receipt}', family), from_key NULLS LAST
 $$;
 
 -- empty_partition truncates a partition that is due, and returns whether it did. It locks that partition alone, which

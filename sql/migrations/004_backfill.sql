@@ -142,17 +142,17 @@ CREATE FUNCTION outbox.backfill_step(job uuid, n bigint, page integer, skip bool
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
     SET datestyle = 'ISO, MDY' SET intervalstyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
 DECLARE
-    spec   jsonb := (SELECT j.spec FROM outbox.job AS j WHERE j.id = backfill_step.job AND j.kind = 'backfill');
-    part   record;
-    last   outbox.step;
-    room   bigint; -- events until the limit of the job
-    after  text[]; -- NULL: start with the first row
-    until  text[]; -- NULL: there is no row after 'after'
-    scanned bigint;
-    made   bigint := 0;
-    ended  boolean;
-    held   jsonb; -- keys of rows that were locked and left for the end
-    here   text; -- condition: the rows of this step
+    spec      jsonb := (SELECT j.spec FROM outbox.job AS j WHERE j.id = backfill_step.job AND j.kind = 'backfill');
+    part      record;
+    last      outbox.step;
+    remaining bigint; -- events until the limit of the job
+    after     text[]; -- NULL: start with the first row
+    until     text[]; -- NULL: there is no row after 'after'
+    scanned   bigint;
+    inserted  bigint := 0;
+    ended     boolean;
+    skipped   jsonb; -- keys of rows that were locked and left for the end
+    bounds    text; -- condition: the rows of this step
 BEGIN
     part := outbox.backfill_parts(spec);
     PERFORM set_config('search_path', part.path, true);
@@ -161,16 +161,16 @@ BEGIN
         RAISE EXCEPTION 'backfill % has no step %', job, n - 1 USING ERRCODE = 'invalid_parameter_value';
     END IF;
     after := (SELECT array_agg(v ORDER BY o) FROM jsonb_array_elements_text(last.place->'key') WITH ORDINALITY AS w(v, o));
-    held := coalesce(last.place->'held', '[]');
+    skipped := coalesce(last.place->'held', '[]');
     ended := coalesce((last.place->>'ended')::boolean, false);
-    room := (spec->>'limit')::bigint - coalesce(last.events, 0);
-    here := CASE WHEN ended THEN format('(%s) = (%s)', part.columns, part.until)
+    remaining := (spec->>'limit')::bigint - coalesce(last.events, 0);
+    bounds := CASE WHEN ended THEN format('(%s) = (%s)', part.columns, part.until)
                  WHEN after IS NULL THEN format('(%s) <= (%s)', part.columns, part.until)
                  ELSE format('(%s) > (%s) AND (%s) <= (%s)', part.columns, part.after, part.columns, part.until) END;
-    page := least(page, coalesce(room, page));
+    page := least(page, coalesce(remaining, page));
     IF ended THEN
-        until := ARRAY(SELECT jsonb_array_elements_text(held->0));
-        held := held - 0;
+        until := ARRAY(SELECT jsonb_array_elements_text(skipped->0));
+        skipped := skipped - 0;
     ELSE
         SELECT * INTO until, scanned, ended FROM outbox.backfill_reach(part, after, page, CASE WHEN spec->>'where' IS NULL THEN page ELSE 16 * page END);
     END IF;
@@ -178,17 +178,17 @@ BEGIN
         EXECUTE format('WITH "outbox#page" (subject, key, payload, headers) AS MATERIALIZED (
                             SELECT %s FROM %s AS "outbox#row" WHERE %s AND %s ORDER BY %s LIMIT $3 FOR SHARE OF "outbox#row" %s)
                         INSERT INTO outbox.event (subject, key, payload, headers) SELECT * FROM "outbox#page"',
-                       part.list, part.source, here, part.filter, part.columns, CASE WHEN skip THEN 'SKIP LOCKED' END) USING after, until, room;
-        GET DIAGNOSTICS made = ROW_COUNT;
-        IF skip AND made = 0 THEN
-            held := held || jsonb_build_array(to_jsonb(until));
+                       part.list, part.source, bounds, part.filter, part.columns, CASE WHEN skip THEN 'SKIP LOCKED' END) USING after, until, remaining;
+        GET DIAGNOSTICS inserted = ROW_COUNT;
+        IF skip AND inserted = 0 THEN
+            skipped := skipped || jsonb_build_array(to_jsonb(until));
         END IF;
     END IF;
     INSERT INTO outbox.step (job, n, place, seen, events, done)
     VALUES (backfill_step.job, backfill_step.n,
-            jsonb_build_object('key', CASE WHEN last.place->>'ended' = 'true' THEN last.place->'key' ELSE to_jsonb(coalesce(until, after)) END, 'ended', ended, 'held', held),
-            coalesce(last.seen, 0) + coalesce(scanned, 0), coalesce(last.events, 0) + made,
-            ended AND held = '[]' OR coalesce(made >= room, false))
+            jsonb_build_object('key', CASE WHEN last.place->>'ended' = 'true' THEN last.place->'key' ELSE to_jsonb(coalesce(until, after)) END, 'ended', ended, 'held', skipped),
+            coalesce(last.seen, 0) + coalesce(scanned, 0), coalesce(last.events, 0) + inserted,
+            ended AND skipped = '[]' OR coalesce(inserted >= remaining, false))
     RETURNING * INTO last;
     RETURN last;
 END $$;

@@ -2,15 +2,15 @@
 -- sleeping relay, which then pauses at once.
 --   $1 targets  $2 seconds, or NULL until resumed  $3 reason  $4 author, empty for the role
 -- Plan expected: job_pkey, once for each target that is a job.
-WITH asked AS (
+WITH requested AS (
     SELECT name FROM unnest($1::text[]) AS name
-), made AS (
+), inserted AS (
     INSERT INTO outbox.pause (target, paused, until, reason, author)
     SELECT name, true, clock_timestamp() + make_interval(secs => $2::float8), $3::text, coalesce(nullif($4::text, ''), session_user)
-      FROM asked
-     WHERE NOT EXISTS (SELECT FROM asked AS a
+      FROM requested
+     WHERE NOT EXISTS (SELECT FROM requested AS a
                         WHERE a.name <> 'relay' AND a.name NOT LIKE 'consumer:%'
                           AND NOT EXISTS (SELECT FROM outbox.job AS j WHERE j.id = a.name::uuid))
     RETURNING target, reason, author, role, at, until
 )
-SELECT m.*, pg_notify('outbox.wake', '')::text FROM made AS m;
+SELECT m.*, pg_notify('outbox.wake', '')::text FROM inserted AS m;
