@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
+	"github.com/seed-6eff6314/outbox-relay/internal/bench/dev"
 )
 
 func benchCommand() *cli.Command {
@@ -77,8 +78,8 @@ type benchReport struct {
 }
 
 func runBench(c *cli.Context, s settings) (err error) {
-	if kind := bench.Serving(); kind != "" { // with --dev, for the one that started it
-		return bench.Serve(c.Context, kind, c.App.Reader, c.App.Writer)
+	if kind := dev.Serving(); kind != "" { // with --dev, for the one that started it
+		return dev.Serve(c.Context, kind, c.App.Reader, c.App.Writer)
 	}
 	asJSON, err := wantsJSON(c)
 	if err != nil {
@@ -198,7 +199,7 @@ func benchServers(c *cli.Context, s settings) (*bench.Servers, func() error, err
 		if err != nil {
 			return nil, func() error { return nil }, fmt.Errorf("find this program: %w", err)
 		}
-		servers, stop, err := bench.Own(c.Context, []string{self, "bench"}, c.App.ErrWriter)
+		servers, stop, err := dev.Start(c.Context, []string{self, "bench"}, c.App.ErrWriter)
 		if err != nil {
 			err = &serverError{"a server of --dev", err}
 		}

@@ -33,11 +33,12 @@ var rooms = map[string]struct{ may, not []string }{
 	"internal/devstack/devtest":  {may: []string{"internal/devstack"}},
 	"internal/devstack/servers":  {may: []string{"internal/devstack"}},
 	"internal/demo":              {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/devstack", "internal/verify"}, not: []string{"github.com/urfave/", "os/signal"}},
-	"cmd/outbox":                 {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/bench", "internal/demo", "internal/health"}},
-	"internal/bench":             {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/devstack"}, not: []string{"github.com/urfave/", "os/signal", "gonum.org/"}},
+	"cmd/outbox":                 {may: []string{"outbox", "relay", "invalidate", "invalidate/rules", "internal/bench", "internal/bench/dev", "internal/demo", "internal/health"}},
+	"internal/bench/dev":         {may: []string{"internal/bench", "internal/devstack"}, not: []string{"github.com/urfave/", "os/signal", "gonum.org/"}},
+	"internal/bench":             {may: []string{"outbox", "relay", "invalidate", "invalidate/rules"}, not: []string{"github.com/urfave/", "os/signal", "gonum.org/"}},
 	"internal/bench/figures":     {may: []string{"internal/bench", "internal/plots"}},
-	"internal/bench/peers":       {may: []string{"internal/bench"}}, // a module of its own
-	"internal/bench/run":         {may: []string{"internal/bench", "internal/bench/figures"}},
+	"internal/bench/peers":       {may: []string{"internal/bench", "internal/bench/dev"}}, // a module of its own
+	"internal/bench/run":         {may: []string{"internal/bench", "internal/bench/dev", "internal/bench/figures"}},
 	"internal/crash":             {},
 	"internal/health":            {may: []string{"outbox"}, not: []string{"github.com/urfave/", "github.com/nats-io/"}},
 	"internal/faultnet":          {},
