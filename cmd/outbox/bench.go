@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
+	"github.com/seed-6eff6314/outbox-relay/internal/bench/dev"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
@@ -81,8 +82,8 @@ type benchReport struct {
 }
 
 func runBench(ctx context.Context, s *session) (err error) {
-	if kind := bench.Serving(); kind != "" { // with --dev, for the one that started it
-		return bench.Serve(ctx, kind, s.c.App.Reader, s.c.App.Writer)
+	if kind := dev.Serving(); kind != "" { // with --dev, for the one that started it
+		return dev.Serve(ctx, kind, s.c.App.Reader, s.c.App.Writer)
 	}
 	cfg, err := benchConfig(s.c)
 	if err != nil {
@@ -198,7 +199,7 @@ func benchServers(ctx context.Context, s *session) (*bench.Servers, func() error
 		if err != nil {
 			return nil, func() error { return nil }, fmt.Errorf("find this program: %w", err)
 		}
-		servers, stop, err := bench.Own(ctx, []string{self, "bench"}, s.c.App.ErrWriter)
+		servers, stop, err := dev.Start(ctx, []string{self, "bench"}, s.c.App.ErrWriter)
 		if err != nil {
 			err = exit.Unreached("a server of --dev", err)
 		}

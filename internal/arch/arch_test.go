@@ -71,10 +71,11 @@ var rooms = map[string]room{
 	"internal/faultnet":          {},
 	"internal/verify":            {may: []string{"outbox/event", "internal/table"}},
 	"internal/demo":              {may: []string{"internal/child", "internal/report", "outbox", "outbox/event", "relay", "invalidate", "invalidate/rules", "internal/devstack", "internal/table", "internal/verify"}, never: []string{cli}},
-	"internal/bench":             {may: []string{"internal/audit", "internal/child", "internal/report", "outbox", "outbox/event", "relay", "invalidate", "invalidate/rules", "internal/devstack", "internal/jobs", "internal/table"}, never: []string{cli, plots}},
+	"internal/bench":             {may: []string{"internal/audit", "internal/child", "internal/report", "outbox", "outbox/event", "relay", "invalidate", "invalidate/rules", "internal/jobs", "internal/table"}, never: []string{cli, plots, server}},
 	"internal/bench/figures":     {may: []string{"internal/bench", "internal/plots"}},
-	"internal/bench/peers":       {may: []string{"internal/bench"}}, // a module of its own
-	"internal/bench/run":         {may: []string{"internal/bench", "internal/bench/figures"}},
+	"internal/bench/dev":         {may: []string{"internal/bench", "internal/child", "internal/devstack"}, never: []string{cli, plots}},
+	"internal/bench/peers":       {may: []string{"internal/bench", "internal/bench/dev"}}, // a module of its own
+	"internal/bench/run":         {may: []string{"internal/bench", "internal/bench/dev", "internal/bench/figures"}},
 	"internal/staleness":         {may: []string{"internal/child", "internal/report", "outbox", "outbox/event", "invalidate/fill", "internal/devstack", "internal/faultnet", "internal/table"}, never: []string{cli}},
 	"internal/staleness/figures": {may: []string{"internal/plots", "internal/staleness"}},
 	"internal/staleness/run":     {may: []string{"internal/staleness", "internal/staleness/figures"}},
@@ -94,7 +95,7 @@ var rooms = map[string]room{
 	"internal/cli/probe":         {may: []string{"internal/cli/redact"}, never: []string{cli, server, plots, signals}},
 	"internal/cli/metrics":       {may: []string{"relay", "invalidate", "internal/table"}, never: []string{cli, server, plots, signals}},
 	"cmd/outbox": {may: []string{"internal/cli/dial", "internal/cli/exit", "internal/cli/help", "internal/cli/metrics", "internal/cli/probe", "internal/cli/redact", "internal/cli/setting", "internal/cli/term",
-		"outbox", "outbox/event", "relay", "invalidate", "invalidate/replicas", "invalidate/rules", "internal/audit", "internal/bench", "internal/dead", "internal/stream", "internal/demo",
+		"outbox", "outbox/event", "relay", "invalidate", "invalidate/replicas", "invalidate/rules", "internal/audit", "internal/bench", "internal/bench/dev", "internal/dead", "internal/stream", "internal/demo",
 		"internal/doctor", "internal/health", "internal/jobs", "internal/roles", "internal/sqlstate", "internal/table"}},
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -18,17 +17,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// TestMain lets this test binary be the NATS that a test wants in a process of its own.
-func TestMain(m *testing.M) {
-	if kind := bench.Serving(); kind != "" {
-		if err := bench.Serve(context.Background(), kind, os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	devtest.Main(m)
-}
+func TestMain(m *testing.M) { devtest.Main(m) }
 
 // tiny is as small as a scenario can be.
 var tiny = bench.Settings{Runs: 1, Events: 300, Duration: 300 * time.Millisecond, Rate: 300, Clients: 4, Keys: 3, Parts: 6}
@@ -54,7 +43,7 @@ func TestScenarios(t *testing.T) {
 	t.Run("all", func(t *testing.T) { // returns when those below have ended
 		for _, scenario := range bench.Scenarios() {
 			if scenario.Name == "drain-r3" {
-				continue // needs a cluster: TestOwn
+				continue // needs a cluster: package dev tests it
 			}
 			t.Run(scenario.Name, func(t *testing.T) {
 				t.Parallel()
@@ -168,42 +157,6 @@ func nothingLeft(t *testing.T) {
 		t.Errorf("left behind: %+v", m)
 	}
 }
-
-// TestOwn plays what needs servers in processes of their own: a cluster of NATS, and the allocations of the relay alone.
-func TestOwn(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, stop, err := bench.Own(t.Context(), []string{self}, t.Output())
-	defer func() {
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-	}()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Run("drain-r3", func(t *testing.T) {
-		r := play(t, "drain-r3", bench.Config{Settings: tiny, Servers: s})
-		if r.Settings.Replicas != 3 {
-			t.Errorf("settings: %s", r.Settings)
-		}
-	})
-	t.Run("allocations", func(t *testing.T) {
-		set := bench.Settings{Runs: 1, Events: 10_000}
-		m := play(t, "drain", bench.Config{Settings: set, Servers: s}).Measure("ours", "allocations_per_event")
-		if m == nil || m.Value < 1 || m.Value > mostAllocations {
-			t.Errorf("allocations per event: %+v, want at most %d", m, mostAllocations)
-		} else {
-			t.Logf("%.2f allocations per event", m.Value)
-		}
-	})
-}
-
-// mostAllocations is the most that the relay may allocate for one event from the row to its ack, the clients of PostgreSQL
-// and NATS included, its start spread over 10,000.
-const mostAllocations = 6
 
 func play(t *testing.T, name string, cfg bench.Config) *bench.Result {
 	t.Helper()

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -40,13 +39,7 @@ type Cost struct {
 type watched map[string]func() Cost
 
 // self is this process.
-func self() Cost {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // it has no error but a bad argument
-	}
-	return Cost{CPU: time.Duration(u.Utime.Nano() + u.Stime.Nano()), Peak: peakOf(os.Getpid())}
-}
+func self() Cost { return Cost{CPU: cpuOfSelf(), Peak: peakOf(os.Getpid())} }
 
 // process is another one, by its id.
 func process(pid int) func() Cost {
@@ -167,11 +160,11 @@ func here(a net.Addr) bool {
 
 // natsPid is the process that NATS is, if it is known or listens on this machine and belongs to who we are.
 func (l *lab) natsPid() int {
-	if l.set.Replicas > 1 && l.servers.clusterPid != 0 {
-		return l.servers.clusterPid
+	if l.set.Replicas > 1 && l.servers.ClusterPID != 0 {
+		return l.servers.ClusterPID
 	}
-	if l.servers.natsPid != 0 {
-		return l.servers.natsPid
+	if l.servers.NATSPID != 0 {
+		return l.servers.NATSPID
 	}
 	host, port, err := net.SplitHostPort(l.nc.ConnectedAddr())
 	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {

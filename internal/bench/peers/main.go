@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
+	"github.com/seed-6eff6314/outbox-relay/internal/bench/dev"
 )
 
 func main() {
@@ -25,8 +26,8 @@ func main() {
 }
 
 func run(ctx context.Context) (err error) {
-	if kind := bench.Serving(); kind != "" {
-		return bench.Serve(ctx, kind, os.Stdin, os.Stdout)
+	if kind := dev.Serving(); kind != "" {
+		return dev.Serve(ctx, kind, os.Stdin, os.Stdout)
 	}
 	cfg := bench.Config{Progress: os.Stderr, Peers: []bench.Peer{watermill("watermill", 100), watermill("watermill, batch 4096", 4096)}}
 	flag.IntVar(&cfg.Events, "events", 20_000, "in a run")
@@ -36,7 +37,7 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	servers, stop, err := bench.Own(ctx, []string{self}, os.Stderr)
+	servers, stop, err := dev.Start(ctx, []string{self}, os.Stderr)
 	defer func() { err = errors.Join(err, stop()) }()
 	if err != nil {
 		return err

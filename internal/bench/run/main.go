@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
+	"github.com/seed-6eff6314/outbox-relay/internal/bench/dev"
 	"github.com/seed-6eff6314/outbox-relay/internal/bench/figures"
 )
 
@@ -59,7 +60,7 @@ func run(ctx context.Context) (err error) {
 			return fmt.Errorf("build outbox: %w: %s", err, said)
 		}
 	}
-	servers, stop, err := bench.Own(ctx, []string{cfg.Program, "bench"}, os.Stderr)
+	servers, stop, err := dev.Start(ctx, []string{cfg.Program, "bench"}, os.Stderr)
 	defer func() { err = errors.Join(err, stop()) }()
 	if err != nil {
 		return err
