@@ -22,7 +22,7 @@
 //   - Miss: the reader takes the token unless it exists, for at most [Config.Lease], and only then loads.
 //   - Fill: one script writes the value and deletes the token, if the token is the one that this reader took.
 //     Otherwise it writes nothing.
-//   - Invalidation: UNLINK key token, after the commit that changed the row. Package invalidate does that for every key
+//   - Invalidation: UNLINK key token, after the commit that changed the row. Package invalidate does that for each key
 //     of a rule; a writer that must read its own commit at once calls [Cache.Drop].
 //
 // Redis accepts a fill only if no invalidation has come since before its load began: each invalidation deletes the token,

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,85 +14,79 @@ import (
 )
 
 const (
-	defaultEcho  = 5 * time.Second // of the invalidators of the shared cache, for rules that do not say
-	echoMargin   = time.Second     // for the echo to delete, and for a reader from there to the cache in this process
-	shortSilence = 200 * time.Millisecond
+	defaultEcho       = 5 * time.Second // of the invalidators of the shared cache, for rules without an echo
+	echoMargin        = time.Second     // for the echo to delete, and for a reader to copy a value from there to this process
+	leastUnconfirmed  = 200 * time.Millisecond
+	confirmsPerPeriod = 4 // heartbeats that the server is asked for in each MaxUnconfirmed
 )
 
-// Config says what an Evictor follows and what it calls. The zero value of a field means its default.
+// Config configures an Evictor. A zero field means its default.
 //
-// Evict, EvictTag and Flush are called by one goroutine, one after the other, never after Run has returned. They must
-// not block and must not be slow: while one runs nothing is evicted. They must evict even what is being loaded at that
-// moment if the cache can do that; a cache that cannot is served by the second eviction.
+// One goroutine calls Evict, EvictTag and Flush, one call after the other, and never after Run has returned. They must
+// return quickly and must not block, because nothing else is evicted meanwhile. They should also discard a value that is
+// being loaded at that moment; for a cache that cannot do that, the second eviction removes the value.
 type Config struct {
 	// Stream is the JetStream stream that the relay publishes to. Required.
 	Stream string
-	// Rules say which keys an event makes stale: the same as for the shared cache, if keys are the same in both.
+	// Rules determine which keys an event makes stale. Use the rules of the shared cache if both caches use the same keys.
 	// Required.
 	Rules *rules.Set
 	// Evict removes one key from the cache. Required.
 	Evict func(key string)
-	// EvictTag removes all values with a tag from the cache. Defaults to Flush, because the evictor cannot know
-	// which keys those are.
+	// EvictTag removes all values with a tag from the cache. Defaults to Flush, because the evictor does not know the keys
+	// of a tag.
 	EvictTag func(tag string)
 	// Flush removes everything from the cache. Required.
 	Flush func()
-	// Again is how long after the first eviction the second one comes. It has to be longer than the longest echo
-	// of the shared cache, see the package documentation. Defaults to a second more than that: the longest that
-	// the rules name, 5 s at least.
-	Again time.Duration
-	// MaxPending is how many second evictions may wait. With more, all of them become one flush, at the time of
-	// the last. An evictor that was cut off does not catch up with more events than that either, but flushes. Each
-	// takes about 32 bytes beside the key. Defaults to 100,000.
+	// RepeatAfter is the time from the first eviction of a key to the second. It must be longer than the longest echo of
+	// the shared cache; the package documentation explains why. Defaults to the longest echo of the rules, but at least
+	// 5 s, plus 1 s.
+	RepeatAfter time.Duration
+	// MaxPending is the largest number of second evictions that may wait. If more are due later, one flush at the time of
+	// the last replaces all of them. An evictor that was disconnected catches up with at most this many events; if there
+	// are more, it flushes. Each pending eviction takes about 32 bytes plus its key. Defaults to 100,000.
 	MaxPending int
-	// MaxSilent is how long the cache may be trusted without word from the server that nothing is missing. After
-	// that it is flushed, again and again until there is word, and Healthy says false. The server is asked for
-	// word four times in it. At least 200 ms. Defaults to 10 s.
-	MaxSilent time.Duration
-	// Logger hears of gaps, silence, poison and lost consumers, never of single events that went well. Defaults
-	// to one that discards.
+	// MaxUnconfirmed is how long the cache may be used while the server does not confirm that no event is missing. After
+	// that the evictor flushes the cache once in each such period until the server confirms, and Healthy returns false. The
+	// evictor asks for four confirmations in each period. At least 200 ms. Defaults to 10 s.
+	MaxUnconfirmed time.Duration
+	// Logger receives gaps, missing confirmations, poison events and lost consumers; no single event that went well.
+	// Defaults to one that discards.
 	Logger *slog.Logger
 }
 
 func (c *Config) setDefaults() {
-	def(&c.Again, max(defaultEcho, longest(c.Rules.Delays([]time.Duration{defaultEcho})))+echoMargin)
-	def(&c.MaxPending, 100_000)
-	def(&c.MaxSilent, 10*time.Second)
-	def(&c.Logger, slog.New(slog.DiscardHandler))
+	c.RepeatAfter = cmp.Or(c.RepeatAfter, max(defaultEcho, longest(c.Rules.Delays([]time.Duration{defaultEcho})))+echoMargin)
+	c.MaxPending = cmp.Or(c.MaxPending, 100_000)
+	c.MaxUnconfirmed = cmp.Or(c.MaxUnconfirmed, 10*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 }
 
-func def[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
-
-// check refuses what was given; zero fields with a default are fine.
+// check validates the fields as the caller set them, before the defaults.
 func (c *Config) check() error {
 	switch {
-	case c.Stream == "" || strings.ContainsAny(c.Stream, ".*>/\\") || strings.ContainsFunc(c.Stream, odd):
-		return fmt.Errorf("the Stream %q is not a NATS name: it is required and has no . * > / \\ or white space", c.Stream)
+	case c.Stream == "" || strings.ContainsAny(c.Stream, ".*>/\\") || strings.ContainsFunc(c.Stream, spaceOrControl):
+		return fmt.Errorf("invalid Stream %q; want a NATS name, without . * > / \\ or white space", c.Stream)
 	case c.Rules == nil:
-		return errors.New("no Rules: they are required, see rules.Parse")
+		return errors.New("Rules missing; want the result of rules.Parse")
 	case c.Evict == nil:
-		return errors.New("no Evict: it is required")
+		return errors.New("Evict missing; want a function that removes one key")
 	case c.Flush == nil:
-		return errors.New("no Flush: it is required, events can be missed")
-	case c.Again < 0:
-		return fmt.Errorf("the value of Again is %s, it cannot be negative", c.Again)
+		return errors.New("Flush missing; want a function that empties the cache, for events that were missed")
+	case c.RepeatAfter < 0:
+		return fmt.Errorf("invalid RepeatAfter %s; want a positive duration, or 0 for the default", c.RepeatAfter)
 	case c.MaxPending < 0:
-		return fmt.Errorf("the value of MaxPending is %d, it cannot be negative", c.MaxPending)
-	case c.MaxSilent != 0 && c.MaxSilent < shortSilence:
-		return fmt.Errorf("the value of MaxSilent is %s, it has to be at least %s", c.MaxSilent, shortSilence)
+		return fmt.Errorf("invalid MaxPending %d; want a positive number, or 0 for the default", c.MaxPending)
+	case c.MaxUnconfirmed != 0 && c.MaxUnconfirmed < leastUnconfirmed:
+		return fmt.Errorf("invalid MaxUnconfirmed %s; want at least %s, or 0 for the default", c.MaxUnconfirmed, leastUnconfirmed)
 	}
-	if echo := longest(c.Rules.Delays(nil)); c.Again != 0 && c.Again <= echo {
-		return fmt.Errorf("the value of Again is %s, it has to be longer than the longest echo of the rules, %s", c.Again, echo)
+	if echo := longest(c.Rules.Delays(nil)); c.RepeatAfter != 0 && c.RepeatAfter <= echo {
+		return fmt.Errorf("invalid RepeatAfter %s; want more than the longest echo of the rules, %s", c.RepeatAfter, echo)
 	}
 	return nil
 }
 
-func odd(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+func spaceOrControl(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 
 func longest(delays []time.Duration) time.Duration {
 	return slices.Max(append([]time.Duration{0}, delays...))

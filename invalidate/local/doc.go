@@ -1,78 +1,83 @@
-// Package local evicts the values that an event made stale from a cache inside a process, the L1 of one instance of an
-// application: each instance follows the stream that the relay publishes to.
+// Package local evicts values that an event made stale from a cache inside a process: the L1 cache of one instance of an
+// application. Each instance follows the stream that the relay publishes to.
 //
 //	set, err := rules.Parse("rules.yaml", data)
 //	l, err := local.New(js, local.Config{Stream: "OUTBOX", Rules: set, Evict: cache.Delete, Flush: cache.Clear})
 //	err = l.Run(ctx) // until ctx ends
 //
-// The rules are those of package invalidate, which cleans the shared cache. A key is evicted exactly as the rules spell
-// it, prefix included, so the cache has to use the same keys, or Evict has to translate them. A tag goes to
-// [Config.EvictTag]; without it, all is flushed.
+// The rules are those of package invalidate, which cleans the shared cache in Redis. The evictor passes each key exactly as
+// the rules spell it, prefix included, so the cache must use the same keys, or Evict must translate them. It passes tags to
+// [Config.EvictTag]; without that function it flushes the cache for each tag.
 //
-// # Twice
+// # Each key is evicted twice
 //
-// Each key is evicted when its event comes, and again after [Config.Again]. Once is not enough: this instance often
-// hears of an event before the invalidators have cleaned Redis, or a reader on its way puts back there what it read
-// before the commit; the next reader here would load that old value from Redis, and nobody would remove it. The echo
-// deletes from Redis for the last time D after the event came into the stream, 5 s by default. What is loaded from then
-// on is new. So the second eviction has to come later than the echo, by what the echo takes and by the time from a read
-// in Redis to the write in this process: that is why Again defaults to a second more than the longest echo, 6 s, and
-// why New refuses one that is not longer than an echo of the rules. If the invalidators were told a longer default
-// echo, tell Again.
+// The evictor evicts a key when its event arrives, and again after [Config.RepeatAfter]. Once is not enough. This instance
+// often receives an event before the invalidators have cleaned Redis, and a reader that began earlier can still put back
+// into Redis what it read before the commit. The next reader in this process would load that old value from Redis, and
+// nothing would remove it.
+//
+// The echo of package invalidate deletes the key from Redis for the last time D after the event entered the stream; D is
+// 5 s by default. A value loaded after that is new. So the second eviction must come later than the echo, by the time that
+// the echo takes and by the time from a read in Redis to the write in this process. That is why RepeatAfter defaults to 1 s
+// more than the longest echo, 6 s, and why New rejects a RepeatAfter that is not longer than every echo of the rules. If
+// the invalidators have a longer default echo, set RepeatAfter accordingly.
 //
 // Flushes come twice too, for the same reason.
 //
-// # Nothing is missed silently
+// # No event is missed without a flush
 //
-// The consumer is an ephemeral one without acks, and what happens is known to the number. The first consumer gets what
-// is new, and the cache is flushed once it is there, since values may have been cached before. Later:
+// The evictor uses an ephemeral consumer without acks, and compares counts to detect whether a message is missing. When the
+// first consumer exists, the evictor flushes the cache, because values may have been cached before, and receives what is
+// new. After that:
 //
-//   - Deliveries are counted, and idle heartbeats say how many the server has made and how far it has looked. If one
-//     did not come, or the connection was lost, or the server is silent, the next consumer starts behind the last
-//     sequence of the stream that was seen. Nothing is missed, so nothing is flushed.
-//   - If the stream does not have that sequence any more, because messages aged out or were purged meanwhile, if it ends
-//     before it, was deleted and made again, or has so much more that evicting would take longer than loading
-//     ([Config.MaxPending]), that is a gap: the log says why, [Stats].Gaps counts it, the cache is flushed.
-//   - A consumer that is behind steps over what the stream drops, without a word. So the stream is looked at each
-//     MaxSilent: if its first message lies behind the place where the evictor was at the look before, that is a gap
-//     too. A stream that keeps less than two MaxSilent of events is therefore flushed for at each look.
-//   - Poison, an event that lacks what a rule needs, evicts what can be made of it and flushes, since nobody knows what
-//     else it made stale. It is not dead-lettered here; package invalidate does that. Flushes for poison and tags are
-//     done eight times in each Again at most. Markers of parked events mean nothing.
+//   - The evictor counts deliveries. Idle heartbeats of the server carry the number of deliveries that it has made and the
+//     sequence that it has reached. If a delivery is missing, the connection is lost or the server does not respond, the
+//     next consumer starts after the last sequence that the evictor has seen. No event is missed, so nothing is flushed.
+//   - It is a gap if the stream no longer has the next sequence because messages aged out or were purged, if the stream ends
+//     before it, if the stream was deleted and created again, or if it has so many new events that evicting would take
+//     longer than loading ([Config.MaxPending]). The evictor logs the reason, counts it in [Stats].Gaps and flushes.
+//   - A consumer that lags skips messages that the stream drops, and does not report it. So the evictor requests the state
+//     of the stream once in each MaxUnconfirmed. If the first message of the stream comes after the position that the
+//     evictor had at the previous check, that is a gap too. A stream that keeps events for less than two MaxUnconfirmed
+//     therefore causes a flush at each check.
+//   - A poison event lacks what a rule requires. The evictor evicts the keys that it can derive and flushes, because it
+//     cannot know what else the event made stale. Package invalidate dead-letters the event; this package does not.
+//     Flushes for poison events and tags run at most eight times in each RepeatAfter. Markers of parked events are ignored.
 //
 // # How old a value can be
 //
-// While nothing is known to be missing, an old value is gone Again after its event came into the stream, at the latest.
-// When the link is dead, or the evictor behind, the cache is flushed MaxSilent after the last moment at which nothing
-// was missing, and then each MaxSilent until nothing is again. So an L1 value is never older than an event that
-// has been in the stream for
+// While no event is known to be missing, an old value is gone at the latest RepeatAfter after its event entered the stream.
+// If the connection is dead or the evictor lags, the cache is flushed MaxUnconfirmed after the last moment at which no event
+// was missing, and then once in each MaxUnconfirmed until none is missing again. So a value in this cache is never older
+// than an event that has been in the stream for
 //
-//	Again + MaxSilent          (16 s by default)
+//	RepeatAfter + MaxUnconfirmed          (16 s by default)
 //
-// while this process runs and the callbacks return. An eighth of Again more if many flushes are asked for; twice Again
-// where second evictions overflowed. The time before, from the commit to the stream, is the relay's lag. Whoever wants
-// less asks [Evictor.Healthy] before each read and goes past the cache while it is false.
+// while this process runs and the callbacks return. Add an eighth of RepeatAfter if many flushes are requested, and twice
+// RepeatAfter where too many second evictions became a flush. The time from the commit to the stream is the lag of the
+// relay, and comes on top. An application that needs less must ask [Evictor.Healthy] before each read and bypass the cache
+// while it returns false.
 //
-// Not in this bound: an invalidator that is down or behind. It cleans Redis later than D, and a reader may load the old
-// value after the second eviction. And a reader that takes longer than the margin of Again from Redis to this cache,
-// unless the cache drops a load whose key is evicted meanwhile, as otter does. For these the time to live of the L1 is
-// the last backstop: give every value one, a minute at most.
+// The bound does not cover an invalidator that is down or lags: it cleans Redis later than D, and a reader may load the
+// old value after the second eviction. Nor does it cover a reader that takes longer than the margin of RepeatAfter from
+// Redis to this cache, unless the cache discards a running load when its key is evicted, as otter does. For these, the time
+// to live of the L1 cache is the last resort: give every value one, of at most a minute.
 //
 // # Limits
 //
-// Messages that are removed from the middle of the stream (by subject, one by one, by a limit for each subject, by
-// a time to live of their own) while an evictor is away are not noticed; the stream of a relay has none of that. Nor is
-// a stream that was put back to an older state under its own name and has grown past the old place before the evictor
-// is back.
+// The evictor does not notice messages that are removed from the middle of the stream while it is disconnected: by subject,
+// one by one, by a limit for each subject, or by a time to live of their own. The stream of a relay uses none of these. Nor
+// does it notice a stream that was restored to an older state under its own name and has grown past the old position before
+// the evictor returns.
 //
-// Events reach the callbacks over a buffer of up to a thousand, which is not counted as being behind: with a slow
-// callback, add its time for so many to the bound.
+// Events reach the callbacks through a buffer of up to a thousand events, which does not count as lag: if a callback is
+// slow, add its time for that many events to the bound.
 //
-// # What it costs
+// # Cost
 //
-// For each instance the server has one consumer, in memory and without replicas, and sends it every event that a rule
-// asks for; with n instances the stream is sent n times. At rest an instance makes one pull request each 20 s and
-// looks at the stream each 10 s, and the server sends a heartbeat each 2.5 s. Run deletes its consumer; one of a process that was
-// killed is gone after 40 s. The server needs no other set-up, but the stream must keep its messages (limits retention).
-// Second evictions take memory for Again: at 10,000 keys a second, 60,000 keys.
+// For each instance the server keeps one consumer, in memory and without replicas, and sends it every event that matches a
+// rule; n instances receive the stream n times. When idle, an instance makes one pull request every 20 s and requests the
+// state of the stream every 10 s, and the server sends a heartbeat every 2.5 s. Run deletes its consumer; the server deletes
+// the consumer of a killed process after 40 s. The server needs no other setup, but the stream must keep its messages
+// (limits retention). Pending second evictions take memory for RepeatAfter: at 10,000 keys a second, that is 60,000 keys.
 package local

@@ -17,7 +17,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// Every key is evicted when its event comes, in the order of the stream, and again after Again.
+// Every key is evicted when its event arrives, in the order of the stream, and again after RepeatAfter.
 func TestEvictsTwice(t *testing.T) {
 	t.Parallel()
 	const n = 600 // more than one pull request
@@ -25,22 +25,22 @@ func TestEvictsTwice(t *testing.T) {
 	e, stop := r.start(r.js, r.config())
 	r.publish(0, n)
 	r.gone()
-	r.until(e, "again", func(s local.Stats) bool { return s.Again == n && s.Pending == 0 })
-	r.until(e, "flushed twice for the start", func(s local.Stats) bool { return s.Flushes == 2 })
+	r.until(e, "second evictions", func(s local.Stats) bool { return s.Repeated == n && s.Pending == 0 })
+	r.until(e, "two flushes for the start", func(s local.Stats) bool { return s.Flushes == 2 })
 	stop()
 	order := r.cache.order()
 	for i := range n {
 		key := fmt.Sprintf("user:%d", i)
 		if order[i] != key {
-			t.Fatalf("%s is at %d, want %s", order[i], i, key)
+			t.Fatalf("eviction %d is of %s, want %s", i, order[i], key)
 		}
 		at := r.cache.of(key)
-		if len(at) != 2 || at[1].Sub(at[0]) < again {
-			t.Fatalf("%s was evicted at %v", key, at)
+		if len(at) != 2 || at[1].Sub(at[0]) < repeatAfter {
+			t.Fatalf("%s was evicted at %v, want twice", key, at)
 		}
 	}
 	s := e.Stats()
-	if s.Events != n || s.Keys != n || s.Opened != 1 || s.Gaps+s.Blind+s.Poison+s.Overflows != 0 {
+	if s.Events != n || s.Keys != n || s.Consumers != 1 || s.Gaps+s.Unconfirmed+s.Poison+s.Overflows != 0 {
 		t.Errorf("stats are %+v", s)
 	}
 	if e.Healthy() {
@@ -48,8 +48,8 @@ func TestEvictsTwice(t *testing.T) {
 	}
 }
 
-// The first consumer flushes once it is there: values that were cached before it may be older than events it does not
-// see. Then again after Again, for values that were being loaded.
+// The cache is flushed once the first consumer exists, because values cached before may be older than events that it does
+// not deliver, and again after RepeatAfter, for values that were being loaded.
 func TestFlushesOnStart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -66,13 +66,13 @@ func TestFlushesOnStart(t *testing.T) {
 	}
 	e, _ := r.start(r.js, cfg)
 	if left := r.cache.left(); len(left) > 0 {
-		t.Errorf("healthy with %v", left)
+		t.Errorf("healthy while the cache has %v", left)
 	}
 	if n := <-consumers; n != 1 {
 		t.Errorf("flushed with %d consumers", n)
 	}
 	at := r.times("flush", 2)
-	if at[1].Sub(at[0]) < again {
+	if at[1].Sub(at[0]) < repeatAfter {
 		t.Errorf("flushed at %v", at)
 	}
 	if s := e.Stats(); s.Events != 0 || s.Gaps != 0 {
@@ -80,7 +80,7 @@ func TestFlushesOnStart(t *testing.T) {
 	}
 }
 
-// Nothing is left on the server.
+// Run deletes its consumer.
 func TestConsumerEndsWithRun(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -105,13 +105,13 @@ func TestTags(t *testing.T) {
 			}
 			e, _ := r.start(r.js, cfg)
 			r.times("flush", 2)
-			r.cache.set("user:1", "member of it")
+			r.cache.set("user:1", "a member of the tag")
 			r.send(&event.Event{Subject: r.stream + ".groups.7", Payload: []byte(`{}`)})
 			r.sent()
 			r.times("group:7", 2)
 			if known {
 				at := r.times("tag members:7", 2)
-				if at[1].Sub(at[0]) < again {
+				if at[1].Sub(at[0]) < repeatAfter {
 					t.Errorf("evicted at %v", at)
 				}
 				if n := len(r.cache.of("flush")); n != 2 {
@@ -119,7 +119,7 @@ func TestTags(t *testing.T) {
 				}
 			} else {
 				at := r.times("flush", 4)
-				if at[3].Sub(at[2]) < again {
+				if at[3].Sub(at[2]) < repeatAfter {
 					t.Errorf("flushed at %v", at)
 				}
 				r.gone()
@@ -131,8 +131,7 @@ func TestTags(t *testing.T) {
 	}
 }
 
-// Poison: what can be made is evicted, and because nobody knows what else, all is flushed; a flood of it does not
-// flush for each.
+// A poison event evicts the keys that can be derived and flushes the cache. Many of them share flushes.
 func TestPoison(t *testing.T) {
 	t.Parallel()
 	const n = 2000
@@ -146,20 +145,20 @@ func TestPoison(t *testing.T) {
 	}
 	r.sent()
 	r.gone()
-	r.until(e, "all poison", func(s local.Stats) bool { return s.Poison == n && s.Again == n })
+	r.until(e, "all poison", func(s local.Stats) bool { return s.Poison == n && s.Repeated == n })
 	took := time.Since(began)
 	r.times("carts", 2*n)
 	at := r.times("flush", 4)
-	if most := 2 + 16*int(took/again+2); len(at) > most {
+	if most := 2 + 16*int(took/repeatAfter+2); len(at) > most {
 		t.Errorf("%d flushes in %s", len(at), took)
 	}
-	if err := r.log.has("poison event, flushing"); err != nil {
+	if err := r.log.has("poison event, flushing the cache"); err != nil {
 		t.Error(err)
 	}
 }
 
-// An unreadable header is poison too, and the marker of a parked event is nothing at all.
-func TestOddMessages(t *testing.T) {
+// A message with an invalid header is poison too. The marker of a parked event is ignored.
+func TestInvalidHeaderAndMarker(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.rules = parse(t, `rules: [{subject: ">", keys: ["all"]}]`)
@@ -168,9 +167,9 @@ func TestOddMessages(t *testing.T) {
 	marker.Header.Set(event.HeaderParked, "too large")
 	_, err := r.js.PublishMsg(t.Context(), marker)
 	fatal(t, err)
-	odd := nats.NewMsg(r.stream + ".users.1.updated")
-	odd.Header.Set(event.HeaderPosition, "first")
-	_, err = r.js.PublishMsg(t.Context(), odd)
+	invalid := nats.NewMsg(r.stream + ".users.1.updated")
+	invalid.Header.Set(event.HeaderPosition, "first")
+	_, err = r.js.PublishMsg(t.Context(), invalid)
 	fatal(t, err)
 	r.times("all", 2)
 	if s := e.Stats(); s.Events != 1 || s.Keys != 1 || s.Poison != 1 {
@@ -178,28 +177,28 @@ func TestOddMessages(t *testing.T) {
 	}
 }
 
-// More second evictions than may wait become one flush when the last of them is due.
+// More than MaxPending second evictions become one flush when the last of them is due.
 func TestOverflow(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	cfg := r.config()
 	cfg.MaxPending = 100
-	cfg.Again = time.Second
+	cfg.RepeatAfter = time.Second
 	e, _ := r.start(r.js, cfg)
 	r.publish(0, 100)
 	r.publish(100, 101)
 	at := r.times("user:100", 1)
 	r.until(e, "overflow", func(s local.Stats) bool { return s.Overflows == 1 && s.Pending == 0 })
-	r.cache.set("user:0", "read again from a shared cache that was not clean yet")
-	devtest.Eventually(t, patience, "flush for all of them", func() error {
+	r.cache.set("user:0", "loaded from a shared cache that was not clean yet")
+	devtest.Eventually(t, patience, "one flush for all second evictions", func() error {
 		flushes := r.cache.of("flush")
-		if d := flushes[len(flushes)-1].Sub(at[0]); d < cfg.Again {
+		if d := flushes[len(flushes)-1].Sub(at[0]); d < cfg.RepeatAfter {
 			return fmt.Errorf("flushed after %s", d)
 		}
 		return nil
 	})
 	r.gone()
-	if s := e.Stats(); s.Again != 0 || s.Keys != 101 {
+	if s := e.Stats(); s.Repeated != 0 || s.Keys != 101 {
 		t.Errorf("stats are %+v", s)
 	}
 }
@@ -209,11 +208,11 @@ func TestRunEnds(t *testing.T) {
 	r := newRig(t)
 	fatal(t, r.js.DeleteStream(t.Context(), r.stream))
 	e, stop := r.run(r.js, r.config())
-	devtest.Eventually(t, patience, "waiting for the stream", func() error { return r.log.has("consumer cannot be had yet") })
+	devtest.Eventually(t, patience, "waiting for the stream", func() error { return r.log.has("consumer not available, retrying") })
 	if e.Healthy() {
 		t.Error("healthy without a stream")
 	}
-	stop() // nil, says the rig
+	stop() // the rig checks that Run returns nil
 
 	r.makeStream()
 	conn := connect(t, r.js.Conn().ConnectedUrl())
@@ -221,14 +220,14 @@ func TestRunEnds(t *testing.T) {
 	fatal(t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(context.Background()) }()
-	r.until(e, "consumer", func(s local.Stats) bool { return s.Opened == 1 })
+	r.until(e, "consumer", func(s local.Stats) bool { return s.Consumers == 1 })
 	conn.Close()
 	if err := <-ended; !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("Run with a closed connection: %v", err)
 	}
 }
 
-// A stream that hands each event to one consumer only is none for this.
+// A stream that gives each event to only one consumer cannot be followed.
 func TestServerRefuses(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -239,7 +238,7 @@ func TestServerRefuses(t *testing.T) {
 	fatal(t, err)
 	e, err := local.New(r.js, r.config())
 	fatal(t, err)
-	if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "run evictor: make consumer") {
+	if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "run evictor: create consumer") {
 		t.Errorf("Run: %v", err)
 	}
 }
@@ -249,14 +248,14 @@ func TestConfigRefused(t *testing.T) {
 	js := jetStream(t, devtest.Conn(t))
 	slow := parse(t, `rules: [{subject: a, keys: [k], echo: [1s, 30s]}]`)
 	for want, change := range map[string]func(*local.Config){
-		"not a NATS name":       func(c *local.Config) { c.Stream = "a.b" },
-		"no Rules":              func(c *local.Config) { c.Rules = nil },
-		"no Evict":              func(c *local.Config) { c.Evict = nil },
-		"no Flush":              func(c *local.Config) { c.Flush = nil },
-		"value of Again is -1s": func(c *local.Config) { c.Again = -time.Second },
-		"longest echo":          func(c *local.Config) { c.Rules, c.Again = slow, 30*time.Second },
-		"value of MaxPending":   func(c *local.Config) { c.MaxPending = -1 },
-		"value of MaxSilent":    func(c *local.Config) { c.MaxSilent = time.Millisecond },
+		"want a NATS name":        func(c *local.Config) { c.Stream = "a.b" },
+		"Rules missing":           func(c *local.Config) { c.Rules = nil },
+		"Evict missing":           func(c *local.Config) { c.Evict = nil },
+		"Flush missing":           func(c *local.Config) { c.Flush = nil },
+		"invalid RepeatAfter -1s": func(c *local.Config) { c.RepeatAfter = -time.Second },
+		"more than the longest echo of the rules, 30s": func(c *local.Config) { c.Rules, c.RepeatAfter = slow, 30*time.Second },
+		"invalid MaxPending -1":                        func(c *local.Config) { c.MaxPending = -1 },
+		"invalid MaxUnconfirmed 1ms":                   func(c *local.Config) { c.MaxUnconfirmed = time.Millisecond },
 	} {
 		cfg := local.Config{Stream: "OUTBOX", Rules: slow, Evict: func(string) {}, Flush: func() {}}
 		if _, err := local.New(js, cfg); err != nil {
@@ -264,15 +263,15 @@ func TestConfigRefused(t *testing.T) {
 		}
 		change(&cfg)
 		if _, err := local.New(js, cfg); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v does not say %q", err, want)
+			t.Errorf("got %v, want %q in it", err, want)
 		}
 	}
 	if _, err := local.New(nil, local.Config{}); err == nil {
-		t.Error("no client was accepted")
+		t.Error("New accepted a nil client")
 	}
 }
 
-// Run may be called again, and begins with a flush.
+// Run may be called a second time, and then begins with a flush.
 func TestRunTwice(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -284,7 +283,7 @@ func TestRunTwice(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- e.Run(ctx) }()
 		r.gone()
-		r.until(e, "consumer", func(s local.Stats) bool { return s.Opened == int64(i+1) })
+		r.until(e, "consumer", func(s local.Stats) bool { return s.Consumers == int64(i+1) })
 		cancel()
 		fatal(t, <-ended)
 	}

@@ -12,21 +12,21 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/local"
 )
 
-// Without word from the server the cache is flushed again and again and not to be trusted, until there is word.
+// While the server does not confirm anything, the cache is flushed again and again and Healthy returns false.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	js, proxy := r.breakable()
 	cfg := r.config()
-	cfg.MaxSilent = 300 * time.Millisecond
+	cfg.MaxUnconfirmed = 300 * time.Millisecond
 	e, _ := r.start(js, cfg)
 	r.times("flush", 2)
 	proxy.Stall(faultnet.ToClient)
 	r.publish(0, 10)
 	r.gone()
-	r.until(e, "three flushes for silence", func(s local.Stats) bool { return s.Blind >= 3 })
+	r.until(e, "three flushes without a confirmation", func(s local.Stats) bool { return s.Unconfirmed >= 3 })
 	if e.Healthy() {
-		t.Error("healthy without word")
+		t.Error("healthy without a confirmation")
 	}
 	proxy.Heal()
 	devtest.Eventually(t, patience, "healthy again", func() error {
@@ -39,7 +39,7 @@ func TestSilence(t *testing.T) {
 	r.gone()
 }
 
-// A server that was stopped comes back with its stream, or without it.
+// After a restart of the server, with its stream, all events are evicted without a gap.
 func TestServerStopped(t *testing.T) {
 	t.Parallel()
 	server := devtest.OwnNATS(t)
@@ -51,7 +51,7 @@ func TestServerStopped(t *testing.T) {
 		r.publish(n, n+50)
 		fatal(t, server.Stop())
 		fatal(t, server.Start())
-		devtest.Eventually(t, patience, "stream back", func() error {
+		devtest.Eventually(t, patience, "stream available", func() error {
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
 			_, err := r.js.Stream(ctx, r.stream)
@@ -66,8 +66,8 @@ func TestServerStopped(t *testing.T) {
 	}
 }
 
-// Whatever happens to the link, the consumer and the stream: in the end no stale value is left, and MaxSilent is so
-// long that no flush for silence can have helped.
+// After random faults of the connection, the consumer and the stream no stale value is left. MaxUnconfirmed is so long that
+// no flush for a missing confirmation can have removed one.
 func TestRandomFaults(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
@@ -76,7 +76,7 @@ func TestRandomFaults(t *testing.T) {
 	r := newRig(t)
 	js, proxy := r.breakable()
 	cfg := r.config()
-	cfg.MaxSilent = 5 * time.Minute
+	cfg.MaxUnconfirmed = 5 * time.Minute
 	e, _ := r.start(js, cfg)
 	n := 0
 	publish := func() {
@@ -90,7 +90,7 @@ func TestRandomFaults(t *testing.T) {
 		func() { proxy.Drop(faultnet.ToClient); publish(); proxy.Heal(); proxy.Cut() },
 		func() { proxy.Drop(faultnet.ToServer); publish(); proxy.Heal(); proxy.Cut() },
 		func() { proxy.Slice(faultnet.ToClient, 50, time.Millisecond); publish(); proxy.Heal() },
-		func() { // purged while it is away
+		func() { // purged while the evictor is disconnected
 			proxy.Refuse()
 			publish()
 			stream, err := r.js.Stream(t.Context(), r.stream)
@@ -117,7 +117,7 @@ func TestRandomFaults(t *testing.T) {
 		}
 	}
 	r.gone()
-	if s := e.Stats(); s.Blind != 0 {
+	if s := e.Stats(); s.Unconfirmed != 0 {
 		t.Errorf("stats are %+v", s)
 	}
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/local"
 )
 
-// gapless says that nothing was flushed but for the start, so what is gone was evicted.
-func gapless(s local.Stats) bool { return s.Gaps == 0 && s.Blind == 0 && s.Flushes <= 2 }
+// gapless reports whether only the start flushed, so that every other missing value was evicted.
+func gapless(s local.Stats) bool { return s.Gaps == 0 && s.Unconfirmed == 0 && s.Flushes <= 2 }
 
-// Nothing is missed across lost connections: every event is evicted, without a flush.
+// Across lost connections every event is evicted, without a flush.
 func TestCutLinks(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -39,31 +39,31 @@ func TestCutLinks(t *testing.T) {
 		}
 		r.gone()
 	}
-	if s := e.Stats(); !gapless(s) || s.Opened < 2 || s.Keys < int64(n) {
+	if s := e.Stats(); !gapless(s) || s.Consumers < 2 || s.Keys < int64(n) {
 		t.Errorf("%d events, stats are %+v", n, s)
 	}
 }
 
-// Bytes that vanish on a connection that stays open: heartbeats do not come, and the evictor goes on where it was.
+// If an open connection loses bytes, heartbeats are missing, and the evictor continues where it was.
 func TestDroppedBytes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	js, proxy := r.breakable()
 	cfg := r.config()
-	cfg.MaxSilent = 2 * time.Second
+	cfg.MaxUnconfirmed = 2 * time.Second
 	e, _ := r.start(js, cfg)
 	r.times("flush", 2)
 	proxy.Stall(faultnet.ToClient)
 	r.publish(0, 20)
-	devtest.Eventually(t, patience, "silence", func() error { return r.log.has("the server is silent") })
+	devtest.Eventually(t, patience, "silence", func() error { return r.log.has("the server does not respond") })
 	proxy.Heal()
 	proxy.Cut()
 	r.gone()
-	r.until(e, "all events", func(s local.Stats) bool { return s.Keys == 20 && s.Gaps == 0 && s.Opened > 1 })
+	r.until(e, "all events", func(s local.Stats) bool { return s.Keys == 20 && s.Gaps == 0 && s.Consumers > 1 })
 }
 
-// An event that came to nothing on its way is missed when the next one comes, and if it is the last, at the next
-// heartbeat: the server says there how much it has delivered.
+// A lost event is noticed when the next event arrives. If no other follows, it is noticed at the next heartbeat, which has
+// the number of deliveries.
 func TestEventLost(t *testing.T) {
 	t.Parallel()
 	for name, silent := range map[string]time.Duration{"last": 2 * time.Second, "one of many": time.Hour} {
@@ -71,7 +71,7 @@ func TestEventLost(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			cfg := r.config()
-			cfg.MaxSilent = silent
+			cfg.MaxUnconfirmed = silent
 			e, _ := r.start(r.js, cfg)
 			r.times("flush", 2)
 			n := 2 + steal(r)
@@ -79,14 +79,15 @@ func TestEventLost(t *testing.T) {
 				r.publish(n, n+2)
 			}
 			r.gone()
-			if s := e.Stats(); s.Gaps != 0 || s.Opened < 2 {
+			if s := e.Stats(); s.Gaps != 0 || s.Consumers < 2 {
 				t.Errorf("stats are %+v", s)
 			}
 		})
 	}
 }
 
-// steal publishes events and has somebody else take one of the last two from the consumer. It says how many it were.
+// steal publishes events and lets another subscriber take one of the last two from the consumer. It returns the number of
+// events.
 func steal(r *rig) (n int) {
 	stream, err := r.js.Stream(r.t.Context(), r.stream)
 	fatal(r.t, err)
@@ -110,7 +111,8 @@ func steal(r *rig) (n int) {
 	return n
 }
 
-// outage breaks the link, does something to the stream, heals, and expects a gap to be told and the cache flushed.
+// outage breaks the connection, changes the stream with harm, repairs the connection, and expects a gap to be logged and
+// the cache to be flushed.
 func outage(t *testing.T, why string, harm func(r *rig)) {
 	t.Helper()
 	t.Parallel()
@@ -123,13 +125,13 @@ func outage(t *testing.T, why string, harm func(r *rig)) {
 	proxy.Refuse()
 	harm(r)
 	if len(r.cache.left()) == 0 {
-		t.Fatal("the cache has nothing stale")
+		t.Fatal("the cache has no stale value, so the test shows nothing")
 	}
 	proxy.Heal()
 	r.gone()
 	r.until(e, "two flushes for one gap", func(s local.Stats) bool { return s.Gaps == 1 && s.Flushes == 4 })
 	at := r.cache.of("flush")
-	if at[3].Sub(at[2]) < again {
+	if at[3].Sub(at[2]) < repeatAfter {
 		t.Errorf("flushed at %v", at)
 	}
 	if err := r.log.has(why); err != nil {
@@ -137,13 +139,13 @@ func outage(t *testing.T, why string, harm func(r *rig)) {
 	}
 	r.publish(1000, 1010)
 	r.gone()
-	if s := e.Stats(); s.Gaps != 1 || s.Blind != 0 {
+	if s := e.Stats(); s.Gaps != 1 || s.Unconfirmed != 0 {
 		t.Errorf("stats are %+v", s)
 	}
 }
 
-func TestPurgedMeanwhile(t *testing.T) {
-	outage(t, "the stream begins at 61 now, behind 51", func(r *rig) {
+func TestPurgedWhileDisconnected(t *testing.T) {
+	outage(t, "the stream begins at sequence 61, was followed to 50", func(r *rig) {
 		r.publish(50, 60)
 		stream, err := r.js.Stream(t.Context(), r.stream)
 		fatal(t, err)
@@ -151,8 +153,8 @@ func TestPurgedMeanwhile(t *testing.T) {
 	})
 }
 
-func TestTrimmedMeanwhile(t *testing.T) {
-	outage(t, "the stream begins at 56 now, behind 51", func(r *rig) {
+func TestTrimmedWhileDisconnected(t *testing.T) {
+	outage(t, "the stream begins at sequence 56, was followed to 50", func(r *rig) {
 		r.publish(50, 60)
 		stream, err := r.js.Stream(t.Context(), r.stream)
 		fatal(t, err)
@@ -160,10 +162,10 @@ func TestTrimmedMeanwhile(t *testing.T) {
 	})
 }
 
-func TestStreamMadeAgainMeanwhile(t *testing.T) {
+func TestStreamRecreatedWhileDisconnected(t *testing.T) {
 	for name, n := range map[string]int{"shorter": 10, "longer": 100} {
 		t.Run(name, func(t *testing.T) {
-			outage(t, "the stream was deleted and made again", func(r *rig) {
+			outage(t, "the stream was deleted and created again", func(r *rig) {
 				fatal(t, r.js.DeleteStream(t.Context(), r.stream))
 				r.makeStream()
 				r.publish(0, n)
@@ -172,8 +174,8 @@ func TestStreamMadeAgainMeanwhile(t *testing.T) {
 	}
 }
 
-// The evictor is connected while its stream goes and comes.
-func TestStreamMadeAgain(t *testing.T) {
+// The stream is deleted and created again while the evictor is connected.
+func TestStreamRecreatedWhileConnected(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	e, _ := r.start(r.js, r.config())
@@ -187,7 +189,7 @@ func TestStreamMadeAgain(t *testing.T) {
 	}
 }
 
-// Too much was missed to catch up with: a flush is cheaper.
+// With more than MaxPending events to catch up with, the evictor flushes instead.
 func TestTooFarBehind(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -203,13 +205,13 @@ func TestTooFarBehind(t *testing.T) {
 	r.until(e, "gap", func(s local.Stats) bool { return s.Gaps == 1 && s.Keys == 0 })
 }
 
-// The stream drops what a slow evictor has not received yet. The consumer steps over that without a word.
+// The stream drops messages that a slow evictor has not received. The consumer skips them without reporting it.
 func TestPurgedAheadOfASlowEvictor(t *testing.T) {
 	t.Parallel()
-	const n = 3000 // more than is on its way at any moment
+	const n = 3000 // more than all buffers hold
 	r := newRig(t)
 	cfg := r.config()
-	cfg.MaxSilent = 2 * time.Second
+	cfg.MaxUnconfirmed = 2 * time.Second
 	slow, first := make(chan struct{}), make(chan struct{}, n*2)
 	cfg.Evict = func(key string) {
 		first <- struct{}{}

@@ -11,23 +11,23 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// An Evictor keeps one in-process cache free of what the events of a stream made stale. Make one with New; Stats and
-// Healthy may be called at any time, Run by one goroutine at a time.
+// An Evictor removes from one in-process cache what the events of a stream made stale. Create one with New. Stats and
+// Healthy are safe for concurrent use at any time; only one goroutine at a time may call Run.
 type Evictor struct {
 	js   jetstream.JetStream
 	cfg  Config
 	log  *slog.Logger
-	base time.Time // what the evictor counts from, on the monotonic clock
+	base time.Time // origin of the times of the evictor, on the monotonic clock
 
-	upToDate atomic.Int64 // when all that was stored had last been evicted, nanoseconds since base; 0: never in this Run
+	upToDate atomic.Int64 // when the evictor last had everything that the stream had, ns since base; 0: never in this Run
 	stats    stats
 }
 
-// New checks the configuration and returns an evictor that has not touched any server yet. The client stays the
-// caller's, who closes its connection after Run has returned.
+// New returns an evictor, or an error if js is nil or a field of cfg is missing or out of range. It does not contact the
+// server. The caller keeps ownership of the client and closes its connection after Run has returned.
 func New(js jetstream.JetStream, cfg Config) (*Evictor, error) {
 	if js == nil {
-		return nil, errors.New("new evictor: a JetStream client is required")
+		return nil, errors.New("new evictor: want a JetStream client, got nil")
 	}
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("new evictor: %w", err)
@@ -36,22 +36,24 @@ func New(js jetstream.JetStream, cfg Config) (*Evictor, error) {
 	return &Evictor{js: js, cfg: cfg, log: cfg.Logger.With("stream", cfg.Stream), base: time.Now()}, nil
 }
 
-// Run evicts until ctx ends and returns nil then. It waits out every outage of NATS, a stream that does not exist
-// too; it returns an error only if it cannot go on: the server refuses the consumer at the start, or the connection
-// was closed for good. After it has returned nobody keeps the cache any more: Healthy says false, and second evictions
-// that were due later do not come. It may be run again, and begins with a flush then.
+// Run evicts until ctx ends, and then returns nil. It waits through every outage of NATS, and for a stream that does not
+// exist yet. It returns an error only if it cannot continue: the server rejects the first consumer, or the connection was
+// closed.
+//
+// After Run has returned nothing evicts from the cache: Healthy returns false, and pending second evictions are dropped. Run
+// may be called again, and then begins with a flush.
 func (e *Evictor) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	words := make(chan word, wordsAhead)
-	l := &link{js: e.js, cfg: &e.cfg, log: e.log, words: words}
+	notices := make(chan notice, noticeBuffer)
+	fw := &follower{js: e.js, cfg: &e.cfg, log: e.log, notices: notices}
 	ended := make(chan struct{})
-	var err error // read after ended
+	var err error // read after ended is closed
 	go func() {
 		defer close(ended)
-		err = l.run(ctx)
+		err = fw.run(ctx)
 	}()
-	newKeeper(e).run(ctx, words, ended)
+	newEvictionLoop(e).run(ctx, notices, ended)
 	cancel()
 	<-ended
 	e.upToDate.Store(0)
@@ -61,15 +63,15 @@ func (e *Evictor) Run(ctx context.Context) error {
 	return nil
 }
 
-// Healthy says whether the cache may be trusted: everything that was in the stream at some moment of the last
-// Config.MaxSilent has been evicted. It is false before Run has its consumer, after Run has returned, when the server
-// was not heard for so long, and when the evictor has been behind for so long. An application that cannot bear the
-// staleness the package documentation speaks of goes past its cache while this is false. It is cheap enough to be
-// asked before each read.
+// Healthy reports whether the cache may be used: whether everything that was in the stream at some moment of the last
+// Config.MaxUnconfirmed has been evicted. It returns false before Run has a consumer, after Run has returned, and when the
+// server has not responded or the evictor has lagged for MaxUnconfirmed. An application that cannot accept the staleness
+// that the package documentation describes should bypass its cache while Healthy returns false. A call costs one atomic
+// read, so an application can make it before each read of its cache.
 func (e *Evictor) Healthy() bool {
 	at := e.upToDate.Load()
-	return at != 0 && time.Since(e.base)-time.Duration(at) < e.cfg.MaxSilent
+	return at != 0 && time.Since(e.base)-time.Duration(at) < e.cfg.MaxUnconfirmed
 }
 
-// Stats returns what was done since New. It is safe for concurrent use.
+// Stats returns the counts since New. It is safe for concurrent use.
 func (e *Evictor) Stats() Stats { return e.stats.snapshot() }

@@ -10,14 +10,14 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// marker says whether a message only stands in for an event that was parked.
-func marker(msg *nats.Msg) bool {
+// isMarker reports whether a message only marks the position of a parked event.
+func isMarker(msg *nats.Msg) bool {
 	return strings.HasPrefix(msg.Subject, event.ParkedPrefix) && msg.Header.Get(event.HeaderParked) != ""
 }
 
-// read returns the event of a message. If its headers cannot be read, it returns what the rules need of it all the
-// same, and an error that wraps rules.ErrPoison.
-func read(msg *nats.Msg) (event.Event, error) {
+// parse returns the event of a message. If its headers are invalid, parse returns an event with everything that the rules
+// need, and an error that wraps rules.ErrPoison.
+func parse(msg *nats.Msg) (event.Event, error) {
 	ev, err := event.Parse(msg.Subject, msg.Header, msg.Data)
 	if err == nil {
 		return ev, nil

@@ -13,13 +13,13 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/local"
 )
 
-// The instance hears of an event before the shared cache is clean, and a reader loads the old value from there once
-// more. The second eviction removes it.
+// The instance receives an event before the shared cache is clean, and a reader loads the old value from there again. The
+// second eviction removes it.
 func TestReadThroughRace(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	var mu sync.Mutex
-	shared := "old" // what Redis has for the key; its invalidators are slower than this instance
+	shared := "old" // the value in Redis; its invalidators are slower than this instance
 	load := otter.LoaderFunc[string, string](func(context.Context, string) (string, error) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -35,7 +35,7 @@ func TestReadThroughRace(t *testing.T) {
 		return value
 	}
 
-	var reread string // by a reader right after the first eviction
+	var reread string // what a reader gets directly after the first eviction
 	cfg := r.config()
 	cfg.Flush = cache.InvalidateAll
 	cfg.Evict = func(key string) {
@@ -43,7 +43,7 @@ func TestReadThroughRace(t *testing.T) {
 		if reread == "" {
 			reread = read()
 			mu.Lock()
-			shared = "new" // cleaned and loaded again
+			shared = "new" // the invalidator has deleted the key, and a reader has loaded it
 			mu.Unlock()
 		}
 	}

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// A queue is what has to be done later: keys and tags to evict for the second time, first in, first out, and flushes.
-// Times are monotonic, since some base. It belongs to one goroutine.
+// A queue holds what is due later: second evictions of keys and tags, first in, first out, and flushes. Times are on the
+// monotonic clock, since the base of the evictor. It belongs to one goroutine.
 type queue struct {
 	most    int             // evictions
-	grid    time.Duration   // flushes are done at multiples of it, so that they are few
+	grid    time.Duration   // flushes run at multiples of it, which bounds their number
 	list    []eviction      // due times never decrease
 	flushes []time.Duration // multiples of grid, increasing
 }
@@ -20,8 +20,8 @@ type eviction struct {
 	tag bool
 }
 
-// add puts an eviction at the end, no earlier than those before it. If there are too many, all of them become a flush
-// when this one is due, and add says false.
+// add appends an eviction, which must not be due earlier than those before it. If the queue is full, add replaces all
+// evictions by one flush when this one is due, and returns false.
 func (q *queue) add(v eviction) bool {
 	if len(q.list) < q.most {
 		q.list = append(q.list, v)
@@ -32,7 +32,7 @@ func (q *queue) add(v eviction) bool {
 	return false
 }
 
-// flush plans one for due or up to a grid later.
+// flush schedules a flush for due or up to a grid later.
 func (q *queue) flush(due time.Duration) {
 	due = (due + q.grid - 1) / q.grid * q.grid
 	if i, found := slices.BinarySearch(q.flushes, due); !found {
@@ -40,7 +40,7 @@ func (q *queue) flush(due time.Duration) {
 	}
 }
 
-// next returns when something is due, and false if nothing is planned.
+// next returns the next due time, and false if nothing is scheduled.
 func (q *queue) next() (time.Duration, bool) {
 	switch {
 	case len(q.list) == 0 && len(q.flushes) == 0:
@@ -53,7 +53,7 @@ func (q *queue) next() (time.Duration, bool) {
 	return min(q.list[0].due, q.flushes[0]), true
 }
 
-// flushDue takes the flushes that are due and says whether there are any: one does for all.
+// flushDue removes the flushes that are due and reports whether there were any: one flush is enough for all of them.
 func (q *queue) flushDue(now time.Duration) bool {
 	n, found := slices.BinarySearch(q.flushes, now)
 	if found {
@@ -63,7 +63,7 @@ func (q *queue) flushDue(now time.Duration) bool {
 	return n > 0
 }
 
-// pop takes the first eviction if it is due.
+// pop removes the first eviction if it is due.
 func (q *queue) pop(now time.Duration) (eviction, bool) {
 	if len(q.list) == 0 || q.list[0].due > now {
 		return eviction{}, false
@@ -71,7 +71,7 @@ func (q *queue) pop(now time.Duration) (eviction, bool) {
 	v := q.list[0]
 	q.list[0] = eviction{}
 	if q.list = q.list[1:]; len(q.list) == 0 {
-		q.list = nil // gives back the memory of a burst
+		q.list = nil // releases the memory of a burst
 	}
 	return v, true
 }

@@ -12,22 +12,22 @@ func TestQueueOrder(t *testing.T) {
 	t.Parallel()
 	q := queue{most: 3, grid: 10}
 	if _, ok := q.next(); ok {
-		t.Error("something is planned in an empty queue")
+		t.Error("an empty queue has a next due time")
 	}
 	for i := range 3 {
 		if !q.add(eviction{due: 100 + time.Duration(i), key: fmt.Sprint(i)}) {
-			t.Errorf("%d does not fit", i)
+			t.Errorf("eviction %d was refused", i)
 		}
 	}
 	if _, ok := q.pop(99); ok {
-		t.Error("popped before it was due")
+		t.Error("popped an eviction before it was due")
 	}
 	if v, ok := q.pop(101); !ok || v.key != "0" {
 		t.Errorf("popped %+v", v)
 	}
 	q.add(eviction{due: 103, key: "3"})
 	if q.add(eviction{due: 104, key: "4"}) {
-		t.Error("a fourth one fits")
+		t.Error("a full queue accepted an eviction")
 	}
 	if next, ok := q.next(); !ok || next != 110 {
 		t.Errorf("next is %d", next)
@@ -37,8 +37,8 @@ func TestQueueOrder(t *testing.T) {
 	}
 }
 
-// Whatever is added: each key is popped, or a flush is due no earlier than it and at most a grid later than the one
-// that did not fit; and flushes stay few.
+// Each key that is added is popped, or a flush is due no earlier than the key and at most a grid later than the key that
+// did not fit. The number of flushes stays bounded.
 func TestQueueProperties(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -26,15 +26,15 @@ import (
 func TestMain(m *testing.M) { devtest.Main(m) }
 
 const (
-	patience = 60 * time.Second // for what should happen at once, on a busy machine
-	again    = 50 * time.Millisecond
+	patience    = 60 * time.Second // for what should take milliseconds, on a busy machine
+	repeatAfter = 50 * time.Millisecond
 )
 
-// A rig is one stream, the rules for it, and a cache that remembers what was asked of it. Event i has the subject
+// A rig is one stream, the rules for it, and a cache that records each call. Event i has the subject
 // <stream>.users.<i>.updated and makes the key user:<i> stale.
 type rig struct {
 	t      testing.TB
-	js     jetstream.JetStream // to publish and look
+	js     jetstream.JetStream // to publish, and to read the stream
 	stream string
 	rules  *rules.Set
 	cache  *cache
@@ -61,7 +61,7 @@ rules:
 
 func (r *rig) makeStream() {
 	r.t.Helper()
-	devtest.Eventually(r.t, patience, "stream made", func() error { // the server may be busy removing the last one
+	devtest.Eventually(r.t, patience, "stream created", func() error { // the server may still be removing the previous one
 		_, err := r.js.CreateStream(r.t.Context(), jetstream.StreamConfig{
 			Name: r.stream, Subjects: []string{r.stream + ".>", event.ParkedPrefix + r.stream},
 		})
@@ -76,7 +76,7 @@ func jetStream(t testing.TB, conn *nats.Conn) jetstream.JetStream {
 	return js
 }
 
-// connect returns a connection that comes back fast.
+// connect returns a connection that reconnects quickly.
 func connect(t testing.TB, url string) *nats.Conn {
 	t.Helper()
 	conn, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(5*time.Millisecond), nats.ReconnectJitter(0, 0))
@@ -110,12 +110,12 @@ func fatal(t testing.TB, err error) {
 
 func (r *rig) config() local.Config {
 	return local.Config{
-		Stream: r.stream, Rules: r.rules, Evict: r.cache.evict, Flush: r.cache.flush, Again: again,
+		Stream: r.stream, Rules: r.rules, Evict: r.cache.evict, Flush: r.cache.flush, RepeatAfter: repeatAfter,
 		Logger: slog.New(slog.NewTextHandler(&r.log, nil)),
 	}
 }
 
-// start runs an evictor until the test ends or stop is called, and returns when it has its consumer.
+// start runs an evictor until the test ends or calls stop, and returns when the evictor has its consumer.
 func (r *rig) start(js jetstream.JetStream, cfg local.Config) (e *local.Evictor, stop func()) {
 	r.t.Helper()
 	e, stop = r.run(js, cfg)
@@ -143,14 +143,14 @@ func (r *rig) run(js jetstream.JetStream, cfg local.Config) (e *local.Evictor, s
 				r.t.Errorf("Run: %v", err)
 			}
 		case <-time.After(patience):
-			r.t.Error("Run does not return")
+			r.t.Error("Run did not return")
 		}
 	})
 	r.t.Cleanup(stop)
 	return e, stop
 }
 
-// publish publishes events from to to-1 as the relay would, with their keys in the cache.
+// publish puts the keys of events from to to-1 into the cache and publishes the events, as the relay does.
 func (r *rig) publish(from, to int) {
 	r.t.Helper()
 	for i := from; i < to; i++ {
@@ -174,7 +174,7 @@ func (r *rig) sent() {
 	select {
 	case <-r.js.PublishAsyncComplete():
 	case <-time.After(patience):
-		r.t.Fatal("publish: no acks")
+		r.t.Fatal("publish: want an ack for each message, got none in time")
 	}
 }
 
@@ -199,7 +199,7 @@ func (r *rig) gone() {
 	})
 }
 
-// A cache is a map that remembers what was asked of it, and when.
+// A cache is a map that records each call and its time.
 type cache struct {
 	mu     sync.Mutex
 	values map[string]string
@@ -213,16 +213,16 @@ type call struct {
 
 func newCache() *cache { return &cache{values: make(map[string]string)} }
 
-func (c *cache) note(what string, change func()) {
+func (c *cache) record(what string, change func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls = append(c.calls, call{what, time.Now()})
 	change()
 }
 
-func (c *cache) evict(key string)    { c.note(key, func() { delete(c.values, key) }) }
-func (c *cache) evictTag(tag string) { c.note("tag "+tag, func() {}) }
-func (c *cache) flush()              { c.note("flush", func() { clear(c.values) }) }
+func (c *cache) evict(key string)    { c.record(key, func() { delete(c.values, key) }) }
+func (c *cache) evictTag(tag string) { c.record("tag "+tag, func() {}) }
+func (c *cache) flush()              { c.record("flush", func() { clear(c.values) }) }
 
 func (c *cache) set(key, value string) {
 	c.mu.Lock()
@@ -240,7 +240,7 @@ func (c *cache) left() []string {
 	return keys
 }
 
-// of returns when something was asked for.
+// of returns the times of the calls for a key, "tag " and a tag, or "flush".
 func (c *cache) of(what string) []time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -253,7 +253,7 @@ func (c *cache) of(what string) []time.Time {
 	return at
 }
 
-// order returns what was asked for, each the first time, flushes left out.
+// order returns the keys and tags in the order of their first calls, without flushes.
 func (c *cache) order() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -266,7 +266,7 @@ func (c *cache) order() []string {
 	return list
 }
 
-// times waits until something was asked for n times, and returns when.
+// times waits for n calls of a kind and returns their times.
 func (r *rig) times(what string, n int) []time.Time {
 	r.t.Helper()
 	devtest.Eventually(r.t, patience, what, func() error {
@@ -278,7 +278,7 @@ func (r *rig) times(what string, n int) []time.Time {
 	return r.cache.of(what)
 }
 
-// A logbook keeps what was logged.
+// A logbook keeps the log lines.
 type logbook struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -294,7 +294,58 @@ func (l *logbook) has(part string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !strings.Contains(l.text.String(), part) {
-		return errors.New("the log says\n" + l.text.String())
+		return fmt.Errorf("want %q in the log, got\n%s", part, l.text.String())
 	}
 	return nil
+}
+
+// exampleConn connects to the test server, for an example, which has no testing.TB.
+var exampleConn = sync.OnceValue(func() *nats.Conn {
+	conn, err := nats.Connect(devtest.NATS(exampleTB{}).URL())
+	if err != nil {
+		panic(err)
+	}
+	return conn
+})
+
+// exampleTB starts a server for an example.
+type exampleTB struct{ testing.TB }
+
+func (exampleTB) Helper() {}
+
+func (exampleTB) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
+
+// exampleStream creates the stream OUTBOX. It returns a client, and a function that publishes an event as the relay does.
+func exampleStream() (js jetstream.JetStream, publish func(subject string)) {
+	must := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	ctx := context.Background()
+	js, err := jetstream.New(exampleConn())
+	must(err)
+	if err := js.DeleteStream(ctx, "OUTBOX"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		must(err)
+	}
+	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "OUTBOX", Subjects: []string{"users.>", "teams.>"}})
+	must(err)
+	return js, func(subject string) {
+		e := event.Event{ID: uuid.New(), Subject: subject, Payload: []byte(`{}`)}
+		msg := &nats.Msg{Subject: e.Subject, Header: nats.Header{}, Data: e.Payload}
+		e.SetHeaders(msg.Header)
+		_, err := js.PublishMsg(ctx, msg)
+		must(err)
+	}
+}
+
+// run runs an evictor until the caller calls stop, which returns what Run returned.
+func run(e *local.Evictor) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	return func() error {
+		cancel()
+		return <-done
+	}
 }

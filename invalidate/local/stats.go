@@ -2,22 +2,22 @@ package local
 
 import "sync"
 
-// Stats is what an evictor did since New, as of one moment.
+// Stats counts what an evictor has done since New. All counts are of the same moment.
 type Stats struct {
-	Events    int64 // that came, markers of parked ones not among them
-	Keys      int64 // evicted when their event came
-	Tags      int64 // evicted when their event came, or flushed for
-	Again     int64 // keys and tags evicted for the second time
-	Flushes   int64 // for whatever reason, second ones too
-	Gaps      int64 // times that events may have been missed; each flushed
-	Blind     int64 // times that Config.MaxSilent went by without word that nothing is missing; each flushed
-	Poison    int64 // events that lack what a rule needs; each flushed, several at once together
-	Overflows int64 // times that more than Config.MaxPending second evictions became a flush
-	Opened    int64 // consumers made; the first one flushed
-	Pending   int   // second evictions to come
+	Events      int64 // events received, without the markers of parked ones
+	Keys        int64 // keys evicted when their event arrived
+	Tags        int64 // tags evicted, or flushed for, when their event arrived
+	Repeated    int64 // keys and tags evicted for the second time
+	Flushes     int64 // flushes for any reason, second ones included
+	Gaps        int64 // times that events may have been missed; each caused a flush
+	Unconfirmed int64 // times that Config.MaxUnconfirmed passed without a confirmation; each caused a flush
+	Poison      int64 // events that lack what a rule requires; each caused a flush, shared by events close together
+	Overflows   int64 // times that more than Config.MaxPending second evictions became one flush
+	Consumers   int64 // consumers created; the first one caused a flush
+	Pending     int   // second evictions that are not due yet
 }
 
-// stats is the Stats being counted, by the goroutine of the keeper.
+// stats is a Stats that the goroutine of the eviction loop updates.
 type stats struct {
 	mu  sync.Mutex
 	now Stats

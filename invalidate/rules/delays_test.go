@@ -16,7 +16,7 @@ rules:
   - {subject: [a, b], keys: [twice], echo: [30s, 5s]}
 `
 
-// Each echo has the rules that ask for it, and they keep their index.
+// Echo selects the rules with a delay, and they keep their index.
 func TestEcho(t *testing.T) {
 	t.Parallel()
 	set := parse(t, delayRules)
@@ -34,7 +34,7 @@ func TestEcho(t *testing.T) {
 		for delay, want := range c.echoes {
 			list, err := set.Echo(delay, c.def).Resolve(&event.Event{Subject: "a"})
 			fatal(t, err)
-			same(t, fmt.Sprint("echo after ", delay), told(list), want)
+			same(t, fmt.Sprint("echo after ", delay), format(list), want)
 		}
 	}
 	same(t, "texts", set.EchoTexts(), "[default 5s 30s]")
@@ -49,6 +49,6 @@ func TestAudited(t *testing.T) {
 	audited := parse(t, delayRules).Audited()
 	list, err := audited.Resolve(&event.Event{Subject: "a"})
 	fatal(t, err)
-	same(t, "audited", told(list), "off@1 1h0m0s-1h0m0s, once@2")
+	same(t, "audited", format(list), "off@1 1h0m0s-1h0m0s, once@2")
 	same(t, "rules", audited.Len(), 2)
 }

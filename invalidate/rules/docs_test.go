@@ -8,7 +8,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
 
-// The rules that the documentation shows are right, and its examples hold for them.
+// The rules in docs/rules.md are valid, and its examples hold for them.
 func TestDocumentation(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docs/rules.md")

@@ -2,26 +2,25 @@ package rules
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// MaxExamples is how many examples a file may have. It may have MaxRuleFile bytes.
+// MaxExamples is the largest number of examples in a file, which may have at most MaxRuleFile bytes.
 const MaxExamples = 10_000
 
-// An Example says what the rules have to make of one event.
+// An Example is an event, and the keys and tags that the rules must derive from it. [Set.Check] compares them.
 type Example struct {
 	Name   string // defaults to the subject
-	At     string // name:line:column of the file
+	At     string // name:line:column in the file
 	Event  event.Event
-	Keys   []string // exactly these, in any order
-	Tags   []string // likewise
-	Poison bool     // the event has to be one that a rule cannot be applied to
+	Keys   []string // all keys, in any order
+	Tags   []string // all tags, in any order
+	Poison bool     // the event must be poison
 }
 
-// exampleText is an example as a file has it.
+// exampleText is an example as the file has it.
 type exampleText struct {
 	Name    string            `yaml:"name"`
 	Subject string            `yaml:"subject"`
@@ -34,7 +33,7 @@ type exampleText struct {
 	Poison  bool              `yaml:"poison"`
 }
 
-// ParseExamples reads a file of examples:
+// ParseExamples reads a file of examples in YAML:
 //
 //	examples:
 //	  - name: a user changes
@@ -47,9 +46,9 @@ type exampleText struct {
 //	    tags: []
 //	    poison: false
 //
-// All but the subject can be left out. A payload that is a text is taken as it is, anything else becomes JSON. It is as
-// strict as Parse: an unknown field or an event that the outbox would refuse is an error, which begins with
-// name:line:column.
+// Only the subject is required. A payload that is a YAML text is used unchanged; any other YAML becomes JSON. ParseExamples
+// is as strict as Parse: it returns an error for an unknown field, and for an event that the outbox would reject. The error
+// begins with name:line:column.
 func ParseExamples(name string, data []byte) ([]Example, error) {
 	f := textFile{name: name, noun: "a file of examples"}
 	var content struct {
@@ -60,18 +59,18 @@ func ParseExamples(name string, data []byte) ([]Example, error) {
 	}
 	switch {
 	case len(content.Examples) == 0:
-		return nil, f.errorAt(nil, "the file has no examples")
+		return nil, f.errorAt(nil, "no examples in the file; want a list under examples:")
 	case len(content.Examples) > MaxExamples:
-		return nil, f.errorAt(nil, fmt.Sprintf("the file has %d examples, the limit is %d", len(content.Examples), MaxExamples))
+		return nil, f.errorfAt(nil, "%d examples in the file; want at most %d", len(content.Examples), MaxExamples)
 	}
 	list := make([]Example, len(content.Examples))
 	for i := range content.Examples {
 		text := &content.Examples[i]
-		if bad := text.check(); bad != nil {
-			return nil, f.errorIn("examples", i, bad)
+		if fault := text.check(); fault != nil {
+			return nil, f.errorIn("examples", i, fault)
 		}
 		list[i] = Example{
-			Name: text.Name, At: f.place(f.find("examples", i, "", -1)),
+			Name: text.Name, At: f.position(f.find("examples", i, "", -1)),
 			Event: text.event(), Keys: text.Keys, Tags: text.Tags, Poison: text.Poison,
 		}
 		if text.Name == "" {
@@ -82,11 +81,11 @@ func ParseExamples(name string, data []byte) ([]Example, error) {
 }
 
 func (t *exampleText) check() *fault {
-	if t.Op != "" && !operation(t.Op) {
-		return wrong("op", -1, "operation %q is none of insert, update, delete", t.Op)
+	if t.Op != "" && !isOperation(t.Op) {
+		return faultf("op", -1, "invalid operation %q; want insert, update or delete", t.Op)
 	}
 	if _, ok := t.Headers[event.HeaderOp]; ok && t.Op != "" {
-		return wrong("op", -1, "the operation is there twice, as op and as header %s", event.HeaderOp)
+		return faultf("op", -1, "operation given twice, as op and as header %s; remove one of them", event.HeaderOp)
 	}
 	if err := event.ValidateSubject(t.Subject); err != nil {
 		return &fault{"subject", -1, err}
@@ -116,21 +115,21 @@ func (t *exampleText) event() event.Event {
 	return e
 }
 
-// A Difference is where the rules and an example disagree.
+// A Difference is the result of comparing the rules with an example. Its lists are sorted and never nil.
 type Difference struct {
-	MissingKeys    []string `json:"missing_keys"`    // the rules do not name them
-	UnexpectedKeys []string `json:"unexpected_keys"` // the example does not
-	MissingTags    []string `json:"missing_tags"`
-	UnexpectedTags []string `json:"unexpected_tags"`
-	Poison         string   `json:"poison"` // what is wrong about the event being poison or not, "" if nothing
+	MissingKeys    []string `json:"missing_keys"`    // in the example, but not derived by the rules
+	UnexpectedKeys []string `json:"unexpected_keys"` // derived by the rules, but not in the example
+	MissingTags    []string `json:"missing_tags"`    // like MissingKeys
+	UnexpectedTags []string `json:"unexpected_tags"` // like UnexpectedKeys
+	Poison         string   `json:"poison"`          // set if only one of event and example is poison
 }
 
-// Holds says whether there is no difference.
+// Holds reports whether there is no difference.
 func (d *Difference) Holds() bool {
 	return len(d.MissingKeys)+len(d.UnexpectedKeys)+len(d.MissingTags)+len(d.UnexpectedTags) == 0 && d.Poison == ""
 }
 
-// Check returns where the rules disagree with an example. The lists are sorted and never nil.
+// Check resolves the event of an example and compares the result with what the example expects.
 func (r *Set) Check(x *Example) Difference {
 	found, err := r.Resolve(&x.Event)
 	keys, tags := []string{}, []string{}
@@ -149,12 +148,12 @@ func (r *Set) Check(x *Example) Difference {
 	case poison && !x.Poison:
 		d.Poison = "the event is poison: " + err.Error()
 	case x.Poison && !poison:
-		d.Poison = "the event is not poison"
+		d.Poison = "the event is not poison, but the example expects it to be"
 	}
 	return d
 }
 
-// without returns what is in a list and not in another, sorted and each once.
+// without returns the texts of list that are not in other, sorted, without duplicates.
 func without(list, other []string) []string {
 	known := make(map[string]bool, len(other))
 	for _, text := range other {

@@ -10,8 +10,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
 
-// Each file of examples named bad_… is refused with the text in the file beside it; the others hold for the rules of
-// their name.
+// Each file of examples named bad_… is rejected with the error in the file of the same name; the others hold for the rules
+// of the same name.
 func TestExampleFiles(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../testdata/rules/examples/*.yaml")
@@ -26,7 +26,7 @@ func TestExampleFiles(t *testing.T) {
 			list, err := rules.ParseExamples(filepath.Base(file), data)
 			if strings.HasPrefix(filepath.Base(file), "bad_") {
 				if err == nil {
-					t.Fatal("the file is not refused")
+					t.Fatal("ParseExamples accepted the file")
 				}
 				golden(t, strings.TrimSuffix(file, ".yaml")+".err", err.Error()+"\n")
 				return
@@ -52,14 +52,14 @@ func TestExampleLimits(t *testing.T) {
 	same(t, "examples", len(list), rules.MaxExamples)
 	same(t, "the last", fmt.Sprint(list[rules.MaxExamples-1].Name, " ", list[rules.MaxExamples-1].At), "a f:10001:5")
 	_, err = rules.ParseExamples("f", []byte(many+"  - {subject: a}\n"))
-	same(t, "one more", err, "f: the file has 10001 examples, the limit is 10000")
+	same(t, "one more", err, "f: 10001 examples in the file; want at most 10000")
 	_, err = rules.ParseExamples("f", []byte("#"+strings.Repeat("x", rules.MaxRuleFile)))
-	same(t, "too large", err, "f: the file has 1048577 bytes, the limit is 1048576")
+	same(t, "too large", err, "f: file of 1048577 bytes; want at most 1048576")
 	_, err = rules.ParseExamples("f", []byte(strings.Repeat("[", 1000)))
-	contains(t, "too deep", err.Error(), "nests too deeply")
+	contains(t, "too deep", err.Error(), "nesting too deep; want at most 32 levels")
 }
 
-// The payload is what JSON would have, with numbers as they were written; a text is taken as it is.
+// A payload becomes JSON with its numbers as written; a text is used unchanged.
 func TestExamplePayload(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ yaml, want string }{
@@ -96,7 +96,7 @@ func TestCheck(t *testing.T) {
 		{`{subject: a.1}`, "{[] [all k:1] [] [all] }"},
 		{`{subject: a.1, keys: ["k:2", all], tags: [b, all, a, a]}`, "{[k:2] [k:1] [a b] [] }"},
 		{`{subject: b}`, "{[] [] [] [] }"},
-		{`{subject: b, poison: true}`, "{[] [] [] [] the event is not poison}"},
+		{`{subject: b, poison: true}`, "{[] [] [] [] the event is not poison, but the example expects it to be}"},
 		{`{subject: a.1, keys: [all, "k:1"], tags: [all], headers: {Cache-Tags: "["}, poison: true}`, "{[] [] [] [] }"},
 	} {
 		list, err := rules.ParseExamples("f", []byte("examples: ["+c.example+"]"))

@@ -7,38 +7,38 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// An Explanation says what the rules make of one event, for a person who asks.
+// An Explanation shows what the rules derive from one event, rule by rule, for people and tools.
 type Explanation struct {
 	Subject string        `json:"subject"`
 	Matched []MatchedRule `json:"matched"` // in the order of the file
-	Rules   int           `json:"rules"`   // how many there are
-	Keys    int           `json:"keys"`    // how many keys would be deleted
-	Tags    int           `json:"tags"`    // of how many tags the members would be deleted
-	Poison  bool          `json:"poison"`  // the event would be dead-lettered, after what can be deleted was
+	Rules   int           `json:"rules"`   // number of rules in the set
+	Keys    int           `json:"keys"`    // number of keys to delete
+	Tags    int           `json:"tags"`    // number of tags whose members are to be deleted
+	Poison  bool          `json:"poison"`  // the invalidator would dead-letter the event after deleting these
 }
 
-// A MatchedRule is a rule that matches the event, and what it gave. A rule of which several subjects match is there
-// once for each.
+// A MatchedRule is a rule that matches the event, and what it derives. A rule with several matching subjects occurs once for
+// each of them.
 type MatchedRule struct {
-	Rule    int      `json:"rule"`          // index in the file, from 0
-	Subject string   `json:"subject"`       // its pattern
-	Keys    []string `json:"keys"`          // without those that a rule before it named
-	Tags    []string `json:"tags"`          // likewise
-	Headers bool     `json:"headers"`       // the event's own headers may name keys and tags
-	Echo    []string `json:"echo"`          // delays: none if it is off, DefaultEcho if the rule does not say
-	TTL     []string `json:"ttl,omitempty"` // the shortest and the longest time that readers let a value live
-	Due     string   `json:"due,omitempty"` // the version that the event has
-	Error   string   `json:"error,omitempty"`
+	Rule    int      `json:"rule"`            // index in the file, from 0
+	Subject string   `json:"subject"`         // the pattern that matches
+	Keys    []string `json:"keys"`            // without keys of earlier rules
+	Tags    []string `json:"tags"`            // without tags of earlier rules
+	Headers bool     `json:"headers"`         // the headers of the event may name keys and tags
+	Echo    []string `json:"echo"`            // delays; empty if off, DefaultEcho if the rule has no field echo
+	TTL     []string `json:"ttl,omitempty"`   // the shortest and the longest time to live of a value
+	Due     string   `json:"due,omitempty"`   // the version of the event
+	Error   string   `json:"error,omitempty"` // the first key that the event cannot yield, as in RuleError
 }
 
-// DefaultEcho stands for the delays of the invalidator, where those of rules are told.
+// DefaultEcho is the text for the delays of the invalidator, which apply to a rule without the field echo.
 const DefaultEcho = "default"
 
-// Explain returns what Resolve would, told by rule.
+// Explain returns the result of Resolve rule by rule.
 func (r *Set) Explain(e *event.Event) Explanation {
 	s := Resolver{rules: r}
 	s.load(e, nil)
-	told := Explanation{Subject: e.Subject, Matched: []MatchedRule{}, Rules: r.Len()}
+	out := Explanation{Subject: e.Subject, Matched: []MatchedRule{}, Rules: r.Len()}
 	for _, i := range s.candidates() {
 		if !s.matches(i) {
 			continue
@@ -59,24 +59,24 @@ func (r *Set) Explain(e *event.Event) Explanation {
 		}
 		if rule, ok := errors.AsType[*RuleError](err); ok {
 			m.Error = rule.Error()
-			told.Poison = true
+			out.Poison = true
 		}
-		told.Keys, told.Tags = told.Keys+len(m.Keys), told.Tags+len(m.Tags)
-		told.Matched = append(told.Matched, m)
+		out.Keys, out.Tags = out.Keys+len(m.Keys), out.Tags+len(m.Tags)
+		out.Matched = append(out.Matched, m)
 	}
-	return told
+	return out
 }
 
-// EchoTexts returns the delays that the rules ask for, the shortest first, as a rule file writes them; DefaultEcho
-// stands before them if a rule does not say.
+// EchoTexts returns the delays of all echoes of the rules as a rule file writes them, the shortest first. DefaultEcho comes
+// before them if a rule has no field echo.
 func (r *Set) EchoTexts() []string {
-	const fallback = -1 // shorter than any
+	const fallback = -1 // shorter than any delay
 	list := []string{}
 	for _, d := range r.Delays([]time.Duration{fallback}) {
 		if d == fallback {
 			list = append(list, DefaultEcho)
 		} else {
-			list = append(list, timeText(d))
+			list = append(list, durationText(d))
 		}
 	}
 	return list
@@ -88,7 +88,7 @@ func (c *compiled) echoTexts() []string {
 	}
 	list := make([]string, len(c.echo))
 	for i, d := range c.echo {
-		list[i] = timeText(d)
+		list[i] = durationText(d)
 	}
 	return list
 }
@@ -97,5 +97,5 @@ func (s Span) texts() []string {
 	if s == (Span{}) {
 		return nil
 	}
-	return []string{timeText(s.Min), timeText(s.Max)}
+	return []string{durationText(s.Min), durationText(s.Max)}
 }

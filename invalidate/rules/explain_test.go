@@ -20,7 +20,7 @@ rules:
 		{"users.42.updated", `{"version": 7}`, `{"subject":"users.42.updated","matched":[` +
 			`{"rule":0,"subject":"users.*.updated","keys":["user:42","users:all"],"tags":["users"],"headers":false,"echo":["30s","10m","1h"],"ttl":["1m30s","1h"],"due":"7"},` +
 			`{"rule":2,"subject":"users.\u003e","keys":["h"],"tags":[],"headers":true,"echo":[],` +
-			`"error":"rules[2] (users.\u003e), key \"cart:${payload.cart}\": payload has no \"payload.cart\""}` +
+			`"error":"rules[2] (users.\u003e), key \"cart:${payload.cart}\": \"payload.cart\" is missing"}` +
 			`],"rules":3,"keys":3,"tags":1,"poison":true}`},
 		{"orders.1", "", `{"subject":"orders.1","matched":[{"rule":1,"subject":"orders.\u003e","keys":["orders"],"tags":[],"headers":false,"echo":["default"]}],` +
 			`"rules":3,"keys":1,"tags":0,"poison":false}`},

@@ -5,28 +5,28 @@ import (
 	"fmt"
 )
 
-// maxMade bounds the work for one event: the same key made again counts here, but not as a key.
+// maxMade bounds the work for one event. It counts duplicates too, which MaxEventKeys does not.
 const maxMade = 16 * MaxEventKeys
 
-// manyKeys is from where on a map finds duplicates faster than a look at each.
+// manyKeys is the number of keys from which a map finds duplicates faster than a comparison with each key.
 const manyKeys = 32
 
-// A name is what tells one deletion from another: a key can be an index of keys as well.
+// A name identifies a deletion. The same text can be both a key and a tag.
 type name struct {
 	key string
 	tag bool
 }
 
-// add takes the key over into what was found; one that is there already is told of what this rule says.
+// add appends the key to what was found. If the key is there already, add merges what the rule declares for it.
 func (s *Resolver) add() error {
 	s.made++
 	switch {
 	case len(s.key) == 0:
-		return errors.New("the key is empty")
+		return errors.New("the key is empty; want at least 1 byte")
 	case len(s.key) > MaxKey:
-		return fmt.Errorf("the key has %d bytes, the limit is %d", len(s.key), MaxKey)
+		return fmt.Errorf("the key has %d bytes; want at most %d", len(s.key), MaxKey)
 	case s.made > maxMade:
-		return fmt.Errorf("the event names more than %d keys, most of them again and again", maxMade)
+		return fmt.Errorf("the event names more than %d keys, duplicates included", maxMade)
 	}
 	d := Deletion{Rule: s.rule.index, Tag: s.tag, TTL: s.rule.ttl, Due: s.due}
 	if s.due != "" {
@@ -47,7 +47,7 @@ func (s *Resolver) add() error {
 	return nil
 }
 
-// find returns the index in found of the key being made, -1 if it is not there.
+// find returns the index in found of the current key, or -1.
 func (s *Resolver) find() int {
 	list := s.found[s.begin:]
 	if len(list) < manyKeys {
@@ -72,7 +72,7 @@ func (s *Resolver) find() int {
 	return -1
 }
 
-// merge takes over what another rule says of the same key: only what both say, and only what both can mean.
+// merge keeps what both deletions of the same key declare: the range of both TTLs, and the version if it is the same.
 func (d *Deletion) merge(other *Deletion) {
 	if d.TTL == (Span{}) || other.TTL == (Span{}) {
 		d.TTL = Span{}

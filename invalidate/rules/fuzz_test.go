@@ -17,7 +17,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// Whatever a rule file holds, it is read or refused, and rules that were read never panic.
+// Parse returns rules or an error with a position for any file, and no rule panics.
 func FuzzParse(f *testing.F) {
 	files, err := filepath.Glob("../../testdata/rules/*.yaml")
 	fatal(f, err)
@@ -40,7 +40,7 @@ func FuzzParse(f *testing.F) {
 		set, err := rules.Parse("f", data)
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "f:") {
-				t.Errorf("error without a place: %v", err)
+				t.Errorf("error without a position: %v", err)
 			}
 			return
 		}
@@ -55,7 +55,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// try resolves some events and checks what can be said of any deletion.
+// try resolves some events and checks what must hold for each deletion.
 func try(t *testing.T, set *rules.Set) {
 	t.Helper()
 	set.Subjects()
@@ -77,14 +77,14 @@ func try(t *testing.T, set *rules.Set) {
 				t.Errorf("key %q: TTL %v, due %q, version %v", d.Key, d.TTL, d.Due, d.Version)
 			}
 		}
-		told := set.Explain(&ev)
-		if told.Keys+told.Tags != len(list) || told.Poison != (err != nil) {
-			t.Errorf("explained %d keys, %d tags, poison %v; resolved %d and %v", told.Keys, told.Tags, told.Poison, len(list), err)
+		explained := set.Explain(&ev)
+		if explained.Keys+explained.Tags != len(list) || explained.Poison != (err != nil) {
+			t.Errorf("explained %d keys, %d tags, poison %v; resolved %d and %v", explained.Keys, explained.Tags, explained.Poison, len(list), err)
 		}
 	}
 }
 
-// Whatever a file of examples holds, it is read or refused with a place.
+// ParseExamples returns examples or an error with a position for any file.
 func FuzzExamples(f *testing.F) {
 	files, err := filepath.Glob("../../testdata/rules/examples/*.yaml")
 	fatal(f, err)
@@ -114,7 +114,7 @@ func FuzzExamples(f *testing.F) {
 	})
 }
 
-// Whatever the headers of an event hold, the keys are those that they list, and only for a rule that lets them.
+// For any headers of an event, the keys are those that the headers list, and only for a rule with headers: true.
 func FuzzHeaders(f *testing.F) {
 	open := parse(f, `rules: [{subject: a, headers: true, prefix: ["p:"]}]`)
 	closed := parse(f, `rules: [{subject: a, keys: [k]}]`)
@@ -124,7 +124,7 @@ func FuzzHeaders(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string) {
 		ev := event.Event{Subject: "a", Headers: map[string]string{"cache-Keys": value}}
 		list, err := closed.Resolve(&ev)
-		same(t, "closed", told(list), "k@0")
+		same(t, "closed", format(list), "k@0")
 		fatal(t, err)
 		list, err = open.Resolve(&ev)
 		if err != nil && !errors.Is(err, rules.ErrPoison) {
@@ -133,7 +133,7 @@ func FuzzHeaders(f *testing.F) {
 		listed := strings.Fields(value)
 		if strings.HasPrefix(strings.TrimSpace(value), "[") {
 			listed = nil
-			_ = json.Unmarshal([]byte(value), &listed) // what is left out then is checked below
+			_ = json.Unmarshal([]byte(value), &listed) // the keys that this omits are checked below
 		}
 		found := make(map[string]bool)
 		for _, d := range list {
@@ -145,14 +145,14 @@ func FuzzHeaders(f *testing.F) {
 		}
 		for _, key := range listed {
 			if err == nil && !found[key] {
-				t.Errorf("%q of %q is not found", key, value)
+				t.Errorf("%q of %q is missing", key, value)
 			}
 		}
 	})
 }
 
-// Whatever an event holds, a field in a key is the field encoded: it can be decoded, and nothing in it can
-// be taken for the literal text around it.
+// For any event, a field in a key is the encoded field: it can be decoded, and no part of it can be mistaken for the literal
+// text around it.
 func FuzzResolve(f *testing.F) {
 	set := oneRule(f, "t.>", "s:$1", "p:{${payload.a.b}}:${payload.c}", "k:${key}", "r:${payload.c|raw}", "h:${header.X}", "o:${payload.o.i}")
 	f.Add("42", []byte(`{"a": {"b": 1}, "c": "x"}`), "key", "value")
@@ -207,7 +207,7 @@ func decodeTokens(tokens string) string {
 	return strings.Join(list, ".")
 }
 
-// decodePayload reads a.b, c and o.i the way encoding/json does.
+// decodePayload reads a.b, c and o.i with encoding/json.
 func decodePayload(payload []byte) (fields [3][]string, ok bool) {
 	var content map[string]any
 	d := json.NewDecoder(bytes.NewReader(payload))
@@ -215,7 +215,7 @@ func decodePayload(payload []byte) (fields [3][]string, ok bool) {
 	if d.Decode(&content) != nil {
 		return fields, false
 	}
-	// A map keeps the last of equal names whole, as the resolver does.
+	// A map keeps the last of several fields with the same name, like the resolver.
 	return [3][]string{each(content["a"], "b"), texts(content["c"]), each(content["o"], "i")}, true
 }
 
@@ -250,13 +250,13 @@ func texts(value any) (list []string) {
 	return list
 }
 
-// plain checks that an encoded text has nothing reserved in it and is one of the wanted texts.
+// plain checks that an encoded text has no reserved character and decodes to one of the wanted texts.
 func plain(t *testing.T, encoded string, want ...string) {
 	t.Helper()
 	if i := strings.IndexFunc(encoded, func(r rune) bool {
 		return strings.ContainsRune(":{}*?[]", r) || unicode.IsSpace(r) || unicode.IsControl(r)
 	}); i >= 0 || !utf8.ValidString(encoded) {
-		t.Errorf("%q has something reserved at %d", encoded, i)
+		t.Errorf("%q has a reserved character at %d", encoded, i)
 	}
 	var decoded []byte
 	for i := 0; i < len(encoded); i++ {

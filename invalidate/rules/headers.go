@@ -9,18 +9,18 @@ import (
 	"unicode/utf8"
 )
 
-// Headers of an event that name keys and tags as they are, for a rule that says so: a JSON array of strings if the
-// value begins with [, otherwise keys with white space between them. Upper and lower case do not differ in their names.
+// Headers of an event that name keys and tags exactly, for rules with headers: true. If the value begins with [, it must be
+// a JSON array of strings; otherwise it is a list separated by white space. The case of the header names does not matter.
 const (
 	HeaderKeys = "Cache-Keys"
 	HeaderTags = "Cache-Tags"
 )
 
-// takeHeader finds the keys that the event names itself in a header.
+// takeHeader adds the keys that the event names in a header.
 func (s *Resolver) takeHeader(header string) error {
 	var first error
 	for _, spelling := range spellings(s.event.Headers, header) {
-		list, err := listed(s.event.Headers[spelling])
+		list, err := parseList(s.event.Headers[spelling])
 		if err != nil && first == nil {
 			first = err
 		}
@@ -33,13 +33,13 @@ func (s *Resolver) takeHeader(header string) error {
 	return first
 }
 
-// take adds a key as it is, under each prefix.
+// take adds a key unchanged, under each prefix.
 func (s *Resolver) take(key string) error {
 	if key == "" {
-		return errors.New("a key is empty")
+		return errors.New("the list has an empty key")
 	}
 	if strings.IndexFunc(key, unicode.IsControl) >= 0 {
-		return errors.New("a key has a control character")
+		return errors.New("the list has a key with a control character")
 	}
 	for _, prefix := range s.rule.prefixes {
 		s.start(prefix)
@@ -51,7 +51,7 @@ func (s *Resolver) take(key string) error {
 	return nil
 }
 
-// spellings are the names that an event has a header by, sorted.
+// spellings returns the names of a header in all cases that the event uses, sorted.
 func spellings(headers map[string]string, header string) []string {
 	var found []string
 	for name := range headers {
@@ -63,8 +63,8 @@ func spellings(headers map[string]string, header string) []string {
 	return found
 }
 
-// listed takes the value of a header apart.
-func listed(value string) ([]string, error) {
+// parseList splits the value of a header into keys.
+func parseList(value string) ([]string, error) {
 	if !utf8.ValidString(value) {
 		return nil, errors.New("the value is not UTF-8")
 	}
@@ -73,7 +73,7 @@ func listed(value string) ([]string, error) {
 	}
 	var list []string
 	if err := json.Unmarshal([]byte(value), &list); err != nil {
-		return nil, errors.New("the value begins with [ and is no JSON array of strings")
+		return nil, errors.New("the value begins with [ but is not a JSON array of strings")
 	}
 	return list, nil
 }

@@ -31,26 +31,26 @@ func TestHeadersNameKeys(t *testing.T) {
 		{"prefix", `rules: [{subject: a, headers: true, prefix: ["", "p:"], ttl: 1s}]`, headers{"Cache-Keys": "a", "Cache-Tags": "t"},
 			"a@0 1s-1s, p:a@0 1s-1s, #t@0 1s-1s, #p:t@0 1s-1s"},
 		{"beside templates", `rules: [{subject: a, headers: true, keys: [k], tags: [t]}]`, headers{"Cache-Keys": "h k", "Cache-Tags": "u t"}, "k@0, h@0, #t@0, #u@0"},
-		{"no rule says so", `rules: [{subject: a, keys: [k]}, {subject: b, headers: true}]`, headers{"Cache-Keys": "a", "Cache-Tags": "["}, "k@0"},
-		{"a rule says no", `rules: [{subject: a, keys: [k], headers: false}]`, headers{"Cache-Keys": "a"}, "k@0"},
+		{"no rule with headers: true matches", `rules: [{subject: a, keys: [k]}, {subject: b, headers: true}]`, headers{"Cache-Keys": "a", "Cache-Tags": "["}, "k@0"},
+		{"headers: false", `rules: [{subject: a, keys: [k], headers: false}]`, headers{"Cache-Keys": "a"}, "k@0"},
 		{"a rule of another operation", `rules: [{subject: a, keys: [k]}, {subject: a, headers: true, on: [delete]}]`, headers{"Cache-Keys": "a", "Outbox-Op": "update"}, "k@0"},
 		// poison
-		{"no JSON", open, headers{"Cache-Keys": `["a"`, "Cache-Tags": "t"}, "#t@0!header \"Cache-Keys\": the value begins with [ and is no JSON array of strings"},
-		{"more than JSON", open, headers{"Cache-Keys": `["a"] b`}, "!no JSON array"},
-		{"number", open, headers{"Cache-Keys": `["a", 1]`}, "!no JSON array"},
+		{"not JSON", open, headers{"Cache-Keys": `["a"`, "Cache-Tags": "t"}, "#t@0!header \"Cache-Keys\": the value begins with [ but is not a JSON array of strings"},
+		{"more than JSON", open, headers{"Cache-Keys": `["a"] b`}, "!not a JSON array"},
+		{"number", open, headers{"Cache-Keys": `["a", 1]`}, "!not a JSON array"},
 		{"nested", open, headers{"Cache-Tags": `[["a"]]`}, `!header "Cache-Tags": the value begins`},
-		{"null", open, headers{"Cache-Keys": `["a", null]`}, "a@0!a key is empty"},
-		{"empty key", `rules: [{subject: a, headers: true, prefix: ["p:"]}]`, headers{"Cache-Keys": `["", "a"]`}, "p:a@0!a key is empty"},
-		{"control character", open, headers{"Cache-Keys": "a\x00 b"}, "b@0!a key has a control character"},
-		{"control character in an array", open, headers{"Cache-Tags": `["a\n", "b"]`}, "#b@0!a key has a control character"},
+		{"null", open, headers{"Cache-Keys": `["a", null]`}, "a@0!the list has an empty key"},
+		{"empty key", `rules: [{subject: a, headers: true, prefix: ["p:"]}]`, headers{"Cache-Keys": `["", "a"]`}, "p:a@0!the list has an empty key"},
+		{"control character", open, headers{"Cache-Keys": "a\x00 b"}, "b@0!the list has a key with a control character"},
+		{"control character in an array", open, headers{"Cache-Tags": `["a\n", "b"]`}, "#b@0!the list has a key with a control character"},
 		{"not UTF-8", open, headers{"Cache-Keys": "a \xff"}, "!the value is not UTF-8"},
 		{"longest", open, headers{"Cache-Keys": strings.Repeat("k", rules.MaxKey)}, strings.Repeat("k", rules.MaxKey) + "@0"},
-		{"too long", open, headers{"Cache-Keys": "a " + strings.Repeat("k", rules.MaxKey+1) + " b"}, "a@0, b@0!the key has 1025 bytes, the limit is 1024"},
+		{"too long", open, headers{"Cache-Keys": "a " + strings.Repeat("k", rules.MaxKey+1) + " b"}, "a@0, b@0!the key has 1025 bytes; want at most 1024"},
 		{"too long with its prefix", `rules: [{subject: a, headers: true, prefix: ["p"]}]`, headers{"Cache-Keys": strings.Repeat("k", rules.MaxKey)}, "!the key has 1025 bytes"},
 	} {
 		list, err := parse(t, c.rules).Resolve(&event.Event{Subject: "a", Headers: c.headers})
 		want, reason, poison := strings.Cut(c.want, "!")
-		same(t, c.name, told(list), want)
+		same(t, c.name, format(list), want)
 		if !poison {
 			same(t, c.name, err, nil)
 			continue

@@ -9,7 +9,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// jsonText is the payload of an example: a text as it is, any other YAML as JSON, with numbers as they were written.
+// jsonText is the payload of an example. A YAML text is used unchanged; any other YAML becomes JSON, with its numbers as
+// written.
 type jsonText []byte
 
 // UnmarshalYAML reads any value.
@@ -90,10 +91,12 @@ func appendScalar(text []byte, node ast.Node) ([]byte, error) {
 	case *ast.FloatNode:
 		return appendNumber(text, n.Token, n.Value), nil
 	}
-	return nil, &yaml.SyntaxError{Message: "JSON has no such value", Token: node.GetToken()}
+	return nil, &yaml.SyntaxError{
+		Message: fmt.Sprintf("%s has no JSON form; want a text, number, list, mapping, true, false or null", node.GetToken().Value), Token: node.GetToken(),
+	}
 }
 
-// appendNumber appends a number as it was written, unless JSON has no such form: 0x10, .5, 1_000.
+// appendNumber appends a number as it was written, or its value if JSON does not allow that form: 0x10, .5, 1_000.
 func appendNumber(text []byte, t *token.Token, value any) []byte {
 	if json.Valid([]byte(t.Value)) {
 		return append(text, t.Value...)
@@ -101,7 +104,8 @@ func appendNumber(text []byte, t *token.Token, value any) []byte {
 	return fmt.Append(text, value)
 }
 
-// bareNumber tells a number that is too large for the YAML package, which takes it for a text.
+// bareNumber reports whether a text is an unquoted number that is too large for the YAML package, which returns it as a
+// text.
 func bareNumber(n *ast.StringNode) bool {
 	if n.Token.Type != token.StringType || n.Value == "" {
 		return false
@@ -113,7 +117,7 @@ func bareNumber(n *ast.StringNode) bool {
 func quoted(text []byte, value string) []byte {
 	out, err := json.Marshal(value)
 	if err != nil {
-		panic(err) // a string can always be written
+		panic(err) // json.Marshal of a string returns no error
 	}
 	return append(text, out...)
 }

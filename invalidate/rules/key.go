@@ -9,44 +9,44 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A group is the values of one placeholder: values[from:to] of the resolver.
+// A group holds the values of one placeholder: values[from:to] of the resolver.
 type group struct{ from, to int }
 
-// make finds the keys of one template.
+// make adds the keys of one template.
 func (s *Resolver) make(t *template) error {
 	s.values, s.groups = s.values[:0], s.groups[:0]
-	var lacks error // what an element of an array lacks; the others make their keys
+	var missing error // of an array element that lacks a value; the other elements still make their keys
 	for i := range t.parts {
 		if t.parts[i].from != fromPayload {
 			continue
 		}
 		from := len(s.values)
 		var err error
-		// One more than may be made is as good as all of them: the limit refuses it.
-		if s.values, err = s.payload.collect(t.parts[i].path, s.values, maxMade+1); err != nil && lacks == nil {
-			lacks = err
+		// One value more than the limit is enough: add refuses it.
+		if s.values, err = s.payload.collect(t.parts[i].path, s.values, maxMade+1); err != nil && missing == nil {
+			missing = err
 		}
 		if len(s.values) == from {
-			return lacks // no element, no key
+			return missing // without an element there is no key
 		}
 		s.groups = append(s.groups, group{from, len(s.values)})
 	}
 	for _, prefix := range s.rule.prefixes {
 		s.start(prefix)
 		if err := s.expand(t.parts, s.groups); err != nil {
-			return err // the next prefix would say the same
+			return err // every other prefix would fail in the same way
 		}
 	}
-	return lacks
+	return missing
 }
 
-// expand appends the parts to the key and adds it to what was found; groups are what the payload has for
-// them. An array makes a key of each of its elements, several make one of every combination.
+// expand appends the parts to the key and adds the key to what was found. groups has the payload values of the parts, in
+// order. An array makes one key for each element, several arrays one for each combination.
 func (s *Resolver) expand(parts []part, groups []group) error {
 	for i := range parts {
 		p := &parts[i]
 		if p.from != fromPayload {
-			if err := s.paste(p); err != nil {
+			if err := s.appendPart(p); err != nil {
 				return err
 			}
 			continue
@@ -54,21 +54,21 @@ func (s *Resolver) expand(parts []part, groups []group) error {
 		values := s.values[groups[0].from:groups[0].to]
 		groups = groups[1:]
 		if len(values) > 1 {
-			return s.fan(values, p.raw, parts[i+1:], groups)
+			return s.fanOut(values, p, parts[i+1:], groups)
 		}
-		if err := s.pasteValue(values[0], p.raw); err != nil {
+		if err := s.appendValue(values[0], p); err != nil {
 			return err
 		}
 	}
 	return s.add()
 }
 
-// fan goes on with the rest of the parts for each value.
-func (s *Resolver) fan(values [][]byte, raw bool, parts []part, groups []group) error {
+// fanOut expands the remaining parts once for each value of p.
+func (s *Resolver) fanOut(values [][]byte, p *part, parts []part, groups []group) error {
 	n := len(s.key)
 	for _, value := range values {
 		s.key = s.key[:n]
-		if err := s.pasteValue(value, raw); err != nil {
+		if err := s.appendValue(value, p); err != nil {
 			return err
 		}
 		if err := s.expand(parts, groups); err != nil {
@@ -78,16 +78,17 @@ func (s *Resolver) fan(values [][]byte, raw bool, parts []part, groups []group) 
 	return nil
 }
 
-func (s *Resolver) pasteValue(value []byte, raw bool) error {
-	text, err := s.payload.scalar(value)
+// appendValue appends a payload value of the part p.
+func (s *Resolver) appendValue(value []byte, p *part) error {
+	text, err := s.payload.scalar(value, p.path)
 	if err == nil {
-		s.key, err = appendField(s.key, text, raw)
+		s.key, err = appendField(s.key, text, p.raw)
 	}
 	return err
 }
 
-// paste appends the text that a part stands for, unless it is of the payload.
-func (s *Resolver) paste(p *part) (err error) {
+// appendPart appends the text of a part that is not from the payload.
+func (s *Resolver) appendPart(p *part) (err error) {
 	switch p.from {
 	case fromLiteral:
 		s.key = append(s.key, p.text...)
@@ -110,7 +111,7 @@ func (s *Resolver) paste(p *part) (err error) {
 	return err
 }
 
-// wildcard returns the text that the n-th wildcard stands for.
+// wildcard returns the text that the n-th wildcard matches.
 func (s *Resolver) wildcard(n int) string {
 	p := &s.rule.pattern
 	i := p.wildcards[n]
@@ -124,7 +125,7 @@ func (s *Resolver) wildcard(n int) string {
 	return strings.Join(decoded, ".")
 }
 
-// usualKey is how many bytes a key is made in before the room for it has to grow.
+// usualKey is the initial capacity, in bytes, for a key.
 const usualKey = 64
 
 // start begins a key with its prefix.

@@ -10,8 +10,9 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// told writes deletions out: key, with a # for a tag, rule, TTL, and the version that is due and where a value has it.
-func told(list []rules.Deletion) string {
+// format writes deletions as text: the key (with # for a tag), the rule, the TTL, and the version that is due with the
+// version that it finds in a value.
+func format(list []rules.Deletion) string {
 	var out []string
 	for _, d := range list {
 		text := d.Key
@@ -31,7 +32,7 @@ func told(list []rules.Deletion) string {
 	return strings.Join(out, ", ")
 }
 
-// What several rules say of the same key is merged: only what all of them say counts.
+// Several rules that name the same key are merged: only what all of them declare counts.
 func TestMerge(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, rules, want string }{
@@ -39,8 +40,8 @@ func TestMerge(t *testing.T) {
 		{"key and tag differ", `[{subject: a, keys: [k], tags: [k, l], ttl: 1h}, {subject: a, tags: [k]}]`,
 			"k@0 1h0m0s-1h0m0s, #k@0, #l@0 1h0m0s-1h0m0s"},
 		{"spans", `[{subject: a, keys: [k], ttl: [2s, 3s]}, {subject: a, keys: [k], ttl: 1s}, {subject: a, keys: [k], ttl: [2s, 9s]}]`, "k@0 1s-9s"},
-		{"the first does not say", `[{subject: a, keys: [k]}, {subject: a, keys: [k], ttl: 1s}]`, "k@0"},
-		{"the second does not say", `[{subject: a, keys: [k], ttl: 1s}, {subject: a, keys: [k]}, {subject: a, keys: [k], ttl: 1s}]`, "k@0"},
+		{"the first has no TTL", `[{subject: a, keys: [k]}, {subject: a, keys: [k], ttl: 1s}]`, "k@0"},
+		{"the second has no TTL", `[{subject: a, keys: [k], ttl: 1s}, {subject: a, keys: [k]}, {subject: a, keys: [k], ttl: 1s}]`, "k@0"},
 		{"a rule names it twice", `[{subject: a, keys: [k, "${header.K|raw}"], ttl: 1s}]`, "k@0 1s-1s"},
 		{"two subjects of a rule", `[{subject: [a, ">"], keys: [k], ttl: 1s}]`, "k@0 1s-1s"},
 		{"version", `[{subject: a, keys: [k], version: {event: v, value: v}}]`, "k@0 due 7 of v <nil>"},
@@ -49,25 +50,25 @@ func TestMerge(t *testing.T) {
 		{"another version of the value", `[{subject: a, keys: [k], version: {event: v, value: v}}, {subject: a, keys: [k], version: {event: v, value: w}}]`, "k@0"},
 		{"string and hash", `[{subject: a, keys: [k], version: {event: v, value: v}}, {subject: a, keys: [k], version: {event: v, value: "hash:v"}}]`, "k@0"},
 		{"no version before", `[{subject: a, keys: [k]}, {subject: a, keys: [k], version: {event: v, value: v}}]`, "k@0"},
-		{"no version behind", `[{subject: a, keys: [k], version: {event: v, value: v}}, {subject: a, keys: [k]}, {subject: a, keys: [k], version: {event: v, value: v}}]`, "k@0"},
-		{"the event has none", `[{subject: a, keys: [k], version: {event: v, value: v}}, {subject: a, keys: [k, l], version: {event: x, value: v}}]`, "k@0, l@1"},
-		{"it is no scalar", `[{subject: a, keys: [k], version: {event: list, value: v}}]`, "k@0"},
-		{"it is null", `[{subject: a, keys: [k], version: {event: none, value: v}}]`, "k@0"},
-		{"it is empty", `[{subject: a, keys: [k], version: {event: empty, value: v}}]`, "k@0"},
-		{"other keys are left alone", `[{subject: a, keys: [k, l], ttl: 1s}, {subject: a, keys: [l]}]`, "k@0 1s-1s, l@0"},
+		{"no version after", `[{subject: a, keys: [k], version: {event: v, value: v}}, {subject: a, keys: [k]}, {subject: a, keys: [k], version: {event: v, value: v}}]`, "k@0"},
+		{"the event has no version", `[{subject: a, keys: [k], version: {event: v, value: v}}, {subject: a, keys: [k, l], version: {event: x, value: v}}]`, "k@0, l@1"},
+		{"the version is an array", `[{subject: a, keys: [k], version: {event: list, value: v}}]`, "k@0"},
+		{"the version is null", `[{subject: a, keys: [k], version: {event: none, value: v}}]`, "k@0"},
+		{"the version is empty", `[{subject: a, keys: [k], version: {event: empty, value: v}}]`, "k@0"},
+		{"other keys keep theirs", `[{subject: a, keys: [k, l], ttl: 1s}, {subject: a, keys: [l]}]`, "k@0 1s-1s, l@0"},
 	} {
 		list, err := parse(t, "rules: "+c.rules).Resolve(&event.Event{
 			Subject: "a", Payload: []byte(`{"v": 7, "same": "7", "w": 8, "list": [7], "none": null, "empty": ""}`), Headers: map[string]string{"K": "k"},
 		})
 		fatal(t, err)
-		same(t, c.name, told(list), c.want)
+		same(t, c.name, format(list), c.want)
 	}
 	list, err := parse(t, `rules: [{subject: a, keys: [k], version: {event: v, value: v}}]`).Resolve(&event.Event{Subject: "a", Payload: []byte("{")})
 	fatal(t, err)
-	same(t, "no JSON", told(list), "k@0")
+	same(t, "no JSON", format(list), "k@0")
 }
 
-// Among many keys the same is found and merged.
+// Equal keys are found and merged among many.
 func TestMergeMany(t *testing.T) {
 	t.Parallel()
 	set := parse(t, `
@@ -92,7 +93,7 @@ rules:
 	}
 }
 
-// Keys and tags are counted together.
+// Keys and tags share one limit.
 func TestLimitOfKeysAndTags(t *testing.T) {
 	t.Parallel()
 	set := parse(t, `rules: [{subject: a, keys: ["k:${payload.ids}"], tags: ["t:${payload.ids}"]}]`)
@@ -109,7 +110,7 @@ func TestLimitOfKeysAndTags(t *testing.T) {
 	}
 }
 
-// upTo writes so many numbers, from 0, with commas between them.
+// upTo writes the numbers from 0 to n-1, separated by commas.
 func upTo(n int) string {
 	list := make([]string, n)
 	for i := range list {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode"
@@ -9,49 +10,49 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A pattern is a NATS subject with wildcards: * stands for one token, > at the end for one or more.
+// A pattern is a NATS subject with wildcards: * matches one token, > at the end one or more.
 type pattern struct {
 	text      string
 	tokens    []string
-	wildcards []int // index of the token that the n-th wildcard stands for
+	wildcards []int // index of the token that the n-th wildcard matches
 	open      bool  // the last token is >
 }
 
 func parsePattern(text string) (pattern, error) {
 	switch {
 	case text == "":
-		return pattern{}, fmt.Errorf("subject is empty")
+		return pattern{}, errors.New("empty subject; want a NATS pattern such as users.*.updated")
 	case len(text) > event.MaxSubject:
-		return pattern{}, fmt.Errorf("subject has %d bytes, the limit is %d", len(text), event.MaxSubject)
+		return pattern{}, fmt.Errorf("subject of %d bytes; want at most %d", len(text), event.MaxSubject)
 	case !utf8.ValidString(text):
-		return pattern{}, fmt.Errorf("subject %q is not UTF-8", text)
+		return pattern{}, fmt.Errorf("invalid subject %q; want UTF-8", text)
 	case text[0] == '$', strings.HasPrefix(text, "_INBOX."), strings.HasPrefix(text, "_OUTBOX."):
-		return pattern{}, fmt.Errorf("subject %q is reserved, no event has it", text)
+		return pattern{}, fmt.Errorf("reserved subject %q; want one that events can have, without $, _INBOX. or _OUTBOX. at its start", text)
 	}
 	p := pattern{text: text, tokens: strings.Split(text, ".")}
 	for i, token := range p.tokens {
 		switch {
 		case token == "":
-			return pattern{}, fmt.Errorf("subject %q has an empty token", text)
+			return pattern{}, fmt.Errorf("invalid subject %q; want text before and after each dot", text)
 		case token == "*":
 			p.wildcards = append(p.wildcards, i)
 		case token == ">":
 			if i != len(p.tokens)-1 {
-				return pattern{}, fmt.Errorf("subject %q goes on behind >", text)
+				return pattern{}, fmt.Errorf("invalid subject %q; want > only as the last token", text)
 			}
 			p.wildcards, p.open = append(p.wildcards, i), true
 		case strings.ContainsAny(token, "*>"):
-			return pattern{}, fmt.Errorf("subject %q has a wildcard inside the token %q, where NATS takes it literally", text, token)
-		case strings.IndexFunc(token, blankOrControl) >= 0:
-			return pattern{}, fmt.Errorf("subject %q has white space or a control character", text)
+			return pattern{}, fmt.Errorf("invalid subject %q; want * or > alone between dots, because NATS takes %q literally", text, token)
+		case strings.IndexFunc(token, spaceOrControl) >= 0:
+			return pattern{}, fmt.Errorf("invalid subject %q; want no white space or control characters", text)
 		}
 	}
 	return p, nil
 }
 
-func blankOrControl(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+func spaceOrControl(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 
-// matches says whether the pattern covers a subject, given as its tokens.
+// matches reports whether the pattern matches a subject, given as its tokens.
 func (p *pattern) matches(tokens []string) bool {
 	if len(tokens) < len(p.tokens) || len(tokens) > len(p.tokens) && !p.open {
 		return false
@@ -64,7 +65,7 @@ func (p *pattern) matches(tokens []string) bool {
 	return true
 }
 
-// covers says whether every subject of q is one of p too.
+// covers reports whether p matches every subject that q matches.
 func (p *pattern) covers(q *pattern) bool {
 	for i, token := range p.tokens {
 		switch {
@@ -79,8 +80,8 @@ func (p *pattern) covers(q *pattern) bool {
 	return len(q.tokens) == len(p.tokens)
 }
 
-// meets says whether a subject exists that both patterns cover.
-func (p *pattern) meets(q *pattern) bool {
+// overlaps reports whether any subject matches both patterns.
+func (p *pattern) overlaps(q *pattern) bool {
 	for i, token := range p.tokens {
 		if i >= len(q.tokens) {
 			return false

@@ -9,30 +9,29 @@ import (
 	"unicode/utf8"
 )
 
-// A payload is the JSON of one event, or of a cached value, looked into without building a tree of it: it is
-// checked once, and then paths are followed through the text. That keeps numbers as they were written and
-// allocates nothing.
+// A payload is the JSON of one event, or of a cached value. It is validated once; then paths are followed through the text
+// without building a tree of it, which keeps numbers as they were written and does not allocate.
 type payload struct {
-	noun    string // what errors call it
+	noun    string // its name in errors: payload or value
 	text    []byte
 	checked bool
-	err     error // why it is not JSON
+	err     error // set if it is not JSON
 }
 
 func (p *payload) reset(text []byte) { *p = payload{noun: "payload", text: text} }
 
-// parsePath takes a path of field names joined by dots apart.
+// parsePath splits a path of field names joined by dots.
 func parsePath(text string) (path []string, ok bool) {
 	path = strings.Split(text, ".")
 	for _, name := range path {
-		if name == "" || strings.IndexFunc(name, blankOrControl) >= 0 {
+		if name == "" || strings.IndexFunc(name, spaceOrControl) >= 0 {
 			return nil, false
 		}
 	}
 	return path, true
 }
 
-// check says why the text is not JSON, after looking once.
+// check returns an error if the text is not JSON. It validates the text only once.
 func (p *payload) check() error {
 	if !p.checked {
 		p.checked = true
@@ -43,8 +42,8 @@ func (p *payload) check() error {
 	return p.err
 }
 
-// lookup returns the text of the string, number or boolean at a path of object fields. Of a field that is there
-// twice the last one counts, as in encoding/json.
+// lookup returns the text of the string, number or boolean at a path of object fields. If an object has a field twice, the
+// last one counts, as in encoding/json.
 func (p *payload) lookup(path []string) ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, err
@@ -56,12 +55,12 @@ func (p *payload) lookup(path []string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return p.scalar(value)
+	return p.scalar(value, path)
 }
 
-// collect appends the text of the value at a path to a list. Where the value is an array, and wherever on the way
-// there is an array of objects, it appends those of each element, most of them at the most. The error is that of the
-// first element which lacks something; the others are in the list.
+// collect appends the value at a path to a list. Where the value is an array, or the path leads through an array of objects,
+// it appends the values of each element, at most most of them. The error is that of the first element that lacks a value;
+// the values of the others are in the list.
 func (p *payload) collect(path []string, list [][]byte, most int) ([][]byte, error) {
 	if err := p.check(); err != nil {
 		return list, err
@@ -69,7 +68,7 @@ func (p *payload) collect(path []string, list [][]byte, most int) ([][]byte, err
 	return p.follow(bytes.TrimSpace(p.text), path, 0, list, len(list)+most)
 }
 
-// follow goes on from a value that the path leads to with its first depth names, and that is no array.
+// follow follows path[depth:] from a value that is not an array.
 func (p *payload) follow(value []byte, path []string, depth int, list [][]byte, most int) ([][]byte, error) {
 	for ; depth < len(path); depth++ {
 		var err error
@@ -77,14 +76,14 @@ func (p *payload) follow(value []byte, path []string, depth int, list [][]byte, 
 			return list, err
 		}
 		if value[0] == '[' {
-			return p.fan(value, path, depth+1, list, most)
+			return p.fanOut(value, path, depth+1, list, most)
 		}
 	}
 	return append(list, value), nil
 }
 
-// fan follows the rest of the path from each element of an array. An array in an array is no way to go on.
-func (p *payload) fan(array []byte, path []string, depth int, list [][]byte, most int) ([][]byte, error) {
+// fanOut follows path[depth:] from each element of an array. An element that is itself an array has no fields, and no text.
+func (p *payload) fanOut(array []byte, path []string, depth int, list [][]byte, most int) ([][]byte, error) {
 	var first error
 	for element := range elements(array) {
 		var err error
@@ -98,23 +97,23 @@ func (p *payload) fan(array []byte, path []string, depth int, list [][]byte, mos
 	return list, first
 }
 
-// step goes from an object to its field that the path names at a depth.
+// step returns the field path[depth] of an object.
 func (p *payload) step(value []byte, path []string, depth int) ([]byte, error) {
 	if value[0] != '{' {
-		return nil, fmt.Errorf("%s has %s where %q has to have the field %q", p.noun, kind(value), p.place(path[:depth]), path[depth])
+		return nil, fmt.Errorf("%q is %s; want an object with the field %q", p.name(path[:depth]), kind(value), path[depth])
 	}
 	if value = field(value, path[depth]); value == nil {
-		return nil, fmt.Errorf("%s has no %q", p.noun, p.place(path[:depth+1]))
+		return nil, fmt.Errorf("%q is missing", p.name(path[:depth+1]))
 	}
 	return value, nil
 }
 
-// field returns the value of the last field of that name in an object, nil if there is none.
+// field returns the value of the last field of that name in an object, or nil.
 func field(object []byte, name string) (found []byte) {
 	rest := skipSpace(object[1:])
 	for rest[0] != '}' {
 		key, after := splitValue(rest)
-		value, next := splitValue(skipSpace(skipSpace(after)[1:])) // behind the colon
+		value, next := splitValue(skipSpace(skipSpace(after)[1:])) // after the colon
 		if sameText(key, name) {
 			found = value
 		}
@@ -125,7 +124,7 @@ func field(object []byte, name string) (found []byte) {
 	return found
 }
 
-// elements are those of an array.
+// elements iterates over the elements of an array.
 func elements(array []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		rest := skipSpace(array[1:])
@@ -141,7 +140,7 @@ func elements(array []byte) iter.Seq[[]byte] {
 	}
 }
 
-// splitValue cuts the value at the beginning of valid JSON from what follows it.
+// splitValue splits valid JSON after its first value.
 func splitValue(text []byte) (value, rest []byte) {
 	n := 0
 	switch text[0] {
@@ -157,7 +156,7 @@ func splitValue(text []byte) (value, rest []byte) {
 	return text[:n], text[n:]
 }
 
-// nestedEnd returns the index behind the object or array that text begins with.
+// nestedEnd returns the index after the object or array at the start of text.
 func nestedEnd(text []byte) int {
 	depth := 0
 	for i := 0; ; i++ {
@@ -178,7 +177,7 @@ func endsScalar(c byte) bool {
 	return c == ',' || c == ']' || c == '}' || c == ' ' || c == '\t' || c == '\r' || c == '\n'
 }
 
-// stringEnd returns the index behind the closing quote of the string that text begins with.
+// stringEnd returns the index after the closing quote of the string at the start of text.
 func stringEnd(text []byte) int {
 	for i := 1; ; i++ {
 		switch text[i] {
@@ -197,13 +196,13 @@ func skipSpace(text []byte) []byte {
 	return text
 }
 
-// sameText compares a JSON string with a text.
+// sameText reports whether a JSON string has this text.
 func sameText(quoted []byte, text string) bool {
 	plain, err := unquote(quoted)
 	return err == nil && string(plain) == text
 }
 
-// unquote returns what a JSON string says. It allocates only if the string has an escape.
+// unquote returns the text of a JSON string. It allocates only if the string has an escape or is not UTF-8.
 func unquote(quoted []byte) ([]byte, error) {
 	inner := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
@@ -216,17 +215,19 @@ func unquote(quoted []byte) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// scalar returns the text of a string, a number exactly as it was written, or a boolean.
-func (p *payload) scalar(value []byte) ([]byte, error) {
+// scalar returns the text of a string, of a number exactly as it was written, or of a boolean. path is the path of the
+// value, for errors.
+func (p *payload) scalar(value []byte, path []string) ([]byte, error) {
 	switch value[0] {
 	case '"':
 		return unquote(value)
 	case '{', '[', 'n':
-		return nil, fmt.Errorf("%s has %s where a string, number or boolean is due", p.noun, kind(value))
+		return nil, fmt.Errorf("%q is %s; want a string, number or boolean", p.name(path), kind(value))
 	}
 	return value, nil
 }
 
+// kind returns the JSON type of a value, with its article.
 func kind(value []byte) string {
 	switch value[0] {
 	case '{':
@@ -243,7 +244,7 @@ func kind(value []byte) string {
 	return "a number"
 }
 
-// place names a place in the payload; the payload itself is "payload".
-func (p *payload) place(path []string) string {
+// name returns a path with its noun in front: payload.address.city. The empty path is the payload itself.
+func (p *payload) name(path []string) string {
 	return strings.Join(append([]string{p.noun}, path...), ".")
 }

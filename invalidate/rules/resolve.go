@@ -10,20 +10,20 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// ErrPoison is wrapped by every error that says an event can never be resolved: it lacks what a rule needs.
-// Such an event goes to the dead letters; no error of a server is one of these.
+// ErrPoison is wrapped by every error of an event that can never be resolved, because it lacks what a rule requires or
+// exceeds a limit. The invalidator dead-letters such an event. No error of a server wraps ErrPoison.
 var ErrPoison = errors.New("poison event")
 
-// A RuleError says why one key of one rule cannot be made of an event. It wraps ErrPoison.
+// A RuleError is the reason why an event yields no key for one template or header of one rule. It wraps ErrPoison.
 type RuleError struct {
 	Rule    int    // index in the file, from 0
-	Subject string // the pattern of the rule
-	Of      string // what Key is: key, tag or header
+	Subject string // the pattern of the rule that matched
+	Of      string // the kind of Key: key, tag or header
 	Key     string // the template, or the name of the header
-	Reason  string // never shows what the event holds
+	Reason  string // contains no data of the event
 }
 
-// Error names the rule as its path in the file.
+// Error identifies the rule by its path in the file, as in rules[0].
 func (e *RuleError) Error() string {
 	return fmt.Sprintf("rules[%d] (%s), %s %q: %s", e.Rule, e.Subject, e.Of, e.Key, e.Reason)
 }
@@ -31,56 +31,57 @@ func (e *RuleError) Error() string {
 // Unwrap returns ErrPoison.
 func (e *RuleError) Unwrap() error { return ErrPoison }
 
-// A Deletion is a key that an event makes stale.
+// A Deletion is a key or a tag that an event makes stale.
 type Deletion struct {
 	Key  string
 	Rule int // index in the file of the first rule that named it, from 0
-	// Tag says that Key is an index of keys, a SET or a ZSET of Redis: its members are to be deleted, and the index
-	// itself is left alone.
+	// Tag is true if Key is an index of keys, a SET or a ZSET of Redis: its members must be deleted, the index itself must
+	// not.
 	Tag bool
-	// TTL is how long readers let the value live; zero if a rule that named the key does not say.
+	// TTL is the time to live that readers give the value. It is zero if a rule that named the key declares none.
 	TTL Span
-	// Due is the version that a value must have, at least, to be newer than the event, and Version says where a value
-	// has it. "" and nil if a rule that named the key does not say, says otherwise than another, or finds none in the event.
+	// Due is the version of the event: a value with at least this version is not older than the event. Version finds the
+	// version of a value. They are empty and nil if a rule that named the key declares no version, if two rules differ, or
+	// if the event has no version.
 	Due     string
 	Version *Version
 }
 
-// A Span is the shortest and the longest time to live that readers give a value. They must never refresh it.
+// A Span is the shortest and the longest time to live that readers give a value. They must never extend it.
 type Span struct{ Min, Max time.Duration }
 
-// Resolve returns the keys and tags that the event makes stale, each once, in the order of the rules. None and no
-// error means that no rule matches, or none that names a key. If a key cannot be made, the error says so for the
-// first key of each rule (*RuleError, wrapping ErrPoison), and the keys that can be made are returned all the same:
-// deleting them does no harm.
+// Resolve returns the keys and tags that the event makes stale, without duplicates, in the order of the rules. An empty list
+// without an error means that no matching rule names a key. The error has a *RuleError, which wraps ErrPoison, for the first
+// key of each rule that the event cannot yield. Resolve returns the other keys in that case too: deleting them does no harm.
+// It keeps no reference to the event.
 func (r *Set) Resolve(e *event.Event) ([]Deletion, error) {
 	s := Resolver{rules: r}
 	return s.Resolve(e, nil)
 }
 
-// A Resolver resolves one event after the other and keeps what it needs for that. It belongs to one
-// goroutine.
+// A Resolver resolves one event after the other, and reuses its memory. It is not safe for concurrent use. It keeps the last
+// event until the next call.
 type Resolver struct {
 	rules   *Set
 	event   *event.Event
-	tokens  []string // of the event's subject
+	tokens  []string // of the subject of the event
 	payload payload
-	values  [][]byte // of the payload, for the template at hand
+	values  [][]byte // of the payload, for the current template
 	groups  []group  // of the values, one for each placeholder
-	key     []byte   // the key being made
-	tag     bool     // it is a tag
-	made    int      // keys of the event, duplicates too
+	key     []byte   // the current key
+	tag     bool     // the current key is a tag
+	made    int      // keys of the event, with duplicates
 	rule    *compiled
-	due     string     // the version that the event has by the rule
-	found   []Deletion // what the event gave so far is found[begin:]
+	due     string     // the version of the event, for the current rule
+	found   []Deletion // found[begin:] are the deletions of the event
 	begin   int
-	seen    map[name]int // index of the keys in found once they are many
+	seen    map[name]int // index of the keys in found, if they are many
 }
 
-// NewResolver returns a resolver of these rules.
+// NewResolver returns a resolver for these rules.
 func (r *Set) NewResolver() *Resolver { return &Resolver{rules: r} }
 
-// Resolve does what Set.Resolve does, and appends to a list.
+// Resolve does the same as Set.Resolve, and appends the deletions to list.
 func (s *Resolver) Resolve(e *event.Event, list []Deletion) ([]Deletion, error) {
 	s.load(e, list)
 	var errs []error
@@ -95,7 +96,7 @@ func (s *Resolver) Resolve(e *event.Event, list []Deletion) ([]Deletion, error) 
 	return s.found, joined(errs)
 }
 
-// joined spares the common case of one error the wrapper.
+// joined joins errors. It returns a single error unwrapped.
 func joined(errs []error) error {
 	if len(errs) == 1 {
 		return errs[0]
@@ -118,7 +119,7 @@ func (s *Resolver) split(subject string) {
 	}
 }
 
-// candidates returns the rules whose first token fits.
+// candidates returns the rules that can match the first token of the subject.
 func (s *Resolver) candidates() []int {
 	if list, ok := s.rules.first[s.tokens[0]]; ok {
 		return list
@@ -126,8 +127,8 @@ func (s *Resolver) candidates() []int {
 	return s.rules.wild
 }
 
-// Asks says whether the subject of a rule matches this one, whatever else the rule wants. It needs no more than the subject,
-// so that messages which no rule is about can be let go unread.
+// Asks reports whether the subject pattern of any rule matches, without regard to operations. It needs only the subject, so
+// a consumer can acknowledge a message that concerns no rule without parsing it.
 func (s *Resolver) Asks(subject string) bool {
 	s.split(subject)
 	for _, i := range s.candidates() {
@@ -146,7 +147,7 @@ func (s *Resolver) matches(i int) bool {
 	return len(rule.on) == 0 || slices.Contains(rule.on, s.event.Headers[event.HeaderOp])
 }
 
-// apply finds the keys and tags of one rule and returns the first that cannot be made as an error.
+// apply adds the keys and tags of one rule. It returns the error of the first one that the event cannot yield.
 func (s *Resolver) apply(i int) error {
 	rule := &s.rules.rules[i]
 	s.rule, s.due = rule, ""

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// oneRule makes rules of one rule with these keys.
+// oneRule returns a set of one rule with these keys.
 func oneRule(t testing.TB, subject string, keys ...string) *rules.Set {
 	t.Helper()
 	quoted := make([]string, len(keys))
@@ -32,7 +32,7 @@ func TestResolveOneKey(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		pattern, key, subject, payload string
-		want                           string // keys joined by a space, or ! and a part of the reason
+		want                           string // keys separated by spaces, or ! and a part of the reason
 	}{
 		// tokens
 		{"users.*.updated", "user:$1:profile", "users.42.updated", "", "user:42:profile"},
@@ -46,7 +46,7 @@ func TestResolveOneKey(t *testing.T) {
 		{"users.*", "user:$1", "users.%N", "", "user:%25N"},
 		{"users.*", "user:${1|raw}", "users." + event.Token("a:b c"), "", "user:a:b c"},
 		{"users.*", "${1|raw}", "users." + event.Token("a:b"), "", "a:b"},
-		{"users.*", "${1|raw}", "users.%", "", "!the key is empty"},
+		{"users.*", "${1|raw}", "users.%", "", "!the key is empty; want at least 1 byte"},
 		{"users.*", "user:${1|raw}", "users." + event.Token("a\nb"), "", "!control character"},
 		{"users.*", "user:$1", "users." + event.Token("a\nb{}*?[]%é\u2028\xff"), "", "user:a%0Ab%7B%7D%2A%3F%5B%5D%25é%E2%80%A8%FF"},
 		// literal text
@@ -87,23 +87,23 @@ func TestResolveOneKey(t *testing.T) {
 		{"a", "k:${payload.x.a}:${payload.y}", "a", `{"x": [{"a": 1}, {"a": 2}], "y": [3, 4]}`, "k:1:3 k:1:4 k:2:3 k:2:4"},
 		{"a", "k:${payload.x.a}:${payload.y.b}", "a", `{"x": [{"a": 1}], "y": [{"b": []}]}`, ""},
 		// poison
-		{"a", "k:${payload.items.id}", "a", `{"items": [[{"id": 1}]]}`, `!payload has an array where "payload.items" has to have the field "id"`},
-		{"a", "k:${payload.items.id}", "a", `{"items": [{"id": [[1]]}]}`, "!payload has an array where a string"},
-		{"a", "k:${payload.items.id}", "a", `{"items": [1]}`, `!payload has a number where "payload.items"`},
-		{"a", "k:${payload.items.id}", "a", `{"items": [{"id": 1}, {}]}`, `!payload has no "payload.items.id"`},
-		{"a", "k:${payload.items.0}", "a", `{"items": [1]}`, `!payload has a number where "payload.items" has to have the field "0"`},
-		{"a", "k:${payload.id}", "a", `[{"id": 1}]`, `!payload has an array where "payload"`},
+		{"a", "k:${payload.items.id}", "a", `{"items": [[{"id": 1}]]}`, `!"payload.items" is an array; want an object with the field "id"`},
+		{"a", "k:${payload.items.id}", "a", `{"items": [{"id": [[1]]}]}`, `!"payload.items.id" is an array; want a string, number or boolean`},
+		{"a", "k:${payload.items.id}", "a", `{"items": [1]}`, `!"payload.items" is a number; want an object with the field "id"`},
+		{"a", "k:${payload.items.id}", "a", `{"items": [{"id": 1}, {}]}`, `!"payload.items.id" is missing`},
+		{"a", "k:${payload.items.0}", "a", `{"items": [1]}`, `!"payload.items" is a number; want an object with the field "0"`},
+		{"a", "k:${payload.id}", "a", `[{"id": 1}]`, `!"payload" is an array; want an object with the field `},
 		{"a", "k:${payload.id}", "a", ``, "!payload is not JSON"},
 		{"a", "k:${payload.id}", "a", `{"id": 1} x`, "!payload is not JSON"},
-		{"a", "k:${payload.id}", "a", `{}`, `!payload has no "payload.id"`},
-		{"a", "k:${payload.a.b}", "a", `{"a": {}}`, `!payload has no "payload.a.b"`},
-		{"a", "k:${payload.a.b}", "a", `{"a": 5}`, `!payload has a number where "payload.a" has to have the field "b"`},
-		{"a", "k:${payload.a.b}", "a", `[]`, `!payload has an array where "payload"`},
-		{"a", "k:${payload.id}", "a", `{"id": null}`, "!payload has null where"},
-		{"a", "k:${payload.id}", "a", `{"id": {}}`, "!payload has an object where"},
-		{"a", "k:${payload.ids}", "a", `{"ids": [[1]]}`, "!payload has an array where"},
-		{"a", "k:${payload.ids}", "a", `{"ids": [null]}`, "!payload has null where"},
-		{"a", "k:${payload.id}", "a", `{"id": "` + strings.Repeat("x", 1023) + `"}`, "!the key has 1025 bytes, the limit is 1024"},
+		{"a", "k:${payload.id}", "a", `{}`, `!"payload.id" is missing`},
+		{"a", "k:${payload.a.b}", "a", `{"a": {}}`, `!"payload.a.b" is missing`},
+		{"a", "k:${payload.a.b}", "a", `{"a": 5}`, `!"payload.a" is a number; want an object with the field "b"`},
+		{"a", "k:${payload.a.b}", "a", `[]`, `!"payload" is an array; want an object with the field `},
+		{"a", "k:${payload.id}", "a", `{"id": null}`, `!"payload.id" is null; want a string, number or boolean`},
+		{"a", "k:${payload.id}", "a", `{"id": {}}`, `!"payload.id" is an object; want a string, number or boolean`},
+		{"a", "k:${payload.ids}", "a", `{"ids": [[1]]}`, `!"payload.ids" is an array; want a string, number or boolean`},
+		{"a", "k:${payload.ids}", "a", `{"ids": [null]}`, `!"payload.ids" is null; want a string, number or boolean`},
+		{"a", "k:${payload.id}", "a", `{"id": "` + strings.Repeat("x", 1023) + `"}`, "!the key has 1025 bytes; want at most 1024"},
 	} {
 		t.Run(c.key+" "+c.subject+" "+c.payload[:min(20, len(c.payload))], func(t *testing.T) {
 			t.Parallel()
@@ -143,16 +143,16 @@ func TestResolveEventWithoutKey(t *testing.T) {
 	}
 }
 
-// What an element of an array lacks does not keep the others from making their keys.
+// An array element that lacks a field does not prevent the keys of the other elements.
 func TestResolveElementsBesideBadOnes(t *testing.T) {
 	t.Parallel()
 	set := parse(t, `rules: [{subject: a, keys: ["k:${payload.items.id}"], prefix: ["", "p:"]}]`)
 	list, err := set.Resolve(&event.Event{Subject: "a", Payload: []byte(`{"items": [{"id": 1}, {}, 7, {"id": 2}]}`)})
 	same(t, "keys", names(list), "[k:1 k:2 p:k:1 p:k:2]")
-	same(t, "error", err, `rules[0] (a), key "k:${payload.items.id}": payload has no "payload.items.id"`)
+	same(t, "error", err, `rules[0] (a), key "k:${payload.items.id}": "payload.items.id" is missing`)
 }
 
-// A rule with several subjects is tried by each of them, and stays one rule.
+// A rule with several subjects is applied for each of them, and counts as one rule.
 func TestResolveSeveralSubjects(t *testing.T) {
 	t.Parallel()
 	set := parse(t, `
@@ -171,7 +171,7 @@ rules:
 	} {
 		list, err := set.Resolve(&event.Event{Subject: subject})
 		fatal(t, err)
-		same(t, subject, told(list), want)
+		same(t, subject, format(list), want)
 	}
 }
 
@@ -195,7 +195,7 @@ rules:
 	if !errors.As(err, &rule) || rule.Rule != 3 {
 		t.Errorf("error %v", err)
 	}
-	same(t, "error", err, `rules[3] (*.*.updated), key "payload:${payload.id}": payload has no "payload.id"`)
+	same(t, "error", err, `rules[3] (*.*.updated), key "payload:${payload.id}": "payload.id" is missing`)
 
 	ev.Headers = map[string]string{event.HeaderOp: "delete"}
 	ev.Payload = []byte(`{"id": 1}`)
@@ -209,7 +209,7 @@ rules:
 
 	list, err = oneRule(t, "a.*", "k").Resolve(&event.Event{Subject: "a.b.c"})
 	if len(list) != 0 || err != nil {
-		t.Errorf("no rule matches, but %v, %v", list, err)
+		t.Errorf("got %v, %v; want no keys and no error, because no rule matches", list, err)
 	}
 }
 
@@ -232,7 +232,7 @@ func TestResolveLimits(t *testing.T) {
 		{"as many as allowed", array(999, number), "1", 1000, ""},
 		{"one more", array(1001, number), "1", 1000, "more than 1000 keys"},
 		{"combinations", array(100, number), array(100, number), 1000, "more than 1000 keys"},
-		{"the same again and again", array(300, func(int) string { return "1" }), array(300, func(int) string { return "1" }), 1, "more than 16000 keys"},
+		{"the same again and again", array(300, func(int) string { return "1" }), array(300, func(int) string { return "1" }), 1, "more than 16000 keys, duplicates included"},
 		{"nothing many times", array(100000, number), "[]", 1, ""},
 		{"nothing in many elements", array(100000, number), array(100000, func(int) string { return `{"z":[]}` }), 1, ""},
 	} {

@@ -11,47 +11,35 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// Rule says which keys an event makes stale. It is what a rule file holds a list of; Parse checks it.
-type Rule struct {
-	// Subject holds the NATS patterns of the events it is about: "users.*.updated", "orders.>".
-	Subject Texts `yaml:"subject" json:"subject"`
-	// Keys are templates of the keys: "user:$1:profile". The package documentation lists the placeholders.
-	Keys []string `yaml:"keys,omitempty" json:"keys,omitempty"`
-	// Tags are templates of indexes, each a SET or a ZSET of keys: its members are deleted, and it stays.
-	Tags []string `yaml:"tags,omitempty" json:"tags,omitempty"`
-	// Headers lets an event name further keys and tags itself, with HeaderKeys and HeaderTags. Defaults to false:
-	// these headers mean nothing.
-	Headers bool `yaml:"headers,omitempty" json:"headers,omitempty"`
-	// Prefix lists what stands before each key and tag, literally; each is deleted once under each. Defaults to [""].
-	Prefix []string `yaml:"prefix,omitempty" json:"prefix,omitempty"`
-	// On narrows the rule to events of these operations (insert, update, delete), told by their header
-	// Outbox-Op. Defaults to all events, those without an operation too.
-	On []string `yaml:"on,omitempty" json:"on,omitempty"`
-	// Echo lists after which times keys are deleted once more, "off" for not at all. Defaults to what the
-	// invalidator was told.
-	Echo Texts `yaml:"echo,omitempty" json:"echo,omitempty"`
-	// TTL is how long readers let a value live: one time, or the shortest and the longest. They must never refresh it.
-	TTL Texts `yaml:"ttl,omitempty" json:"ttl,omitempty"`
-	// Version says where events and cached values have their version.
-	Version *VersionPaths `yaml:"version,omitempty" json:"version,omitempty"`
+// A rule is one rule as the file has it. Its fields have the names and meanings of docs/rules.md.
+type rule struct {
+	Subject texts         `yaml:"subject"`
+	Keys    []string      `yaml:"keys,omitempty"`
+	Tags    []string      `yaml:"tags,omitempty"`
+	Headers bool          `yaml:"headers,omitempty"`
+	Prefix  []string      `yaml:"prefix,omitempty"`
+	On      []string      `yaml:"on,omitempty"`
+	Echo    texts         `yaml:"echo,omitempty"`
+	TTL     texts         `yaml:"ttl,omitempty"`
+	Version *versionPaths `yaml:"version,omitempty"`
 }
 
-// Texts is a list of texts; a file may have a single one without brackets.
-type Texts []string
+// texts is a list of texts. A file may write a single one without brackets.
+type texts []string
 
 // UnmarshalYAML reads one text or a list of them.
-func (t *Texts) UnmarshalYAML(node ast.Node) error {
+func (t *texts) UnmarshalYAML(node ast.Node) error {
 	if node.Type() == ast.SequenceType {
 		return yaml.NodeToValue(node, (*[]string)(t), yaml.Strict())
 	}
-	*t = make(Texts, 1)
+	*t = make(texts, 1)
 	return yaml.NodeToValue(node, &(*t)[0], yaml.Strict())
 }
 
-// VersionPaths are the places of a version, as paths of field names joined by dots.
-type VersionPaths struct {
-	Event string `yaml:"event" json:"event"` // in the payload of the event
-	Value string `yaml:"value" json:"value"` // in the cached value, which is JSON; "hash:ver" is the field ver of a hash
+// versionPaths are the positions of a version, as paths of field names joined by dots.
+type versionPaths struct {
+	Event string `yaml:"event"` // in the payload of the event
+	Value string `yaml:"value"` // in the cached value, which is JSON; "hash:ver" is the field ver of a hash
 }
 
 // compiled is a rule for one of its subjects.
@@ -62,25 +50,25 @@ type compiled struct {
 	headers  bool
 	prefixes []string
 	on       []string
-	index    int             // in the file
+	index    int             // in the file, from 0
 	echo     []time.Duration // nil: the default of the invalidator; empty: none
 	ttl      Span
 	version  *Version
 }
 
-// A fault is what is wrong with a rule or an example, and where: the path to the value inside it.
+// A fault is an error in a rule or an example, with the path of the value that causes it.
 type fault struct {
-	field string // subject, keys, version.event; "" for the whole
+	field string // subject, keys, version.event; empty for the whole
 	index int    // in the list of that field, -1 for the field itself
 	err   error
 }
 
-func wrong(field string, index int, format string, args ...any) *fault {
+func faultf(field string, index int, format string, args ...any) *fault {
 	return &fault{field, index, fmt.Errorf(format, args...)}
 }
 
-// compile checks the rule and makes one of each subject.
-func (r *Rule) compile(index int) ([]compiled, *fault) {
+// compile checks the rule and returns it once for each subject.
+func (r *rule) compile(index int) ([]compiled, *fault) {
 	patterns, f := r.patterns()
 	if f == nil {
 		f = r.checkLists()
@@ -92,7 +80,7 @@ func (r *Rule) compile(index int) ([]compiled, *fault) {
 	if len(c.prefixes) == 0 {
 		c.prefixes = []string{""}
 	}
-	// What fits the subject with the fewest wildcards fits all of them, and the templates are shared.
+	// All subjects share the templates, so these are checked against the subject with the fewest wildcards.
 	least := slices.MinFunc(patterns, func(p, q pattern) int { return len(p.wildcards) - len(q.wildcards) })
 	if c.keys, f = c.templates("key", r.Keys, &least); f != nil {
 		return nil, f
@@ -119,9 +107,9 @@ func (r *Rule) compile(index int) ([]compiled, *fault) {
 	return list, nil
 }
 
-func (r *Rule) patterns() ([]pattern, *fault) {
+func (r *rule) patterns() ([]pattern, *fault) {
 	if len(r.Subject) == 0 {
-		return nil, wrong("subject", -1, "the rule has no subject")
+		return nil, faultf("subject", -1, "no subject in the rule; want a NATS pattern such as users.*.updated")
 	}
 	patterns := make([]pattern, len(r.Subject))
 	for i, text := range r.Subject {
@@ -130,13 +118,13 @@ func (r *Rule) patterns() ([]pattern, *fault) {
 			return nil, &fault{"subject", i, err}
 		}
 		if slices.Contains(r.Subject[:i], text) {
-			return nil, wrong("subject", i, "subject %q is there twice", text)
+			return nil, faultf("subject", i, "subject %q is listed twice; remove one of them", text)
 		}
 	}
 	return patterns, nil
 }
 
-// templates reads the texts of a field, whose name is the noun and an s.
+// templates parses the templates of a field, whose name is the noun in the plural.
 func (c *compiled) templates(noun string, texts []string, p *pattern) ([]template, *fault) {
 	list := make([]template, len(texts))
 	for i, text := range texts {
@@ -146,43 +134,43 @@ func (c *compiled) templates(noun string, texts []string, p *pattern) ([]templat
 		}
 		for _, prefix := range c.prefixes {
 			if n := len(prefix) + list[i].size(); n > MaxKey {
-				return nil, wrong(noun+"s", i, "%s has at least %d bytes, the limit is %d", noun, n, MaxKey)
+				return nil, faultf(noun+"s", i, "%s of at least %d bytes, prefix included; want at most %d", noun, n, MaxKey)
 			}
 		}
 	}
 	return list, nil
 }
 
-// checkLists checks what can be said of a rule without looking into its templates.
-func (r *Rule) checkLists() *fault {
+// checkLists checks the lists of a rule without parsing its templates.
+func (r *rule) checkLists() *fault {
 	largest := "keys"
 	if len(r.Tags) > len(r.Keys) {
 		largest = "tags"
 	}
 	switch n := max(1, len(r.Prefix)) * (len(r.Keys) + len(r.Tags)); {
 	case len(r.Keys)+len(r.Tags) == 0 && !r.Headers:
-		return wrong("keys", -1, "the rule has no keys, no tags and no headers: true")
+		return faultf("keys", -1, "no keys in the rule; want keys, tags or headers: true")
 	case max(len(r.Keys), len(r.Tags)) > MaxRuleKeys:
-		return wrong(largest, -1, "the rule has %d %s, the limit is %d", max(len(r.Keys), len(r.Tags)), largest, MaxRuleKeys)
+		return faultf(largest, -1, "%d %s in the rule; want at most %d", max(len(r.Keys), len(r.Tags)), largest, MaxRuleKeys)
 	case len(r.Prefix) > MaxRulePrefixes:
-		return wrong("prefix", -1, "the rule has %d prefixes, the limit is %d", len(r.Prefix), MaxRulePrefixes)
+		return faultf("prefix", -1, "%d prefixes in the rule; want at most %d", len(r.Prefix), MaxRulePrefixes)
 	case n > MaxEventKeys:
-		return wrong(largest, -1, "the rule names %d keys and tags with its prefixes, the limit for an event is %d", n, MaxEventKeys)
+		return faultf(largest, -1, "%d keys and tags in the rule, prefixes included; want at most %d for one event", n, MaxEventKeys)
 	}
 	for i, prefix := range r.Prefix {
 		if strings.IndexFunc(prefix, unicode.IsControl) >= 0 {
-			return wrong("prefix", i, "prefix %q has a control character", prefix)
+			return faultf("prefix", i, "invalid prefix %q; want no control characters", prefix)
 		}
 	}
 	for i, op := range r.On {
-		if !operation(op) {
-			return wrong("on", i, "operation %q is none of insert, update, delete", op)
+		if !isOperation(op) {
+			return faultf("on", i, "invalid operation %q; want insert, update or delete", op)
 		}
 		if slices.Contains(r.On[:i], op) {
-			return wrong("on", i, "operation %q is there twice", op)
+			return faultf("on", i, "operation %q is listed twice; remove one of them", op)
 		}
 	}
 	return nil
 }
 
-func operation(op string) bool { return op == "insert" || op == "update" || op == "delete" }
+func isOperation(op string) bool { return op == "insert" || op == "update" || op == "delete" }

@@ -1,8 +1,6 @@
 package rules
 
-import "fmt"
-
-// Parse reads a rule file:
+// Parse reads a rule file in YAML:
 //
 //	rules:
 //	  - subject: users.*.updated
@@ -15,33 +13,33 @@ import "fmt"
 //	    version: {event: version, value: version}
 //	  - {subject: [reports.>, files.>], headers: true, echo: off}
 //
-// It is strict: an unknown field, a placeholder that cannot be resolved and everything beyond the limits is
-// an error, so that a rule either works for an event or the event is at fault. An error begins with
-// name:line:column and shows the lines around it. Anchors, aliases and a second document are refused: they
-// let a small file grow without bound.
+// Parse is strict: it returns an error for an unknown field, for a placeholder that no event can resolve, and for a file
+// that exceeds a limit. It also rejects anchors, aliases and a second document, because they would let a small file use
+// memory without bound. An error begins with name:line:column and shows the lines around that position; name is only used
+// for errors.
 func Parse(name string, data []byte) (*Set, error) {
 	f := textFile{name: name, noun: "a rule file"}
 	var content struct {
-		Rules []Rule `yaml:"rules"`
+		Rules []rule `yaml:"rules"`
 	}
 	if err := f.decode(data, &content); err != nil {
 		return nil, err
 	}
 	switch {
 	case len(content.Rules) == 0:
-		return nil, f.errorAt(nil, "the file has no rules")
+		return nil, f.errorAt(nil, "no rules in the file; want a list under rules:")
 	case len(content.Rules) > MaxRules:
-		return nil, f.errorAt(nil, fmt.Sprintf("the file has %d rules, the limit is %d", len(content.Rules), MaxRules))
+		return nil, f.errorfAt(nil, "%d rules in the file; want at most %d", len(content.Rules), MaxRules)
 	}
 	var list []compiled
 	for i := range content.Rules {
-		each, bad := content.Rules[i].compile(i)
-		if bad != nil {
-			return nil, f.errorIn("rules", i, bad)
+		each, fault := content.Rules[i].compile(i)
+		if fault != nil {
+			return nil, f.errorIn("rules", i, fault)
 		}
 		list = append(list, each...)
 		if len(list) > MaxSubjects {
-			return nil, f.errorIn("rules", i, wrong("subject", -1, "the file has more than %d subjects", MaxSubjects))
+			return nil, f.errorIn("rules", i, faultf("subject", -1, "too many subjects in the file; want at most %d", MaxSubjects))
 		}
 	}
 	return newSet(list), nil

@@ -7,37 +7,38 @@ import (
 	_ "embed"
 )
 
-// Limits of a rule file and of what one event may ask for.
+// Limits of a rule file, and of the keys that one event may name. Parse returns an error for a file that exceeds one.
 const (
 	MaxRules        = 1000    // rules in a file
-	MaxSubjects     = 1000    // subject patterns in a file, those of lists counted one by one
-	MaxRuleKeys     = 100     // key templates in a rule, and as many of tags
+	MaxSubjects     = 1000    // subject patterns in a file, all lists together
+	MaxRuleKeys     = 100     // key templates in a rule; the same limit applies to its tag templates
 	MaxRulePrefixes = 100     // prefixes in a rule
-	MaxEventKeys    = 1000    // keys and tags that one event may name, prefixes and arrays multiplied out
-	MaxKey          = 1024    // bytes of one key, prefix included
-	MaxRuleFile     = 1 << 20 // bytes of a rule file
+	MaxEventKeys    = 1000    // keys and tags of one event, with all prefixes and array elements
+	MaxKey          = 1024    // bytes of one key or tag, prefix included
+	MaxRuleFile     = 1 << 20 // bytes of a rule file or of a file of examples
 
 	MaxEchoes = 4                 // echo delays in a rule
 	MinEcho   = time.Millisecond  // the shortest delay of an echo
-	MaxEcho   = time.Hour         // the longest
+	MaxEcho   = time.Hour         // the longest delay of an echo
 	MinTTL    = time.Millisecond  // the shortest time to live
-	MaxTTL    = 87600 * time.Hour // the longest, ten years
+	MaxTTL    = 87600 * time.Hour // the longest time to live, ten years
 )
 
-// Schema is the JSON Schema of a rule file, for editors and other tools.
+// Schema is the JSON Schema of a rule file, for editors and other tools. It describes fields and limits, not templates: a
+// file that conforms to it can still be rejected by Parse. Do not modify it.
 //
 //go:embed rules.schema.json
 var Schema []byte
 
-// A Set resolves events to the keys they make stale. It never changes and is safe for concurrent use.
+// A Set is an immutable list of rules. It is safe for concurrent use. Create one with [Parse].
 type Set struct {
-	rules []compiled       // a rule with several subjects is there once for each
-	count int              // of the rules in the file
-	first map[string][]int // rules that can match a subject with this first token, in order of the file
-	wild  []int            // rules that match any first token: for subjects whose first is not in the map
+	rules []compiled       // a rule with several subjects is in the list once for each
+	count int              // number of rules in the file
+	first map[string][]int // rules that can match a subject with this first token, in the order of the file
+	wild  []int            // rules that match any first token, for subjects whose first token is not in the map
 }
 
-// Len returns how many rules there are.
+// Len returns the number of rules.
 func (r *Set) Len() int { return r.count }
 
 // newSet indexes compiled rules by the first token of their subjects.
@@ -63,9 +64,9 @@ func newSet(list []compiled) *Set {
 	return r
 }
 
-// Subjects returns the filter of a consumer that needs nothing but what the rules match: their subjects
-// without those that another one covers. NATS refuses a filter whose subjects overlap, so if two of them
-// still do, it returns nil, which means the whole stream.
+// Subjects returns the filter subjects of a consumer that needs only events that match a rule: the subjects of the rules,
+// without those that another subject covers. It returns nil, which means the whole stream, if two of the remaining subjects
+// overlap, because NATS rejects such a filter.
 func (r *Set) Subjects() []string {
 	var kept []*pattern
 	for i := range r.rules {
@@ -78,7 +79,7 @@ func (r *Set) Subjects() []string {
 	}
 	subjects := make([]string, 0, len(kept))
 	for i, p := range kept {
-		if slices.ContainsFunc(kept[:i], p.meets) {
+		if slices.ContainsFunc(kept[:i], p.overlaps) {
 			return nil
 		}
 		subjects = append(subjects, p.text)

@@ -13,9 +13,9 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// Each rule file named bad_… is refused with the text in the file beside it; the others are not refused.
+// Each rule file named bad_… is rejected with the error in the file of the same name; the others are accepted.
 func TestRuleFiles(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../testdata/rules/*.yaml")
@@ -33,7 +33,7 @@ func TestRuleFiles(t *testing.T) {
 				return
 			}
 			if err == nil {
-				t.Fatal("the file is not refused")
+				t.Fatal("Parse accepted the file")
 			}
 			golden(t, strings.TrimSuffix(file, ".yaml")+".err", err.Error()+"\n")
 		})
@@ -56,27 +56,27 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// What would be too long for a golden file.
+// Files at and beyond the limits, which would be too long for golden files.
 func TestRuleFileLimits(t *testing.T) {
 	t.Parallel()
 	rule := "  - {subject: users.*.updated, keys: [\"user:$1\"]}\n"
 	for _, c := range []struct{ name, text, want string }{
 		{"most rules", "rules:\n" + strings.Repeat(rule, rules.MaxRules), ""},
-		{"too many rules", "rules:\n" + strings.Repeat(rule, rules.MaxRules+1), "f: the file has 1001 rules, the limit is 1000"},
-		{"too large", "#" + strings.Repeat("x", rules.MaxRuleFile), "f: the file has 1048577 bytes, the limit is 1048576"},
-		{"not UTF-8", "rules: \xff", "f: the file is not UTF-8"},
-		{"deep flow", strings.Repeat("[", rules.MaxRuleFile), "nests too deeply"},
-		{"deep map", strings.Repeat("{a: ", rules.MaxRuleFile/4), "nests too deeply"},
-		{"deep block", strings.Repeat("- ", rules.MaxRuleFile/2), "nests too deeply"},
-		{"deep keys", strings.Repeat("? ", rules.MaxRuleFile/2), "nests too deeply"},
+		{"too many rules", "rules:\n" + strings.Repeat(rule, rules.MaxRules+1), "f: 1001 rules in the file; want at most 1000"},
+		{"too large", "#" + strings.Repeat("x", rules.MaxRuleFile), "f: file of 1048577 bytes; want at most 1048576"},
+		{"not UTF-8", "rules: \xff", "f: invalid UTF-8 in the file; save it as UTF-8"},
+		{"deep flow", strings.Repeat("[", rules.MaxRuleFile), "nesting too deep; want at most 32 levels"},
+		{"deep map", strings.Repeat("{a: ", rules.MaxRuleFile/4), "nesting too deep; want at most 32 levels"},
+		{"deep block", strings.Repeat("- ", rules.MaxRuleFile/2), "nesting too deep; want at most 32 levels"},
+		{"deep keys", strings.Repeat("? ", rules.MaxRuleFile/2), "nesting too deep; want at most 32 levels"},
 		{"longest key", "rules: [{subject: a, keys: [" + strings.Repeat("k", rules.MaxKey) + "]}]", ""},
-		{"too long key", "rules: [{subject: a, keys: [" + strings.Repeat("k", rules.MaxKey+1) + "]}]", "key has 1025 bytes"},
-		{"too long subject", "rules: [{subject: " + strings.Repeat("a", 1025) + ", keys: [k]}]", "subject has 1025 bytes"},
+		{"too long key", "rules: [{subject: a, keys: [" + strings.Repeat("k", rules.MaxKey+1) + "]}]", "key of 1025 bytes; want at most 1024"},
+		{"too long subject", "rules: [{subject: " + strings.Repeat("a", 1025) + ", keys: [k]}]", "subject of 1025 bytes; want at most 1024"},
 		{"most subjects", "rules: [{subject: [" + subjects(rules.MaxSubjects) + "], keys: [k]}]", ""},
-		{"too many subjects", "rules:\n  - {subject: [" + subjects(600) + "], keys: [k]}\n  - {subject: [" + subjects(401) + "], keys: [k]}", "f:3:15: the file has more than 1000 subjects"},
+		{"too many subjects", "rules:\n  - {subject: [" + subjects(600) + "], keys: [k]}\n  - {subject: [" + subjects(401) + "], keys: [k]}", "f:3:15: too many subjects in the file; want at most 1000"},
 		{"most tags", "rules: [{subject: a, keys: [" + subjects(rules.MaxRuleKeys) + "], tags: [" + subjects(rules.MaxRuleKeys) + "]}]", ""},
-		{"too many keys and tags", "rules: [{subject: a, prefix: [" + subjects(6) + "], keys: [" + subjects(100) + "], tags: [" + subjects(67) + "]}]", "names 1002 keys and tags"},
-		{"too many prefixes", "rules: [{subject: a, keys: [k], prefix: [" + strings.Repeat("p,", 101) + "]}]", "101 prefixes"},
+		{"too many keys and tags", "rules: [{subject: a, prefix: [" + subjects(6) + "], keys: [" + subjects(100) + "], tags: [" + subjects(67) + "]}]", "1002 keys and tags in the rule, prefixes included; want at most 1000"},
+		{"too many prefixes", "rules: [{subject: a, keys: [k], prefix: [" + strings.Repeat("p,", 101) + "]}]", "101 prefixes in the rule; want at most 100"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -107,7 +107,7 @@ func TestSubjects(t *testing.T) {
 		{"a.> a.*.>", "[a.>]"},
 		{"a.*.> a.>", "[a.>]"},
 		{"> users.*", "[>]"},
-		{"*.updated users.*", "[]"}, // users.updated is in both, and neither covers the other
+		{"*.updated users.*", "[]"}, // both match users.updated, and neither covers the other
 		{"users.*.updated users.42.>", "[]"},
 		{"*.* *", "[*.* *]"},
 		{"*.> a", "[*.> a]"},

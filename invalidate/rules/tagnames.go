@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// TagNames returns the tags that the rules can name: those that are always the same, and glob-style patterns of the others,
-// as SCAN of Redis takes them. Tags that an event names itself in a header are not among them.
+// TagNames returns the tags that the rules can name: the names of tags without placeholders, and glob-style patterns, as the
+// Redis command SCAN accepts them, for the others. Both are sorted. They do not include tags that an event names in a header.
 func (r *Set) TagNames() (names, patterns []string) {
 	for i := range r.rules {
 		for k := range r.rules[i].tags {
@@ -25,7 +25,7 @@ func (r *Set) TagNames() (names, patterns []string) {
 	return slices.Compact(names), slices.Compact(patterns)
 }
 
-// glob returns a pattern of everything that the template can make, and the text itself if that is always the same.
+// glob returns a pattern that matches every key of the template, and the key itself if the template has no placeholder.
 func (t *template) glob() (pattern, fixed string) {
 	var b, text strings.Builder
 	variable := false

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,26 +11,15 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A template makes keys of an event: literal text with placeholders in between.
-//
-//	$1 … $9, ${1} …     the token that the n-th wildcard of the subject stands for, decoded with
-//	                    event.DecodeToken; for > the rest of the tokens joined by dots
-//	${payload.a.b}      a string, number or boolean of the JSON payload; where it is an array, or a field on the
-//	                    way to it is an array of objects, one key for each element
-//	${key}              Event.Key
-//	${subject}          Event.Subject
-//	${header.Name}      a header of the event, Outbox-Op included
-//	$$                  a dollar
-//
-// What a placeholder stands for is encoded, so that it cannot be mistaken for the literal text around it.
-// With |raw before the closing brace it is pasted as it is. Braces without a dollar are literal text: they
-// are the hash tags of a Redis Cluster.
+// A template makes the keys of an event from literal text and placeholders. The package documentation lists the
+// placeholders. The text of a placeholder is encoded, so that it cannot be mistaken for the literal text around it; |raw
+// before the closing brace disables that.
 type template struct {
 	text  string
 	parts []part
 }
 
-// A source is where the text of a part comes from.
+// A source is the origin of the text of a part.
 type source uint8
 
 const (
@@ -49,13 +39,13 @@ type part struct {
 	path []string // fields of the payload
 }
 
-// parseTemplate reads a template; noun is what it makes, key or tag, for errors.
+// parseTemplate parses a template. noun is key or tag, for errors.
 func parseTemplate(noun, text string, p *pattern) (template, error) {
 	if text == "" {
-		return template{}, fmt.Errorf("%s is empty", noun)
+		return template{}, fmt.Errorf("empty %s; want a template such as user:$1", noun)
 	}
 	if len(text) > MaxKey {
-		return template{}, fmt.Errorf("%s has %d bytes, the limit is %d", noun, len(text), MaxKey)
+		return template{}, fmt.Errorf("%s of %d bytes; want at most %d", noun, len(text), MaxKey)
 	}
 	t := template{text: text}
 	err := t.parse(text, p)
@@ -63,12 +53,12 @@ func parseTemplate(noun, text string, p *pattern) (template, error) {
 		err = t.check()
 	}
 	if err != nil {
-		return template{}, fmt.Errorf("%s %q %w", noun, text, err)
+		return template{}, fmt.Errorf("invalid %s %q: %w", noun, text, err)
 	}
 	return t, nil
 }
 
-// parse splits the text into parts. Its errors read on from "key %q".
+// parse splits the text into parts.
 func (t *template) parse(text string, p *pattern) error {
 	for text != "" {
 		i := strings.IndexByte(text, '$')
@@ -80,7 +70,7 @@ func (t *template) parse(text string, p *pattern) error {
 			return nil
 		}
 		if len(text) == 1 {
-			return fmt.Errorf("ends with a single $, a literal dollar is $$")
+			return errors.New("single $ at the end; write $$ for a literal dollar")
 		}
 		switch c := text[1]; {
 		case c == '$':
@@ -88,7 +78,7 @@ func (t *template) parse(text string, p *pattern) error {
 			text = text[2:]
 		case c >= '1' && c <= '9':
 			if len(text) > 2 && text[2] >= '0' && text[2] <= '9' {
-				return fmt.Errorf("has a digit behind %s, write ${%c} to end the placeholder", text[:2], c)
+				return fmt.Errorf("digit after %s; write ${%c} to end the placeholder", text[:2], c)
 			}
 			if err := t.addToken(text[1:2], false, p); err != nil {
 				return err
@@ -97,14 +87,14 @@ func (t *template) parse(text string, p *pattern) error {
 		case c == '{':
 			end := strings.IndexByte(text, '}')
 			if end < 0 {
-				return fmt.Errorf("has ${ without a closing brace")
+				return errors.New("${ without a closing brace; add }, or write $$ for a literal dollar")
 			}
 			if err := t.addNamed(text[2:end], p); err != nil {
 				return err
 			}
 			text = text[end+1:]
 		default:
-			return fmt.Errorf("has $ before %q, a literal dollar is $$", text[1:])
+			return fmt.Errorf("$ before %q; write $$ for a literal dollar", text[1:])
 		}
 	}
 	return nil
@@ -124,20 +114,20 @@ func (t *template) addLiteral(text string) {
 func (t *template) addToken(digits string, raw bool, p *pattern) error {
 	n, err := strconv.Atoi(digits)
 	if err != nil || n < 1 {
-		return fmt.Errorf("has ${%s}, wildcards are counted from 1", digits)
+		return fmt.Errorf("invalid placeholder ${%s}; want a number from 1", digits)
 	}
 	if n > len(p.wildcards) {
-		return fmt.Errorf("has $%d, but the subject %q has %s", n, p.text, count(len(p.wildcards), "wildcard"))
+		return fmt.Errorf("placeholder $%d without a wildcard; the subject %q has %s", n, p.text, count(len(p.wildcards), "wildcard"))
 	}
 	t.parts = append(t.parts, part{from: fromToken, raw: raw, n: n - 1})
 	return nil
 }
 
-// addNamed adds the placeholder whose braces hold the text.
+// addNamed adds the placeholder whose text between the braces is inner.
 func (t *template) addNamed(inner string, p *pattern) error {
 	name, option, hasOption := strings.Cut(inner, "|")
 	if hasOption && option != "raw" {
-		return fmt.Errorf("has ${%s}, the only option is |raw", inner)
+		return fmt.Errorf("unknown option in ${%s}; want |raw or none", inner)
 	}
 	root, rest, hasRest := strings.Cut(name, ".")
 	switch {
@@ -150,21 +140,21 @@ func (t *template) addNamed(inner string, p *pattern) error {
 	case root == "payload" && hasRest:
 		path, ok := parsePath(rest)
 		if !ok {
-			return fmt.Errorf("has ${%s}, a path is field names joined by dots", inner)
+			return fmt.Errorf("invalid path in ${%s}; want field names joined by dots", inner)
 		}
 		t.parts = append(t.parts, part{from: fromPayload, raw: hasOption, path: path})
 	case root == "header" && hasRest:
 		if !eventHeader(rest) {
-			return fmt.Errorf("has ${%s}, events have no such header", inner)
+			return fmt.Errorf("invalid header in ${%s}; want one that events can have", inner)
 		}
 		t.parts = append(t.parts, part{from: fromHeader, raw: hasOption, text: rest})
 	default:
-		return fmt.Errorf("has ${%s}, known are ${1}, ${payload.field}, ${key}, ${subject} and ${header.Name}", inner)
+		return fmt.Errorf("unknown placeholder ${%s}; want ${1}, ${payload.field}, ${key}, ${subject} or ${header.Name}", inner)
 	}
 	return nil
 }
 
-// eventHeader says whether Event.Headers can have a header of that name.
+// eventHeader reports whether Event.Headers can have a header of that name.
 func eventHeader(name string) bool {
 	lower := strings.ToLower(name)
 	return name != "" && strings.IndexFunc(name, notInHeaderName) < 0 && !strings.HasPrefix(lower, "nats-") &&
@@ -175,8 +165,8 @@ func notInHeaderName(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-'
 }
 
-// check refuses a template that would let an event name any key at all, unless every placeholder says |raw,
-// and literal text that no key should have. Its errors read on from "key %q".
+// check rejects control characters in the literal text, and a template without literal text, with which an event could name
+// any key, unless every placeholder has |raw.
 func (t *template) check() error {
 	literal, encoded := 0, false
 	for _, part := range t.parts {
@@ -186,16 +176,16 @@ func (t *template) check() error {
 		}
 		literal += len(part.text)
 		if strings.IndexFunc(part.text, unicode.IsControl) >= 0 {
-			return fmt.Errorf("has a control character")
+			return errors.New("control character in the text; remove it")
 		}
 	}
 	if literal == 0 && encoded {
-		return fmt.Errorf("has no literal text: give it some, or let the event name whole keys with |raw")
+		return errors.New("no literal text; add some, or write |raw in every placeholder to let events name whole keys")
 	}
 	return nil
 }
 
-// size returns how many bytes every key of the template has at least.
+// size returns the smallest possible size of a key, in bytes.
 func (t *template) size() (n int) {
 	for _, part := range t.parts {
 		if part.from == fromLiteral {
@@ -207,10 +197,10 @@ func (t *template) size() (n int) {
 
 const hexDigits = "0123456789ABCDEF"
 
-// appendField appends what a placeholder stands for. Encoded, each of % : { } * ? [ ], white space, control
-// characters and bytes that are not UTF-8 becomes %XX of its bytes; raw, control characters are an error.
+// appendField appends the text of a placeholder. If raw is false, it encodes % : { } * ? [ ], white space, control
+// characters and bytes that are not UTF-8 as %XX for each byte; if raw is true, it returns an error for control characters.
 func appendField[T string | []byte](key []byte, field T, raw bool) ([]byte, error) {
-	plain := 0 // field[plain:i] is still to be copied
+	plain := 0 // field[plain:i] is not copied yet
 	for i := 0; i < len(field); {
 		c, size := rune(field[i]), 1
 		if c >= utf8.RuneSelf {
@@ -218,7 +208,7 @@ func appendField[T string | []byte](key []byte, field T, raw bool) ([]byte, erro
 		}
 		switch {
 		case raw && unicode.IsControl(c):
-			return key, fmt.Errorf("a control character cannot be pasted raw")
+			return key, errors.New("control character in the value of a placeholder with |raw")
 		case !raw && reserved(c, size):
 			key = append(key, field[plain:i]...)
 			for _, b := range []byte(field[i : i+size]) {
@@ -236,6 +226,7 @@ func decodeRune[T string | []byte](text T) (rune, int) {
 	return utf8.DecodeRune(head[:copy(head[:], text)])
 }
 
+// reserved reports whether a character is encoded. size is the number of its bytes.
 func reserved(c rune, size int) bool {
 	switch c {
 	case '%', ':', '{', '}', '*', '?', '[', ']':
@@ -246,6 +237,7 @@ func reserved(c rune, size int) bool {
 	return unicode.IsSpace(c) || unicode.IsControl(c)
 }
 
+// count writes a number with its noun, as in 0 wildcards and 1 wildcard.
 func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun

@@ -14,24 +14,24 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// maxDepth is how deeply a file may nest; a right rule file nests four levels. The YAML parser recurses.
+// maxDepth limits the nesting of a file, because the YAML parser is recursive. A valid rule file has four levels.
 const maxDepth = 32
 
-// A textFile is the text of a YAML file and what is needed to point into it.
+// A textFile is a YAML file whose errors point to a line and a column.
 type textFile struct {
-	name string // of the file
-	noun string // what it is: a rule file
+	name string // of the file, for errors
+	noun string // its kind, for errors: a rule file
 	text string
 	root *ast.File
 }
 
-// decode reads the one document of the file, strictly.
+// decode reads the only document of the file into content, and rejects unknown fields.
 func (f *textFile) decode(data []byte, content any) error {
 	if len(data) > MaxRuleFile {
-		return fmt.Errorf("%s: the file has %d bytes, the limit is %d", f.name, len(data), MaxRuleFile)
+		return f.errorfAt(nil, "file of %d bytes; want at most %d", len(data), MaxRuleFile)
 	}
 	if !utf8.Valid(data) {
-		return fmt.Errorf("%s: the file is not UTF-8", f.name)
+		return f.errorAt(nil, "invalid UTF-8 in the file; save it as UTF-8")
 	}
 	f.text = string(data)
 	tokens := lexer.Tokenize(f.text)
@@ -40,49 +40,48 @@ func (f *textFile) decode(data []byte, content any) error {
 	}
 	var err error
 	if f.root, err = parser.Parse(tokens, 0); err != nil {
-		return f.wrap(err)
+		return f.wrap(err, content)
 	}
 	switch {
 	case len(f.root.Docs) > 1:
-		return f.errorAt(start(f.root.Docs[1]), "the file has more than one document")
+		return f.errorAt(start(f.root.Docs[1]), "second document in the file; want one, remove the line ---")
 	case len(f.root.Docs) == 1 && f.root.Docs[0].Body != nil:
 		if err := yaml.NodeToValue(f.root.Docs[0].Body, content, yaml.Strict()); err != nil {
-			return f.wrap(err)
+			return f.wrap(err, content)
 		}
 	}
 	return nil
 }
 
-// checkTokens refuses, before anything is parsed, what could make the parser use memory or stack without
-// measure.
+// checkTokens rejects, before the parser runs, everything with which a file could make it use memory or stack without bound.
 func (f *textFile) checkTokens(tokens token.Tokens) error {
 	flow := 0
 	for _, t := range tokens {
 		switch t.Type {
 		case token.AnchorType, token.AliasType, token.MergeKeyType:
-			return f.errorAt(t, "anchors and aliases are not allowed in "+f.noun+"; quote a text that begins with * or &")
+			return f.errorAt(t, "anchor or alias in "+f.noun+"; write out the values, and quote a text that begins with * or &")
 		case token.TagType, token.DirectiveType:
-			return f.errorAt(t, "tags and directives are not allowed in "+f.noun)
+			return f.errorAt(t, "YAML tag or directive in "+f.noun+"; remove it")
 		case token.SequenceStartType, token.MappingStartType:
 			flow++
 		case token.SequenceEndType, token.MappingEndType:
 			flow--
 		}
 		block := t.Type == token.SequenceEntryType || t.Type == token.MappingValueType || t.Type == token.MappingKeyType
-		// A block cannot nest deeper than its column, and no sane one begins far to the right.
+		// The column of a block bounds its depth, and no valid file has a block that begins far to the right.
 		if flow > maxDepth || block && flow <= 0 && t.Position.Column > 8*maxDepth {
-			return f.errorAt(t, "the file nests too deeply")
+			return f.errorfAt(t, "nesting too deep; want at most %d levels", maxDepth)
 		}
 	}
 	return nil
 }
 
-// errorIn returns an error that points into an item of a list at the top.
+// errorIn returns an error that points into an item of a top-level list.
 func (f *textFile) errorIn(list string, item int, at *fault) error {
 	return f.errorAt(f.find(list, item, at.field, at.index), at.err.Error())
 }
 
-// find returns the token of a value in an item of a list at the top, or of the nearest one around it.
+// find returns the token of a value in an item of a top-level list, or of the innermost value around it that exists.
 func (f *textFile) find(list string, item int, field string, index int) *token.Token {
 	path := fmt.Sprintf("$.%s[%d]", list, item)
 	tries := []string{path}
@@ -110,7 +109,7 @@ func (f *textFile) find(list string, item int, field string, index int) *token.T
 	return found
 }
 
-// start returns the token where a node begins; the token of a mapping is the colon behind its first key.
+// start returns the first token of a node. The token of a mapping would be the colon after its first key.
 func start(node ast.Node) *token.Token {
 	switch n := node.(type) {
 	case *ast.DocumentNode:
@@ -127,10 +126,24 @@ func start(node ast.Node) *token.Token {
 	return node.GetToken()
 }
 
-// wrap turns an error of the YAML package into ours.
-func (f *textFile) wrap(err error) error {
+// wrap converts an error of the YAML package. content is the destination of the values.
+func (f *textFile) wrap(err error, content any) error {
 	if t, ok := errors.AsType[*yaml.TypeError](err); ok {
-		return f.errorAt(t.Token, fmt.Sprintf("found %s where %s is due", typeText(t.SrcType), typeText(t.DstType)))
+		return f.errorfAt(t.Token, "want %s, found %s", typeText(t.DstType), typeText(t.SrcType))
+	}
+	if t, ok := errors.AsType[*yaml.UnexpectedNodeTypeError](err); ok {
+		hint := ""
+		if t.Expected == ast.SequenceType && t.Actual == ast.StringType {
+			hint = fmt.Sprintf("; write [%q]", t.Token.Value)
+		}
+		return f.errorfAt(t.Token, "want %s, found %s%s", nodeText(t.Expected), nodeText(t.Actual), hint)
+	}
+	if t, ok := errors.AsType[*yaml.UnknownFieldError](err); ok {
+		message := t.GetMessage()
+		if fields := fieldsAround(f.root.Docs[0].Body, reflect.TypeOf(content), t.Token); fields != nil {
+			message += "; want " + strings.Join(fields, ", ")
+		}
+		return f.errorAt(t.Token, message)
 	}
 	var at yaml.Error
 	if errors.As(err, &at) {
@@ -139,7 +152,46 @@ func (f *textFile) wrap(err error) error {
 	return fmt.Errorf("%s: %w", f.name, err)
 }
 
-// typeText says in words of YAML what a Go type holds.
+// fieldsAround returns the names of all fields that the mapping with the key at may have. A node has the type t in Go.
+func fieldsAround(node ast.Node, t reflect.Type, at *token.Token) []string {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	switch n := node.(type) {
+	case *ast.SequenceNode:
+		for _, item := range n.Values {
+			if fields := fieldsAround(item, t, at); fields != nil {
+				return fields
+			}
+		}
+	case *ast.MappingNode:
+		for _, value := range n.Values {
+			if fields := fieldsAround(value, t, at); fields != nil {
+				return fields
+			}
+		}
+	case *ast.MappingValueNode:
+		if t.Kind() != reflect.Struct {
+			return nil
+		}
+		names := make([]string, t.NumField())
+		for i := range names {
+			names[i], _, _ = strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+			if n.Key.GetToken().Value != names[i] {
+				continue
+			}
+			if fields := fieldsAround(n.Value, t.Field(i).Type, at); fields != nil {
+				return fields
+			}
+		}
+		if n.Key.GetToken() == at {
+			return names
+		}
+	}
+	return nil
+}
+
+// typeText names a Go type in the words of YAML.
 func typeText(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Map, reflect.Struct:
@@ -156,23 +208,45 @@ func typeText(t reflect.Type) string {
 	return "a " + t.String()
 }
 
-// errorAt returns an error that points at a token, at the whole file if it is nil.
+// nodeText names the type of a YAML node like typeText.
+func nodeText(t ast.NodeType) string {
+	switch t {
+	case ast.MappingType, ast.MappingValueType:
+		return "a mapping"
+	case ast.SequenceType:
+		return "a list"
+	case ast.StringType, ast.LiteralType:
+		return "a text"
+	case ast.BoolType:
+		return "true or false"
+	case ast.IntegerType, ast.FloatType:
+		return "a number"
+	}
+	return "a " + t.YAMLName()
+}
+
+// errorAt returns an error that points at a token, or at the whole file if the token is nil.
 func (f *textFile) errorAt(t *token.Token, message string) error {
 	if t == nil || t.Position == nil {
 		return fmt.Errorf("%s: %s", f.name, message)
 	}
-	return fmt.Errorf("%s: %s%s", f.place(t), message, f.excerpt(t.Position.Line, t.Position.Column))
+	return fmt.Errorf("%s: %s%s", f.position(t), message, f.excerpt(t.Position.Line, t.Position.Column))
 }
 
-// place is name:line:column of a token, the name alone if it is nil.
-func (f *textFile) place(t *token.Token) string {
+// errorfAt is errorAt with a format.
+func (f *textFile) errorfAt(t *token.Token, format string, args ...any) error {
+	return f.errorAt(t, fmt.Sprintf(format, args...))
+}
+
+// position returns name:line:column of a token, or the name alone if the token is nil.
+func (f *textFile) position(t *token.Token) string {
 	if t == nil || t.Position == nil {
 		return f.name
 	}
 	return fmt.Sprintf("%s:%d:%d", f.name, t.Position.Line, t.Position.Column)
 }
 
-// excerpt shows the line, the one before and the one behind it, and points at the column.
+// excerpt returns the line, the lines before and after it, and a mark under the column.
 func (f *textFile) excerpt(line, column int) string {
 	const widest = 160 // characters of a line that are shown
 	lines := strings.Split(strings.TrimRight(f.text, "\n"), "\n")

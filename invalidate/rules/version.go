@@ -8,38 +8,39 @@ import (
 	"unicode"
 )
 
-// A Version says how to tell whether a cached value is newer than an event: both carry a version of the row, which grows
-// with every change. Without that, or where the value does not show it, the value counts as old.
+// A Version finds the version of a cached value, to determine whether the value is newer than an event. Event and value both
+// carry a version of the row that grows with every change. A value without a version counts as old. It is safe for
+// concurrent use.
 type Version struct {
 	event []string // path of the version in the payload of the event
-	Field string   // of the hash that the value is in, "" for a value that is a string
-	path  []string // of the version in the value, which is JSON, unless it is a field of a hash
+	Field string   // the field of the hash that holds the version; empty if the value is a string
+	path  []string // path of the version in the JSON of a string
 }
 
-// hashField stands before the name of a field in VersionPaths.Value.
+// hashField is the prefix of versionPaths.Value that names a field of a hash.
 const hashField = "hash:"
 
 // compile checks the paths.
-func (v *VersionPaths) compile() (*Version, *fault) {
+func (v *versionPaths) compile() (*Version, *fault) {
 	out := &Version{}
 	var ok bool
 	if out.event, ok = parsePath(v.Event); !ok {
-		return nil, wrong("version.event", -1, "version.event %q is no path of field names joined by dots", v.Event)
+		return nil, faultf("version.event", -1, "invalid version.event %q; want field names joined by dots", v.Event)
 	}
 	if out.Field, ok = strings.CutPrefix(v.Value, hashField); ok {
 		if out.Field == "" || strings.IndexFunc(out.Field, unicode.IsControl) >= 0 {
-			return nil, wrong("version.value", -1, "version.value %q names no field of a hash", v.Value)
+			return nil, faultf("version.value", -1, "invalid version.value %q; want the name of a hash field after %s", v.Value, hashField)
 		}
 		return out, nil
 	}
 	out.Field = ""
 	if out.path, ok = parsePath(v.Value); !ok {
-		return nil, wrong("version.value", -1, "version.value %q is neither a path of field names joined by dots nor hash: and a field", v.Value)
+		return nil, faultf("version.value", -1, "invalid version.value %q; want field names joined by dots, or %s and the name of a hash field", v.Value, hashField)
 	}
 	return out, nil
 }
 
-// due returns the version that an event has, "" if it has none.
+// due returns the version of an event, or "" if it has none.
 func (v *Version) due(p *payload) string {
 	text, err := p.lookup(v.event)
 	if err != nil {
@@ -48,13 +49,13 @@ func (v *Version) due(p *payload) string {
 	return string(text)
 }
 
-// same says whether both find the version of a value in the same place.
+// same reports whether v and w find the version of a value in the same field or path.
 func (v *Version) same(w *Version) bool {
 	return v == w || v.Field == w.Field && slices.Equal(v.path, w.path)
 }
 
-// Of returns the version that a value shows: the text of the hash field, as a whole, or what is at the path in the
-// JSON of a string. It is an error if there is none. It is safe for concurrent use.
+// Of returns the version of a value. If Field is set, value must be the text of that hash field, and the version is the
+// whole of it; otherwise value must be the JSON of a string. Of returns an error if the value has no version.
 func (v *Version) Of(value []byte) (string, error) {
 	text := value
 	if v.Field == "" {
@@ -65,13 +66,13 @@ func (v *Version) Of(value []byte) (string, error) {
 		}
 	}
 	if len(text) == 0 {
-		return "", errors.New("value has an empty version")
+		return "", errors.New("the version is empty")
 	}
 	return string(text), nil
 }
 
-// Newer says whether version a is at least as new as b: whole numbers of any size, or times in RFC 3339. It is an error
-// if they cannot be compared.
+// Newer reports whether version a is at least as new as version b. Both must be whole numbers, of any size, or both times
+// in the format of RFC 3339; otherwise Newer returns an error.
 func Newer(a, b string) (bool, error) {
 	if x, ok := parseWhole(a); ok {
 		if y, ok := parseWhole(b); ok {
@@ -81,15 +82,15 @@ func Newer(a, b string) (bool, error) {
 	x, errA := time.Parse(time.RFC3339Nano, a)
 	y, errB := time.Parse(time.RFC3339Nano, b)
 	if errA != nil || errB != nil {
-		return false, errors.New("versions cannot be compared: they are neither two whole numbers nor two times of RFC 3339")
+		return false, errors.New("compare versions: want two whole numbers or two times in RFC 3339")
 	}
 	return !x.Before(y), nil
 }
 
-// A whole number is compared by its digits, since versions can have more of them than any integer type.
+// A whole is a whole number. It is compared digit by digit, because versions can be larger than any integer type.
 type whole struct {
 	negative bool
-	digits   string // none for 0, the first is not 0
+	digits   string // without leading zeros; empty for 0
 }
 
 func parseWhole(text string) (whole, bool) {

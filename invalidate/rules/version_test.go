@@ -23,17 +23,17 @@ func TestVersionOf(t *testing.T) {
 		{"v", `{"v": 12345678901234567890123}`, "12345678901234567890123"},
 		{"v", ` {"x": {"v": 1}, "v": "2024-05-01T10:00:00Z"} `, "2024-05-01T10:00:00Z"},
 		{"a.b", `{"a": {"b": 1.50}}`, "1.50"},
-		{"a.b", `{"a": [{"b": 1}]}`, `!value has an array where "value.a" has to have the field "b"`},
-		{"v", `{"v": [1]}`, "!value has an array where a string"},
-		{"v", `{"v": null}`, "!value has null"},
-		{"v", `{"v": ""}`, "!value has an empty version"},
-		{"v", `{}`, `!value has no "value.v"`},
-		{"v", `7`, "!value has a number"},
+		{"a.b", `{"a": [{"b": 1}]}`, `!"value.a" is an array; want an object with the field "b"`},
+		{"v", `{"v": [1]}`, `!"value.v" is an array; want a string`},
+		{"v", `{"v": null}`, `!"value.v" is null`},
+		{"v", `{"v": ""}`, "!the version is empty"},
+		{"v", `{}`, `!"value.v" is missing`},
+		{"v", `7`, `!"value" is a number; want an object`},
 		{"v", ``, "!value is not JSON"},
 		{"v", "\x00\x01", "!value is not JSON"},
 		{"hash:v", `7`, "7"},
 		{"hash:v", `{"v": 1}`, `{"v": 1}`},
-		{"hash:v", ``, "!value has an empty version"},
+		{"hash:v", ``, "!the version is empty"},
 	} {
 		v := version(t, c.path)
 		field, _ := strings.CutPrefix(c.path, "hash:")
@@ -44,7 +44,7 @@ func TestVersionOf(t *testing.T) {
 		got, err := v.Of([]byte(c.value))
 		if reason, ok := strings.CutPrefix(c.want, "!"); ok {
 			if err == nil {
-				t.Errorf("%s of %q: %q and no error", c.path, c.value, got)
+				t.Errorf("%s of %q: got %q, want an error", c.path, c.value, got)
 			} else {
 				contains(t, c.value, err.Error(), reason)
 			}
@@ -71,14 +71,14 @@ func TestNewer(t *testing.T) {
 		newer, err := rules.Newer(c.a, c.b)
 		got := map[bool]string{true: "true", false: "false"}[newer]
 		if err != nil {
-			same(t, "newer beside an error", newer, false)
+			same(t, "result of an error", newer, false)
 			got = "error"
 		}
 		same(t, c.a+" newer than "+c.b, got, c.want)
 	}
 }
 
-// Whole numbers are compared as math/big would.
+// Newer compares whole numbers like math/big.
 func FuzzNewer(f *testing.F) {
 	for _, seed := range [][2]string{{"1", "2"}, {"-0", "+0"}, {"00", "-1"}, {"2024-05-01T10:00:00Z", "2023-05-01T10:00:00+01:00"}, {"", "-"}, {"1_0", "0x1"}} {
 		f.Add(seed[0], seed[1])
@@ -93,7 +93,7 @@ func FuzzNewer(f *testing.F) {
 			}
 		}
 		if back, errBack := rules.Newer(b, a); (err == nil) != (errBack == nil) || err == nil && !got && !back {
-			t.Errorf("%q and %q: %v %v, the other way round %v %v", a, b, got, err, back, errBack)
+			t.Errorf("%q and %q: %v %v, reversed %v %v", a, b, got, err, back, errBack)
 		}
 	})
 }
