@@ -12,19 +12,19 @@ import (
 )
 
 // Freeze suspends the server with SIGSTOP and returns when it is suspended. The server keeps its port and its
-// connections, and does not reply until [Redis.Thaw]. Data that it receives meanwhile stays in the kernel, and it processes
-// all of it after Thaw; to make a replica miss data, use [Redis.FreezeDetached]. Stop, Kill and Close work on a frozen
-// server. Freezing a frozen server is not an error.
+// connections, and does not reply until [Redis.Thaw]. Data that it receives meanwhile stays in the kernel, and it
+// processes all of it after Thaw; to make a replica miss data, use [Redis.FreezeDetached]. Stop, Kill and Close work on
+// a frozen server. Freezing a frozen server is not an error.
 func (r *Redis) Freeze() error { return control(r.proc, "freeze redis", (*process).freeze) }
 
 // Thaw resumes a frozen server. Thawing a running server is not an error; thawing a stopped one is.
 func (r *Redis) Thaw() error { return control(r.proc, "thaw redis", (*process).thaw) }
 
 // FreezeDetached freezes a replica and closes its connection at the master, so that it does not receive later writes.
-// If the master is stopped when the replica thaws, the replica has missed these writes: once it is promoted, keys that were
-// deleted meanwhile exist again. If the master is running, the replica reconnects and catches up. Other replicas of the
-// master are disconnected too, for a second at most. FreezeDetached works in a cluster and under sentinels. It returns an
-// error if r is not running or not connected to a master; r is then not frozen.
+// If the master is stopped when the replica thaws, the replica has missed these writes: once it is promoted, keys that
+// were deleted meanwhile exist again. If the master is running, the replica reconnects and catches up. Other replicas
+// of the master are disconnected too, for a second at most. FreezeDetached works in a cluster and under sentinels. It
+// returns an error if r is not running or not connected to a master; r is then not frozen.
 func (r *Redis) FreezeDetached(ctx context.Context) error {
 	return control(r.proc, "freeze redis replica", func(*process) error { return r.freezeDetached(ctx) })
 }

@@ -6,7 +6,8 @@ import (
 	"sync"
 )
 
-// A link forwards the connections that one cluster node opens to another, and can be cut. It is safe for concurrent use.
+// A link forwards the connections that one cluster node opens to another, and can be cut. It is safe for concurrent
+// use.
 type link struct {
 	listener net.Listener
 	to       string // host:port

@@ -12,9 +12,9 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// childEnv makes this test binary run as a program that starts servers in a folder and then ends in a given way. Its value
-// is "END FOLDER". For END "panic", "exit" and others it starts one server of each kind, and a small tablespace if
-// possible.
+// childEnv makes this test binary run as a program that starts servers in a folder and then ends in a given way. Its
+// value is "END FOLDER". For END "panic", "exit" and others it starts one server of each kind, and a small tablespace
+// if possible.
 const childEnv = "DEVSTACK_TEST_CHILD"
 
 // redisGroups is the END that starts groups of Redis servers instead. The test then kills the program.

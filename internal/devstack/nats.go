@@ -21,16 +21,16 @@ type NATSConfig struct {
 	// Log receives one line that describes the server and its address. The server's own log is discarded. Defaults to
 	// no log.
 	Log io.Writer
-	// SyncAlways makes the server sync each message to disk before it acknowledges the message, as sync_interval: always
-	// does. Defaults to false.
+	// SyncAlways makes the server sync each message to disk before it acknowledges the message, as sync_interval:
+	// always does. Defaults to false.
 	SyncAlways bool
 	// MaxPayload is the largest message in bytes. Defaults to the server's 1 MiB.
 	MaxPayload int32
 	// ConfigFile is the path of a nats-server configuration file, for settings that have no field here: accounts, users
-	// and their permissions, TLS, limits. Each Start reads it again. The file cannot change the address, the port and the
-	// store, cannot disable JetStream, and cannot enable the server's log. SyncAlways and MaxPayload take precedence if
-	// they are set. The URL of the server contains no user, and begins with nats:// even if the file enables TLS.
-	// Defaults to none.
+	// and their permissions, TLS, limits. Each Start reads it again. The file cannot change the address, the port and
+	// the store, cannot disable JetStream, and cannot enable the server's log. SyncAlways and MaxPayload take
+	// precedence if they are set. The URL of the server contains no user, and begins with nats:// even if the file
+	// enables TLS. Defaults to none.
 	ConfigFile string
 }
 

@@ -41,8 +41,8 @@ type NATSCluster struct {
 }
 
 // StartNATSCluster starts a cluster and returns when the cluster has a meta leader and was able to create a stream with
-// three replicas (which StartNATSCluster deletes again). That takes about two seconds, and 60 s at most. The caller must
-// Close the cluster.
+// three replicas (which StartNATSCluster deletes again). That takes about two seconds, and 60 s at most. The caller
+// must Close the cluster.
 func StartNATSCluster(cfg NATSClusterConfig) (*NATSCluster, error) {
 	c := &NATSCluster{}
 	err := c.start(cfg)
@@ -134,7 +134,8 @@ func (c *NATSCluster) run() error {
 	return nil
 }
 
-// awaitCurrent waits until node i has a route, the cluster has exactly one meta leader, and node i is up to date with it.
+// awaitCurrent waits until node i has a route, the cluster has exactly one meta leader, and node i is up to date with
+// it.
 func (c *NATSCluster) awaitCurrent(ctx context.Context, i int) error {
 	return await(ctx, "meta leader for node "+strconv.Itoa(i), func(context.Context) error {
 		leaders := 0
@@ -182,13 +183,13 @@ func (c *NATSCluster) URL() string {
 	return strings.Join(urls, ",")
 }
 
-// Node returns node i, 0 to 2, with its own URL and StoreDir. Use the Stop and Start methods of the cluster, not those of
-// the node: the cluster's Start also waits for a leader. Node panics if i is out of range.
+// Node returns node i, 0 to 2, with its own URL and StoreDir. Use the Stop and Start methods of the cluster, not those
+// of the node: the cluster's Start also waits for a leader. Node panics if i is out of range.
 func (c *NATSCluster) Node(i int) *NATS { return c.nodes[i] }
 
-// Stop shuts node i down and returns when that is complete. Clients are disconnected without notice, but the shutdown is
-// clean: the node transfers leadership to other nodes that are up to date, and writes its streams to disk. To reproduce a
-// crash, use [NATSCluster.Isolate]. Stopping a stopped node is not an error.
+// Stop shuts node i down and returns when that is complete. Clients are disconnected without notice, but the shutdown
+// is clean: the node transfers leadership to other nodes that are up to date, and writes its streams to disk. To
+// reproduce a crash, use [NATSCluster.Isolate]. Stopping a stopped node is not an error.
 func (c *NATSCluster) Stop(i int) error {
 	if err := c.nodes[i].Stop(); err != nil {
 		return fmt.Errorf("node %d: %w", i, err)
@@ -196,9 +197,9 @@ func (c *NATSCluster) Stop(i int) error {
 	return nil
 }
 
-// Start starts node i again after Stop, with the same ports and store. If a majority is then running, Start returns when
-// the node follows a meta leader (60 s at most), otherwise when the node accepts connections. The node's streams may
-// still be catching up.
+// Start starts node i again after Stop, with the same ports and store. If a majority is then running, Start returns
+// when the node follows a meta leader (60 s at most), otherwise when the node accepts connections. The node's streams
+// may still be catching up.
 func (c *NATSCluster) Start(i int) error {
 	if err := c.nodes[i].Start(); err != nil {
 		return fmt.Errorf("node %d: %w", i, err)

@@ -22,8 +22,8 @@ func (c *NATSCluster) Leader(stream string) (int, error) {
 	return 0, fmt.Errorf("no node leads stream %s", stream)
 }
 
-// StepDown makes the leader of a stream step down and returns when another node leads. It returns an error if the stream
-// has no leader, or if no other node becomes leader before ctx ends.
+// StepDown makes the leader of a stream step down and returns when another node leads. It returns an error if the
+// stream has no leader, or if no other node becomes leader before ctx ends.
 func (c *NATSCluster) StepDown(ctx context.Context, stream string) error {
 	before, err := c.Leader(stream)
 	if err == nil {
@@ -59,8 +59,8 @@ func (c *NATSCluster) stepDown(i int, stream string) error {
 func (c *NATSCluster) Isolate(i int) { c.setIsolated(i, true) }
 
 // Rejoin ends the isolation of node i and returns when the node follows a meta leader again (60 s at most). The node
-// discards what it stored while it was isolated. Its streams may still be electing a leader, and reply 503 until they have
-// one, or be catching up. Node i and at least one other node must be running.
+// discards what it stored while it was isolated. Its streams may still be electing a leader, and reply 503 until they
+// have one, or be catching up. Node i and at least one other node must be running.
 func (c *NATSCluster) Rejoin(i int) error {
 	c.setIsolated(i, false)
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)

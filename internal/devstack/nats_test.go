@@ -137,7 +137,8 @@ func TestNATSConfigFile(t *testing.T) {
 	again.Close()
 }
 
-// writeNATSConfig writes a configuration that requires TLS and permits user app only to create stream S and publish to it.
+// writeNATSConfig writes a configuration that requires TLS and permits user app only to create stream S and publish to
+// it.
 func writeNATSConfig(t *testing.T, path string, files devstack.TLSFiles, password string) {
 	t.Helper()
 	text := fmt.Sprintf(`

@@ -23,11 +23,11 @@ type PgBouncerConfig struct {
 	// PoolMode is "session", "transaction" or "statement". Defaults to "transaction".
 	PoolMode string
 	// Users lists the roles that may connect, in addition to the role in Postgres' URL. The value is the password that
-	// PgBouncer uses to log in to Postgres, "" for none. PgBouncer itself requires no password from its clients. Defaults
-	// to none.
+	// PgBouncer uses to log in to Postgres, "" for none. PgBouncer itself requires no password from its clients.
+	// Defaults to none.
 	Users map[string]string
-	// Settings are additional settings of section [pgbouncer], such as default_pool_size (20 connections for each pair of
-	// user and database). They override the settings that devstack makes. Defaults to none.
+	// Settings are additional settings of section [pgbouncer], such as default_pool_size (20 connections for each pair
+	// of user and database). They override the settings that devstack makes. Defaults to none.
 	Settings map[string]string
 	// Dir is the parent of the server's own folder; see [PostgresConfig]. Defaults to a temporary folder.
 	Dir string
@@ -160,16 +160,16 @@ func (b *PgBouncer) configFile(ctx context.Context, port int) (string, error) {
 	return "", nil
 }
 
-// URL returns the URL, through the pooler, of database postgres, or of the database that the URL of an external Postgres
-// names.
+// URL returns the URL, through the pooler, of database postgres, or of the database that the URL of an external
+// Postgres names.
 func (b *PgBouncer) URL() string {
 	u := *postgresURL(b.proc.port)
 	u.User, u.Path = b.cfg.Postgres.url.User, b.cfg.Postgres.url.Path
 	return u.String()
 }
 
-// Stop ends the pooler with SIGKILL, which closes all connections of clients and to Postgres, and returns when the pooler
-// has exited. Stopping a stopped pooler is not an error.
+// Stop ends the pooler with SIGKILL, which closes all connections of clients and to Postgres, and returns when the
+// pooler has exited. Stopping a stopped pooler is not an error.
 func (b *PgBouncer) Stop() error {
 	return control(b.proc, "stop pgbouncer", func(p *process) error { return p.stop(syscall.SIGKILL) })
 }

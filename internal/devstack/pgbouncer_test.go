@@ -10,9 +10,9 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// backends runs a query twice on one connection and returns the process ids of the backends that answered. Between the two
-// queries another session starts a transaction, which occupies the backend of the first query if the pool shares it. The
-// queries use the simple protocol, which every pool mode supports.
+// backends runs a query twice on one connection and returns the process ids of the backends that answered. Between the
+// two queries another session starts a transaction, which occupies the backend of the first query if the pool shares
+// it. The queries use the simple protocol, which every pool mode supports.
 func backends(t *testing.T, url string) (first, second string) {
 	t.Helper()
 	connect := func() *pgx.Conn {

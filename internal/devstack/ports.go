@@ -10,7 +10,8 @@ import (
 
 // FreePort returns a TCP port of 127.0.0.1 on which no program listens. The port lies below the range that the system
 // assigns to outgoing connections (from 32768 on Linux, from 49152 on macOS), so that no client connection occupies the
-// port of a server that is stopped for a while. Another program may still take the port before the caller listens on it.
+// port of a server that is stopped for a while. Another program may still take the port before the caller listens on
+// it.
 func FreePort() (int, error) {
 	const first, count, tries = 20000, 10000, 100
 	var err error

@@ -26,9 +26,9 @@ type Postgres struct {
 	detached atomic.Bool // starts without a connection to its primary; see Detach
 }
 
-// StartPostgres starts a server and returns when it accepts connections. If cfg names a URL, it checks that the external
-// server accepts connections. The context bounds the start (60 s at most), not the lifetime of the server. The caller must
-// Close the server. StartPostgres returns [ErrMissing] if Postgres is not installed.
+// StartPostgres starts a server and returns when it accepts connections. If cfg names a URL, it checks that the
+// external server accepts connections. The context bounds the start (60 s at most), not the lifetime of the server. The
+// caller must Close the server. StartPostgres returns [ErrMissing] if Postgres is not installed.
 func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -73,8 +73,8 @@ func startPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	})
 }
 
-// launchPostgres starts a server in its own folder, with the data that fill creates there. After an error it has stopped
-// the server and removed the folder.
+// launchPostgres starts a server in its own folder, with the data that fill creates there. After an error it has
+// stopped the server and removed the folder.
 func launchPostgres(ctx context.Context, p *Postgres, fill func(*Postgres) error) (_ *Postgres, err error) {
 	if p.binDir, err = findPostgres(); err != nil {
 		return nil, err
@@ -163,8 +163,8 @@ func (p *Postgres) URLFor(database string) string {
 }
 
 // Bin returns the path of a program that is part of Postgres, such as pgbench, psql or pg_basebackup. It searches the
-// folder of the server program and then PATH. If the program is not installed, Bin returns [ErrMissing] with the command
-// that installs it.
+// folder of the server program and then PATH. If the program is not installed, Bin returns [ErrMissing] with the
+// command that installs it.
 func (p *Postgres) Bin(name string) (string, error) {
 	if p.binDir != "" && holds(p.binDir, name) {
 		return filepath.Join(p.binDir, name), nil

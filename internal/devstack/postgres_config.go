@@ -13,8 +13,8 @@ import (
 	"syscall"
 )
 
-// PostgresConfig configures a Postgres server. The zero value starts a server that is fast and that loses commits if the
-// machine (not only Postgres) crashes.
+// PostgresConfig configures a Postgres server. The zero value starts a server that is fast and that loses commits if
+// the machine (not only Postgres) crashes.
 type PostgresConfig struct {
 	// URL of a running external server (postgres://…), used instead of starting one. All other fields except Log are
 	// then ignored.
@@ -25,16 +25,16 @@ type PostgresConfig struct {
 	// Settings are additional "-c name=value" settings. They override the settings that devstack makes.
 	Settings map[string]string
 	// HBA lists lines of pg_hba.conf, such as "hostssl all app 127.0.0.1/32 scram-sha-256". They apply to every role
-	// except postgres: [Postgres.URL] and standbys need trusted connections of that role from 127.0.0.1. Defaults to one
-	// line that trusts every role.
+	// except postgres: [Postgres.URL] and standbys need trusted connections of that role from 127.0.0.1. Defaults to
+	// one line that trusts every role.
 	HBA []string
 	// TLS is the server's certificate. Postgres then accepts connections with and without TLS; HBA can restrict them.
 	// devstack copies the files so that the server's user may read them. URL keeps sslmode=disable. Defaults to no TLS.
 	TLS TLSFiles
-	// FileSizeLimit is the maximum size of one file of the server, in bytes (ulimit -f). Extending a table beyond it fails
-	// with an ERROR, as on a full disk, and the server continues to run. The limit needs no privileges. Unlike a full
-	// disk it applies to each table and index separately: while one cannot grow, the others still can. The minimum is
-	// 16 MiB, one segment of the write-ahead log. Defaults to no limit. See also [Postgres.SmallTablespace].
+	// FileSizeLimit is the maximum size of one file of the server, in bytes (ulimit -f). Extending a table beyond it
+	// fails with an ERROR, as on a full disk, and the server continues to run. The limit needs no privileges. Unlike a
+	// full disk it applies to each table and index separately: while one cannot grow, the others still can. The minimum
+	// is 16 MiB, one segment of the write-ahead log. Defaults to no limit. See also [Postgres.SmallTablespace].
 	FileSizeLimit int64
 	// Dir is the parent of the server's own folder. If this process is root, Postgres runs as user postgres or nobody,
 	// who must be able to enter Dir. Defaults to a temporary folder that this user can enter.
@@ -43,8 +43,8 @@ type PostgresConfig struct {
 	Log io.Writer
 }
 
-// TLSFiles are the paths of PEM files. Cert and Key must be set together. With CA the server accepts client certificates
-// that CA signed; whether it requires one depends on its other settings. The zero value means no TLS.
+// TLSFiles are the paths of PEM files. Cert and Key must be set together. With CA the server accepts client
+// certificates that CA signed; whether it requires one depends on its other settings. The zero value means no TLS.
 type TLSFiles struct {
 	Cert string // the server's certificate, followed by the intermediate certificates
 	Key  string // its private key, without a passphrase
@@ -97,9 +97,9 @@ func (cfg PostgresConfig) settings(port int) []string {
 	return args
 }
 
-// limit returns the command that runs the rest of its command line under FileSizeLimit, or nil. The limit is half a page
-// above a multiple of the page size, so that a write at the limit is short: Postgres 15 then reports disk_full (53100)
-// instead of EFBIG. Later versions also extend tables in other ways.
+// limit returns the command that runs the rest of its command line under FileSizeLimit, or nil. The limit is half a
+// page above a multiple of the page size, so that a write at the limit is short: Postgres 15 then reports disk_full
+// (53100) instead of EFBIG. Later versions also extend tables in other ways.
 func (cfg PostgresConfig) limit() []string {
 	if cfg.FileSizeLimit == 0 {
 		return nil

@@ -121,8 +121,8 @@ func (p *process) spawn(argv []string) (*child.Process, error) {
 	return c, nil
 }
 
-// awaitReady polls until the server answers or exits. The exit of the child also cancels a running check: another program
-// that holds the port may accept the connection and never reply.
+// awaitReady polls until the server answers or exits. The exit of the child also cancels a running check: another
+// program that holds the port may accept the connection and never reply.
 func (p *process) awaitReady(ctx context.Context, c *child.Process) error {
 	check, cancel := context.WithCancel(ctx)
 	defer cancel()

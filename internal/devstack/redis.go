@@ -30,9 +30,9 @@ type redisGroup struct {
 	conf string // initial content of its configuration file; "": no file
 }
 
-// StartRedis starts a server and returns when it answers. If cfg names a URL, it checks that the external server answers.
-// The context bounds the start (60 s at most), not the lifetime of the server. The caller must Close the server.
-// StartRedis returns [ErrMissing] if redis-server is not installed.
+// StartRedis starts a server and returns when it answers. If cfg names a URL, it checks that the external server
+// answers. The context bounds the start (60 s at most), not the lifetime of the server. The caller must Close the
+// server. StartRedis returns [ErrMissing] if redis-server is not installed.
 func StartRedis(ctx context.Context, cfg RedisConfig) (*Redis, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -131,8 +131,8 @@ func (r *Redis) groupArgv(dir string) []string {
 	return argv
 }
 
-// URL returns redis://127.0.0.1:port/0, with the password of the default user if there is one, and with scheme rediss for
-// TLS. For an external server it returns the configured URL.
+// URL returns redis://127.0.0.1:port/0, with the password of the default user if there is one, and with scheme rediss
+// for TLS. For an external server it returns the configured URL.
 func (r *Redis) URL() string { return r.url }
 
 // Stop shuts the server down cleanly and returns when it has exited. Its data is lost, except for the copies of its
@@ -147,8 +147,8 @@ func (r *Redis) stop(verb string, signal syscall.Signal) error {
 	return control(r.proc, verb+" redis", func(p *process) error { return p.stop(signal) })
 }
 
-// Start starts the server again after Stop or Kill: empty, with the same port, and as the master or replica that it was.
-// The context bounds the start (60 s at most).
+// Start starts the server again after Stop or Kill: empty, with the same port, and as the master or replica that it
+// was. The context bounds the start (60 s at most).
 func (r *Redis) Start(ctx context.Context) error {
 	return control(r.proc, "start redis", func(p *process) error { return p.start(ctx) })
 }

@@ -34,13 +34,13 @@ type RedisClusterConfig struct {
 	Log io.Writer
 }
 
-// RedisCluster is a Redis Cluster of three shards. Each of its three masters owns one of three equal ranges of slots and
-// has a replica if so configured. Like [Redis], a stopped node is empty when it starts again; it still knows its peers and
-// its role. Its methods are safe for concurrent use.
+// RedisCluster is a Redis Cluster of three shards. Each of its three masters owns one of three equal ranges of slots
+// and has a replica if so configured. Like [Redis], a stopped node is empty when it starts again; it still knows its
+// peers and its role. Its methods are safe for concurrent use.
 //
 // The cluster detects failures by itself. Two seconds after a master became unreachable, all nodes refuse commands with
-// CLUSTERDOWN. That ends when the master's replica has taken over, one or two seconds later, or, without a replica, when
-// the master is back.
+// CLUSTERDOWN. That ends when the master's replica has taken over, one or two seconds later, or, without a replica,
+// when the master is back.
 type RedisCluster struct {
 	nodes []*Redis // 0 to 2 started as masters, 3 to 5 as their replicas; never changes
 
@@ -51,10 +51,10 @@ type RedisCluster struct {
 // A redisPair is a master and its replica.
 type redisPair struct{ master, replica *Redis } // replica may be nil
 
-// StartRedisCluster starts a cluster and returns when all nodes report that the cluster is available. That takes about two
-// seconds, because nodes wait that long after a start, and 60 s at most. The context bounds the start, not the lifetime of
-// the cluster. The caller must Close the cluster. StartRedisCluster returns [ErrMissing] if redis-server is not installed.
-// It requires redis-server 7.0 or newer.
+// StartRedisCluster starts a cluster and returns when all nodes report that the cluster is available. That takes about
+// two seconds, because nodes wait that long after a start, and 60 s at most. The context bounds the start, not the
+// lifetime of the cluster. The caller must Close the cluster. StartRedisCluster returns [ErrMissing] if redis-server is
+// not installed. It requires redis-server 7.0 or newer.
 func StartRedisCluster(ctx context.Context, cfg RedisClusterConfig) (*RedisCluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -124,8 +124,8 @@ func launchTogether(ctx context.Context, n int, newServer func() *Redis) ([]*Red
 // slotRange returns the first and the last slot of shard i.
 func slotRange(i int) (first, last int) { return i * slots / shards, (i+1)*slots/shards - 1 }
 
-// takeSlots makes a node that has not met other nodes the master of shard i. Each node gets a different epoch, so that the
-// nodes need not resolve a conflict.
+// takeSlots makes a node that has not met other nodes the master of shard i. Each node gets a different epoch, so that
+// the nodes need not resolve a conflict.
 func takeSlots(i int) func(context.Context, *redis.Client) error {
 	return func(ctx context.Context, client *redis.Client) error {
 		if err := client.Do(ctx, "cluster", "set-config-epoch", i+1).Err(); err != nil {
@@ -199,8 +199,8 @@ func (c *RedisCluster) pair(i int) redisPair {
 	return c.roles[i]
 }
 
-// Slot returns the slot of a key, 0 to 16383: the CRC16 (XMODEM) of the text between the first { and the next }, or of the
-// whole key if that text is missing or empty, modulo 16384
+// Slot returns the slot of a key, 0 to 16383: the CRC16 (XMODEM) of the text between the first { and the next }, or of
+// the whole key if that text is missing or empty, modulo 16384
 // (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec).
 func (*RedisCluster) Slot(key string) int {
 	if _, rest, ok := strings.Cut(key, "{"); ok {

@@ -75,8 +75,8 @@ func TestRedisClusterServesAllSlots(t *testing.T) {
 	}
 }
 
-// A replica takes over from a killed master, on request or by election, and the old master returns as a replica. After the
-// promotion of a detached replica, a key that was deleted meanwhile exists again.
+// A replica takes over from a killed master, on request or by election, and the old master returns as a replica. After
+// the promotion of a detached replica, a key that was deleted meanwhile exists again.
 func TestRedisClusterFailover(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)

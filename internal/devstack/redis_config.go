@@ -20,13 +20,13 @@ type RedisConfig struct {
 	URL string
 	// Password of the default user. The URL of the server contains it, and replicas use it too. Defaults to none.
 	Password string
-	// TLS is the server's certificate. Redis then accepts only connections with TLS, and the URL of the server begins with
-	// rediss. With CA, clients may present a certificate, and must if Args contain "--tls-auth-clients yes"; devstack
-	// presents the server's certificate. Replicas need CA. Defaults to no TLS.
+	// TLS is the server's certificate. Redis then accepts only connections with TLS, and the URL of the server begins
+	// with rediss. With CA, clients may present a certificate, and must if Args contain "--tls-auth-clients yes";
+	// devstack presents the server's certificate. Replicas need CA. Defaults to no TLS.
 	TLS TLSFiles
 	// Args are additional arguments of the command line, such as "--maxmemory", "10mb", or "--user", "app", "on",
-	// ">secret", "~*", "+get". They override the arguments that devstack makes. They must not change the password of the
-	// default user or its permission to call INFO. Defaults to none.
+	// ">secret", "~*", "+get". They override the arguments that devstack makes. They must not change the password of
+	// the default user or its permission to call INFO. Defaults to none.
 	Args []string
 	// Dir is the parent of the server's own folder. Defaults to the temporary folder.
 	Dir string

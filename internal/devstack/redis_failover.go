@@ -9,11 +9,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Failover makes the replica of shard i take over immediately, with the data that it has received so far and without the
-// consent of the other nodes (CLUSTER FAILOVER TAKEOVER), unless it has already taken over. Failover returns when all
-// running nodes agree; Master(i) and Replica(i) are then exchanged. The old master may be running, frozen or stopped. If
-// it is running, it becomes the replica and discards writes that the new master does not have. Failover returns an error
-// if shard i has no running replica, or if the other shards have no master. The context bounds the call (60 s at most).
+// Failover makes the replica of shard i take over immediately, with the data that it has received so far and without
+// the consent of the other nodes (CLUSTER FAILOVER TAKEOVER), unless it has already taken over. Failover returns when
+// all running nodes agree; Master(i) and Replica(i) are then exchanged. The old master may be running, frozen or
+// stopped. If it is running, it becomes the replica and discards writes that the new master does not have. Failover
+// returns an error if shard i has no running replica, or if the other shards have no master. The context bounds the
+// call (60 s at most).
 func (c *RedisCluster) Failover(ctx context.Context, i int) error {
 	return bounded(ctx, fmt.Sprintf("fail over redis shard %d", i), func(ctx context.Context) error {
 		return c.exchange(ctx, i, takeOver)

@@ -9,9 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Replica starts another server with the same configuration as a replica of r, and returns when the replica has a copy of
-// r's data. The context bounds that (60 s at most). The caller must Close the replica. With TLS, TLSFiles.CA is required.
-// Replica returns [ErrExternal] if r is an external server.
+// Replica starts another server with the same configuration as a replica of r, and returns when the replica has a copy
+// of r's data. The context bounds that (60 s at most). The caller must Close the replica. With TLS, TLSFiles.CA is
+// required. Replica returns [ErrExternal] if r is an external server.
 func (r *Redis) Replica(ctx context.Context) (replica *Redis, err error) {
 	err = bounded(ctx, "start replica of redis", func(ctx context.Context) (err error) {
 		replica, err = r.startReplica(ctx)
@@ -42,16 +42,16 @@ func (r *Redis) startReplica(ctx context.Context) (*Redis, error) {
 	return replica, nil
 }
 
-// Promote makes a replica a master, with the data that it has received so far (REPLICAOF NO ONE). It does not change the
-// old master; see [Redis.Follow]. Promoting a master is not an error. The context bounds the call (60 s at most).
+// Promote makes a replica a master, with the data that it has received so far (REPLICAOF NO ONE). It does not change
+// the old master; see [Redis.Follow]. Promoting a master is not an error. The context bounds the call (60 s at most).
 func (r *Redis) Promote(ctx context.Context) error {
 	return bounded(ctx, "promote redis", func(ctx context.Context) error { return r.replicaOf(ctx, nil, "no", "one") })
 }
 
 // Follow makes r a replica of master, which from then on refuses writes with READONLY, and returns when r has a copy of
 // master's data. r discards its own data. Both servers must have the same password. After an error r may still be a
-// replica that keeps trying to connect to master. The context bounds the call (60 s at most). Follow returns [ErrExternal]
-// if one of the servers is external.
+// replica that keeps trying to connect to master. The context bounds the call (60 s at most). Follow returns
+// [ErrExternal] if one of the servers is external.
 func (r *Redis) Follow(ctx context.Context, master *Redis) error {
 	return bounded(ctx, "follow redis", func(ctx context.Context) error {
 		if master.proc == nil {

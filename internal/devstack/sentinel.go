@@ -25,8 +25,8 @@ const (
 	downAfter = time.Second
 	// failoverTimeout is half the time after which sentinels retry a failed fail-over.
 	failoverTimeout = 3 * time.Second
-	// discoverPeriod and publishPeriod are the milliseconds between two messages of a sentinel to the others: during the
-	// start, and afterwards. A sentinel that sees a master whose promotion was not announced demotes it after four
+	// discoverPeriod and publishPeriod are the milliseconds between two messages of a sentinel to the others: during
+	// the start, and afterwards. A sentinel that sees a master whose promotion was not announced demotes it after four
 	// periods. The sentinel that promotes a replica checks the result and announces it only once a second, so four
 	// publishPeriods must be longer than that.
 	discoverPeriod, publishPeriod = 100, 500
@@ -42,9 +42,9 @@ type RedisSentinelConfig struct {
 	Log io.Writer
 }
 
-// RedisSentinel is a master and a replica that three sentinels monitor. Two sentinels must agree that the master is down.
-// Like [Redis], a stopped server is empty when it starts again. It starts with its previous role; within some seconds the
-// sentinels assign it the current one. Its methods are safe for concurrent use.
+// RedisSentinel is a master and a replica that three sentinels monitor. Two sentinels must agree that the master is
+// down. Like [Redis], a stopped server is empty when it starts again. It starts with its previous role; within some
+// seconds the sentinels assign it the current one. Its methods are safe for concurrent use.
 type RedisSentinel struct {
 	servers   []*Redis   // two
 	sentinels []*process // three
@@ -101,7 +101,8 @@ func (s *RedisSentinel) start(ctx context.Context, cfg RedisSentinelConfig) erro
 	return nil
 }
 
-// launchSentinel starts a sentinel in its own folder. After an error it has stopped the sentinel and removed the folder.
+// launchSentinel starts a sentinel in its own folder. After an error it has stopped the sentinel and removed the
+// folder.
 func launchSentinel(ctx context.Context, parent string, master int) (*process, error) {
 	program, err := findRedis()
 	if err != nil {
@@ -144,10 +145,11 @@ func sentinelConf(port, master int) string {
 	}, "\n") + "\n"
 }
 
-// setPeriods makes a sentinel poll servers more often than the default of once in 1 to 10 seconds, and send messages to the
-// other sentinels every publish milliseconds instead of every 2000. It also shortens TILT mode, in which a sentinel takes
-// no action after a pause of the machine of more than two seconds, from 30 s to 1 s. During a fail-over a sentinel polls
-// INFO once a second regardless of info-period, and promotes no replica whose last INFO is older than five ping-periods.
+// setPeriods makes a sentinel poll servers more often than the default of once in 1 to 10 seconds, and send messages to
+// the other sentinels every publish milliseconds instead of every 2000. It also shortens TILT mode, in which a sentinel
+// takes no action after a pause of the machine of more than two seconds, from 30 s to 1 s. During a fail-over a
+// sentinel polls INFO once a second regardless of info-period, and promotes no replica whose last INFO is older than
+// five ping-periods.
 func setPeriods(publish int) func(context.Context, *redis.SentinelClient) error {
 	return func(ctx context.Context, client *redis.SentinelClient) error {
 		set := redis.NewStatusCmd(ctx, "sentinel", "debug", "info-period", 200, "ping-period", 500, "ask-period", 100,

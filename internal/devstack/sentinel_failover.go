@@ -9,9 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Failover orders the sentinels to promote the replica, and then waits as AwaitFailover does. The old master keeps running
-// and accepts writes until the sentinels have made it a replica; those writes are lost. Failover returns an error if the
-// replica is not running. The context bounds the call (60 s at most).
+// Failover orders the sentinels to promote the replica, and then waits as AwaitFailover does. The old master keeps
+// running and accepts writes until the sentinels have made it a replica; those writes are lost. Failover returns an
+// error if the replica is not running. The context bounds the call (60 s at most).
 func (s *RedisSentinel) Failover(ctx context.Context) error {
 	return bounded(ctx, "fail over redis", func(ctx context.Context) error {
 		// Immediately after another fail-over the sentinels do not know the replica yet and reply NOGOODSLAVE.
@@ -30,17 +30,17 @@ func (s *RedisSentinel) Failover(ctx context.Context) error {
 	})
 }
 
-// AwaitFailover waits until the sentinels have promoted the replica by themselves, two to three seconds after the master
-// was stopped, killed or frozen. It returns when all sentinels agree and the old master, if it is running, replicates the
-// new one; Master and Replica are then exchanged. AwaitFailover returns an error if the replica is not running. The
-// context bounds the call (60 s at most).
+// AwaitFailover waits until the sentinels have promoted the replica by themselves, two to three seconds after the
+// master was stopped, killed or frozen. It returns when all sentinels agree and the old master, if it is running,
+// replicates the new one; Master and Replica are then exchanged. AwaitFailover returns an error if the replica is not
+// running. The context bounds the call (60 s at most).
 func (s *RedisSentinel) AwaitFailover(ctx context.Context) error {
 	return bounded(ctx, "await failover of redis", s.awaitTakeover)
 }
 
-// Settle waits until all sentinels agree on the master, and the replica, if it is running, replicates the master. Call it
-// after Start or Thaw. If the sentinels failed over by themselves, call AwaitFailover first. The context bounds the call
-// (60 s at most).
+// Settle waits until all sentinels agree on the master, and the replica, if it is running, replicates the master. Call
+// it after Start or Thaw. If the sentinels failed over by themselves, call AwaitFailover first. The context bounds the
+// call (60 s at most).
 func (s *RedisSentinel) Settle(ctx context.Context) error {
 	return bounded(ctx, "settle redis sentinel", s.awaitAgreed)
 }

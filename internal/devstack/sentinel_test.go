@@ -18,8 +18,8 @@ func sentinelClient(t *testing.T, s *devstack.RedisSentinel) redis.UniversalClie
 	return client
 }
 
-// Sentinels promote the replica of a killed master, and a client continues with it. The replica was detached, so a key that
-// was deleted meanwhile exists again. The old master returns as a replica.
+// Sentinels promote the replica of a killed master, and a client continues with it. The replica was detached, so a key
+// that was deleted meanwhile exists again. The old master returns as a replica.
 func TestRedisSentinelPromotes(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)

@@ -13,14 +13,14 @@ import (
 // errNotStandby is returned by the methods of a standby for any other server.
 var errNotStandby = errors.New("this server was not created by Standby")
 
-// Standby copies the running server with pg_basebackup and starts the copy as a hot standby, with the same configuration,
-// its own port and its own folder. It returns when the standby streams from p and answers queries. The context bounds that
-// (60 s at most). The caller must Close the standby. From then on p keeps 1 GB of its write-ahead log, so that a standby
-// that was stopped can catch up.
+// Standby copies the running server with pg_basebackup and starts the copy as a hot standby, with the same
+// configuration, its own port and its own folder. It returns when the standby streams from p and answers queries. The
+// context bounds that (60 s at most). The caller must Close the standby. From then on p keeps 1 GB of its write-ahead
+// log, so that a standby that was stopped can catch up.
 //
-// Replication is asynchronous unless p's synchronous_standby_names configures it otherwise. A standby can have standbys.
-// Standby returns [ErrExternal] if p is an external server. It does not support tablespaces, because both servers would
-// use the same folder.
+// Replication is asynchronous unless p's synchronous_standby_names configures it otherwise. A standby can have
+// standbys. Standby returns [ErrExternal] if p is an external server. It does not support tablespaces, because both
+// servers would use the same folder.
 func (p *Postgres) Standby(ctx context.Context) (standby *Postgres, err error) {
 	err = bounded(ctx, "start standby of postgres", func(ctx context.Context) (err error) {
 		standby, err = p.startStandby(ctx)
@@ -68,11 +68,11 @@ func (p *Postgres) CatchUp(ctx context.Context) error {
 	})
 }
 
-// Detach disconnects a standby from its primary. The primary continues to run, and a later [Postgres.Promote] loses what
-// it commits from now on. To keep earlier commits, call CatchUp before Detach. Detach restarts the standby without a
-// primary_conninfo, which drops its sessions; a reload would keep them, but a WAL receiver that was just starting could
-// then still receive data. The standby answers queries when Detach returns, and stays detached after Stop and Start. The
-// context bounds the restart (60 s at most).
+// Detach disconnects a standby from its primary. The primary continues to run, and a later [Postgres.Promote] loses
+// what it commits from now on. To keep earlier commits, call CatchUp before Detach. Detach restarts the standby without
+// a primary_conninfo, which drops its sessions; a reload would keep them, but a WAL receiver that was just starting
+// could then still receive data. The standby answers queries when Detach returns, and stays detached after Stop and
+// Start. The context bounds the restart (60 s at most).
 func (p *Postgres) Detach(ctx context.Context) error {
 	return bounded(ctx, "detach standby", func(ctx context.Context) error {
 		if p.primary == nil {
@@ -87,8 +87,8 @@ func (p *Postgres) Detach(ctx context.Context) error {
 }
 
 // Promote makes a standby accept writes, on a new timeline, and returns when it does. It does not stop the old primary:
-// stop or kill that one first, or both accept writes. The context bounds the wait (60 s at most). Promote returns an error
-// if the server is not a standby, or has already been promoted.
+// stop or kill that one first, or both accept writes. The context bounds the wait (60 s at most). Promote returns an
+// error if the server is not a standby, or has already been promoted.
 func (p *Postgres) Promote(ctx context.Context) error {
 	return bounded(ctx, "promote standby", func(ctx context.Context) error {
 		var promoted bool

@@ -20,9 +20,9 @@ const mountPattern = "mount-*"
 // SmallTablespace creates a tablespace with room for size bytes of tables and indexes. size is rounded up to a page of
 // memory. The tablespace is a tmpfs in the server's folder and lasts until Close.
 //
-// Writes beyond the limit fail with disk_full (53100). Dropping tables frees space; TRUNCATE may fail on a full tablespace
-// because it first needs a page. The write-ahead log and tables in other tablespaces are not affected. The tablespace
-// survives Stop and Start. After a Kill while it is full, Start fails, as does any recovery on a full disk.
+// Writes beyond the limit fail with disk_full (53100). Dropping tables frees space; TRUNCATE may fail on a full
+// tablespace because it first needs a page. The write-ahead log and tables in other tablespaces are not affected. The
+// tablespace survives Stop and Start. After a Kill while it is full, Start fails, as does any recovery on a full disk.
 //
 // SmallTablespace returns [ErrNoMount] if this process may not mount file systems, and [ErrExternal] for an external
 // server.

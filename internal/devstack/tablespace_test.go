@@ -12,8 +12,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 )
 
-// A full tablespace fails writes to its own tables only, and accepts writes again after tables are dropped. Where mounting
-// is not permitted, SmallTablespace returns ErrNoMount and leaves no folder.
+// A full tablespace fails writes to its own tables only, and accepts writes again after tables are dropped. Where
+// mounting is not permitted, SmallTablespace returns ErrNoMount and leaves no folder.
 func TestSmallTablespace(t *testing.T) {
 	t.Parallel()
 	parent := serverParent(t)

@@ -1,6 +1,6 @@
 // Package faultnet provides a TCP proxy that injects network faults. It can break connections, hold back or discard the
-// bytes of one direction, and split and delay them. Tests place it between a client and a real server; it works with every
-// protocol over TCP.
+// bytes of one direction, and split and delay them. Tests place it between a client and a real server; it works with
+// every protocol over TCP.
 package faultnet
 
 import (
@@ -20,8 +20,8 @@ const (
 	ToClient
 )
 
-// Proxy forwards connections to a server and applies the current faults to them. Its methods are safe for concurrent use. A
-// fault applies to open connections and to new ones.
+// Proxy forwards connections to a server and applies the current faults to them. Its methods are safe for concurrent
+// use. A fault applies to open connections and to new ones.
 type Proxy struct {
 	target   string
 	listener net.Listener
@@ -44,8 +44,8 @@ type fault struct {
 	delay time.Duration // pause before each piece
 }
 
-// Listen starts a proxy for the server at target, which is host:port. The proxy listens on a free port of 127.0.0.1. The
-// caller must Close it.
+// Listen starts a proxy for the server at target, which is host:port. The proxy listens on a free port of 127.0.0.1.
+// The caller must Close it.
 func Listen(target string) (*Proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -74,11 +74,12 @@ func (p *Proxy) Refuse() {
 	p.Cut()
 }
 
-// Stall holds back the bytes of a direction until Heal. Connections stay open, as they do when a host becomes unreachable.
+// Stall holds back the bytes of a direction until Heal. Connections stay open, as they do when a host becomes
+// unreachable.
 func (p *Proxy) Stall(d Direction) { p.set(func() { p.faults[d].stall = true }) }
 
-// Drop discards the bytes of a direction until Heal. The byte stream of an open connection then has a gap, which TCP never
-// delivers: after Heal the caller should Cut the connections.
+// Drop discards the bytes of a direction until Heal. The byte stream of an open connection then has a gap, which TCP
+// never delivers: after Heal the caller should Cut the connections.
 func (p *Proxy) Drop(d Direction) { p.set(func() { p.faults[d].drop = true }) }
 
 // Dropped returns the number of bytes of a direction that Drop has discarded since Listen.
@@ -98,8 +99,8 @@ func (p *Proxy) Heal() {
 	p.set(func() { p.faults, p.refuse = [2]fault{}, false })
 }
 
-// Close stops the proxy, resets all its connections, and waits until its goroutines have ended. A second Close returns an
-// error.
+// Close stops the proxy, resets all its connections, and waits until its goroutines have ended. A second Close returns
+// an error.
 func (p *Proxy) Close() error {
 	p.set(func() { p.closed = true })
 	err := p.listener.Close()
@@ -200,8 +201,8 @@ func (p *Proxy) pump(to, from net.Conn, d Direction, gone <-chan struct{}) {
 	}
 }
 
-// pass waits while the direction is stalled, then for its delay, and returns the fault that applies to the next piece. It
-// returns false if the connection must end.
+// pass waits while the direction is stalled, then for its delay, and returns the fault that applies to the next piece.
+// It returns false if the connection must end.
 func (p *Proxy) pass(d Direction, gone <-chan struct{}) (f fault, ok bool) {
 	for {
 		p.mu.Lock()

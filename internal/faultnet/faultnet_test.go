@@ -17,7 +17,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// proxied starts an echo server and a proxy in front of it. It returns the proxy and a function that connects through it.
+// proxied starts an echo server and a proxy in front of it. It returns the proxy and a function that connects through
+// it.
 func proxied(t *testing.T) (*faultnet.Proxy, func() net.Conn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -73,8 +73,8 @@ func (a *auditResult) expect(t *testing.T, state string, code int, missing, dupl
 	t.Logf("audit, %s: %d of %d published, exit code %d, %.1f s, %v CPU time, %d MiB", state, a.Published, a.Committed, a.code, a.Seconds, a.cpu, a.memory)
 }
 
-// TestAudit damages a large stream step by step and runs outbox audit after each step. It kills a repair twice; the next
-// repair completes it.
+// TestAudit damages a large stream step by step and runs outbox audit after each step. It kills a repair twice; the
+// next repair completes it.
 func TestAudit(t *testing.T) {
 	n := sizeFrom(t, auditEnv, 3000)
 	s := newScenario(t, options{})
@@ -140,8 +140,8 @@ func (a *auditResult) expectComplete(t *testing.T, n int) {
 	}
 }
 
-// publishDirectly publishes an event without the relay, and with a new message id, so that the stream does not discard it
-// as a duplicate.
+// publishDirectly publishes an event without the relay, and with a new message id, so that the stream does not discard
+// it as a duplicate.
 func (s *scenario) publishDirectly(e event.Event) {
 	s.t.Helper()
 	msg := nats.NewMsg(e.Subject)

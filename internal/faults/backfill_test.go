@@ -50,8 +50,8 @@ func (s *scenario) createLedger(n int) string {
 	return "public." + name
 }
 
-// startBackfill starts outbox backfill. Callers pass --op insert, which distinguishes its events from those of the writers,
-// which are updates.
+// startBackfill starts outbox backfill. Callers pass --op insert, which distinguishes its events from those of the
+// writers, which are updates.
 func (s *scenario) startBackfill(args ...string) *program {
 	s.t.Helper()
 	return s.startOutbox("", append([]string{"backfill", "--schema", s.table.Schema(), "--stream", s.stream}, args...)...)
@@ -91,8 +91,8 @@ func (s *scenario) awaitJobEvents(events int64) {
 	})
 }
 
-// verifyBackfill requires that each row has exactly one event of the backfill, and that no event has an older version than
-// an earlier event of its key.
+// verifyBackfill requires that each row has exactly one event of the backfill, and that no event has an older version
+// than an earlier event of its key.
 func (s *scenario) verifyBackfill(rows int) {
 	s.t.Helper()
 	var once, all, old int
@@ -151,9 +151,9 @@ func TestBackfillKilled(t *testing.T) {
 	t.Logf("%d kills, %d concurrent writes, %d steps", killed, writes.Load(), job.Last.N)
 }
 
-// TestBackfillBesideWriters measures how much a backfill at its default rate slows the writers of the same table. Windows
-// with and without the backfill alternate, so that other changes of load on the machine cancel out. Relay, backfill and
-// pgbench are processes that share the machine with PostgreSQL and NATS. `make backfill` runs it.
+// TestBackfillBesideWriters measures how much a backfill at its default rate slows the writers of the same table.
+// Windows with and without the backfill alternate, so that other changes of load on the machine cancel out. Relay,
+// backfill and pgbench are processes that share the machine with PostgreSQL and NATS. `make backfill` runs it.
 func TestBackfillBesideWriters(t *testing.T) {
 	rows := sizeFrom(t, backfillEnv, 0)
 	if rows == 0 {
@@ -191,9 +191,9 @@ func TestBackfillBesideWriters(t *testing.T) {
 	}
 }
 
-// measureWindows runs the writers in alternating windows with and without the backfill, until the backfill is done or there
-// are maxPairs pairs. It calls sample once in each window, and returns the throughputs in transactions a second and the number
-// of events that the backfill inserted in its windows.
+// measureWindows runs the writers in alternating windows with and without the backfill, until the backfill is done or
+// there are maxPairs pairs. It calls sample once in each window, and returns the throughputs in transactions a second
+// and the number of events that the backfill inserted in its windows.
 func (s *scenario) measureWindows(job jobs.Job, bench func() float64, sample func()) (with, without []float64, events int64) {
 	s.t.Helper()
 	target := table.PauseJob(job.ID)

@@ -13,9 +13,9 @@ import (
 // maxRepair bounds a repair, on a machine that is busy with other work. The report contains the measured times.
 const maxRepair = 30 * time.Second
 
-// brokerLoss damages a stream n times under load. Before each damage it calls prepare, which may be nil. Both functions must
-// return with the server running. Afterwards every event that was committed before the damage must be in the stream within
-// maxRepair; if inPlace is set, each at its old position.
+// brokerLoss damages a stream n times under load. Before each damage it calls prepare, which may be nil. Both functions
+// must return with the server running. Afterwards every event that was committed before the damage must be in the
+// stream within maxRepair; if inPlace is set, each at its old position.
 func brokerLoss(t *testing.T, fault string, n int, inPlace bool, prepare func(s *scenario, b *broker), damage func(s *scenario, b *broker, rng *rand.Rand)) {
 	b := newBroker(t)
 	runScenario(t, fault, options{nats: b.url()}, func(s *scenario) {
@@ -105,8 +105,9 @@ func testRecreatedStream(t *testing.T) {
 		})
 }
 
-// testFlippedBit flips a bit in the files of the stream. The server still counts a damaged message, but cannot read it. In
-// half of the cases the bit belongs to the length of a message in the last block: the server then loses all later messages.
+// testFlippedBit flips a bit in the files of the stream. The server still counts a damaged message, but cannot read it.
+// In half of the cases the bit belongs to the length of a message in the last block: the server then loses all later
+// messages.
 func testFlippedBit(t *testing.T) {
 	brokerLoss(t, "broker: a bit flipped in a block of the stream while the server was killed or stopped", times(2, 8), false,
 		func(s *scenario, _ *broker) {

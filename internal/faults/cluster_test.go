@@ -22,8 +22,8 @@ func testCluster(t *testing.T) {
 }
 
 // testFailover promotes an asynchronous standby that lacks the last commits of its primary, whose events the relay has
-// published. The new primary assigns the same ids, xids and positions again. In every second round the standby has events
-// that it has no plan for.
+// published. The new primary assigns the same ids, xids and positions again. In every second round the standby has
+// events that it has no plan for.
 func testFailover(t *testing.T) {
 	primary := devtest.OwnPostgres(t, devstack.PostgresConfig{})
 	runScenario(t, "PostgreSQL: fail-over to a standby that lost commits whose events were published", options{database: primary.URL(), duplicates: 100 * time.Millisecond}, func(s *scenario) {
@@ -84,8 +84,8 @@ func (s *scenario) detachUnplanned(p *program, standby *devstack.Postgres) {
 }
 
 // testRestore restores a dump in another cluster, whose current xid is at first lower than the xids in the dump, and
-// continues until it is higher. In the second round the original database continues to publish after the dump, contrary to
-// the documentation.
+// continues until it is higher. In the second round the original database continues to publish after the dump, contrary
+// to the documentation.
 func testRestore(t *testing.T) {
 	restore(t, "PostgreSQL: dump restored in another cluster, taken over by outbox adopt", false)
 	if full() {
@@ -143,8 +143,8 @@ func (s *scenario) adopt(unplanned int) {
 	}
 }
 
-// createUnplanned runs a relay for a while and leaves events without a plan: fresh ones, and late ones of a transaction that
-// committed after later events were published.
+// createUnplanned runs a relay for a while and leaves events without a plan: fresh ones, and late ones of a transaction
+// that committed after later events were published.
 func (s *scenario) createUnplanned() (fresh, late int) {
 	s.t.Helper()
 	p := s.startRelay("original", "")

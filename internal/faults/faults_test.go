@@ -2,7 +2,8 @@ package faults
 
 import "testing"
 
-// TestFaults runs the scenarios one after another, because concurrent scenarios would distort the measured recovery times.
+// TestFaults runs the scenarios one after another, because concurrent scenarios would distort the measured recovery
+// times.
 func TestFaults(t *testing.T) {
 	t.Logf("seed %d", seed())
 	for _, one := range []struct {

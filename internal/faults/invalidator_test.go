@@ -14,7 +14,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// testInvalidators has two invalidators share the work. One of them is killed, or stopped for less or more than --ack-wait.
+// testInvalidators has two invalidators share the work. One of them is killed, or stopped for less or more than
+// --ack-wait.
 func testInvalidators(t *testing.T) {
 	runScenario(t, "two invalidators share a consumer, one is killed or stopped (SIGSTOP) at random, under load", options{}, func(s *scenario) {
 		rng := rand.New(rand.NewPCG(seed(), 101))
@@ -43,8 +44,8 @@ func testInvalidators(t *testing.T) {
 	})
 }
 
-// testInvalidatorKills kills the invalidator after it deleted keys and before it acknowledged their events, which NATS then
-// delivers again.
+// testInvalidatorKills kills the invalidator after it deleted keys and before it acknowledged their events, which NATS
+// then delivers again.
 func testInvalidatorKills(t *testing.T) {
 	runScenario(t, "invalidator: kill -9 between UNLINK and ack, under load", options{}, func(s *scenario) {
 		rng := rand.New(rand.NewPCG(seed(), 102))
@@ -69,7 +70,8 @@ func testInvalidatorKills(t *testing.T) {
 	})
 }
 
-// ackFloor returns the sequence up to which the invalidators have acknowledged every event, 0 before the first one starts.
+// ackFloor returns the sequence up to which the invalidators have acknowledged every event, 0 before the first one
+// starts.
 func (s *scenario) ackFloor() (seq uint64) {
 	s.t.Helper()
 	s.eventually(60*time.Second, "ack floor read", func(ctx context.Context) error {
@@ -85,8 +87,8 @@ func (s *scenario) ackFloor() (seq uint64) {
 	return seq
 }
 
-// testDeadLetterKills kills the invalidator after it stored a dead letter and before it terminated the event. Each dead letter
-// must still be stored once.
+// testDeadLetterKills kills the invalidator after it stored a dead letter and before it terminated the event. Each dead
+// letter must still be stored once.
 func testDeadLetterKills(t *testing.T) {
 	runScenario(t, "invalidator: kill -9 between storing a dead letter and terminating its event", options{}, func(s *scenario) {
 		rng := rand.New(rand.NewPCG(seed(), 103))

@@ -84,8 +84,8 @@ func (l *load) run(ctx context.Context, rng *rand.Rand) error {
 func pause(ctx context.Context, d time.Duration) { _ = wait.For(ctx, d) }
 
 // change runs one business transaction on one account and returns the number of committed events. A fifth of them stall
-// before they end, a sixth roll back, and a sixth roll back to a savepoint. While it holds the row, change caches the old
-// version, which must be deleted from the cache after the commit.
+// before they end, a sixth roll back, and a sixth roll back to a savepoint. While it holds the row, change caches the
+// old version, which must be deleted from the cache after the commit.
 func (l *load) change(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) (events int64, err error) {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
@@ -149,8 +149,8 @@ func (s *scenario) insertBacklog(n int) {
 		SELECT $1::text || (g % 100), 'bulk' || (g % 100), convert_to(repeat('x', 100), 'UTF8') FROM generate_series(1, $2::int) g`, s.stream+".bulk.", n)
 }
 
-// insertConcurrently inserts n events in transactions of 50,000, up to four at a time. The parameters of the statement are
-// the stream's name followed by a dot, and the number of events to insert.
+// insertConcurrently inserts n events in transactions of 50,000, up to four at a time. The parameters of the statement
+// are the stream's name followed by a dot, and the number of events to insert.
 func (s *scenario) insertConcurrently(n int, statement string) {
 	s.t.Helper()
 	var group errgroup.Group

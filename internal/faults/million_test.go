@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// testMillion commits one transaction with many rows while other writers commit. Its events are late, and the relay must
-// plan and load them in pages.
+// testMillion commits one transaction with many rows while other writers commit. Its events are late, and the relay
+// must plan and load them in pages.
 func testMillion(t *testing.T) {
 	n := times(50_000, 1_000_000)
 	runScenario(t, fmt.Sprintf("writers: one transaction of %d rows, among others", n), options{}, func(s *scenario) {

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
 )
 
-// natsUsers returns a configuration with two users of one account: app, which may not publish to denied, and person, which
-// may do everything.
+// natsUsers returns a configuration with two users of one account: app, which may not publish to denied, and person,
+// which may do everything.
 func natsUsers(jetStream, denied string) []byte {
 	if denied != "" {
 		denied = fmt.Sprintf(", permissions: {publish: {deny: [%q]}}", denied)
@@ -27,7 +27,8 @@ func withUser(url, user string) string {
 	return strings.Replace(url, "://", "://"+user+":"+user+"@", 1)
 }
 
-// testNATSPermissions reconfigures the server so that the relay cannot publish, and after a while restores the configuration.
+// testNATSPermissions reconfigures the server so that the relay cannot publish, and after a while restores the
+// configuration.
 func testNATSPermissions(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "nats.conf")
 	write := func(jetStream, denied string) {
@@ -74,8 +75,8 @@ func testNATSPermissions(t *testing.T) {
 	}
 }
 
-// testDedupeWindowPast shows that the relay does not depend on the stream's deduplication window, which is 100 ms here. A relay
-// that received no acks is killed, and the next relay starts long after the window has passed.
+// testDedupeWindowPast shows that the relay does not depend on the stream's deduplication window, which is 100 ms here.
+// A relay that received no acks is killed, and the next relay starts long after the window has passed.
 func testDedupeWindowPast(t *testing.T) {
 	const window = 100 * time.Millisecond
 	runScenario(t, "NATS: acks of a window dropped, the relay killed, the next one resumes after the deduplication window (100 ms)", options{duplicates: window}, func(s *scenario) {

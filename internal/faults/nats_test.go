@@ -38,8 +38,8 @@ func testNATSKills(t *testing.T) {
 	})
 }
 
-// testNATSCluster injects the faults of a cluster: the leader steps down, is shut down, or is isolated, which looks like a
-// crash to the other nodes.
+// testNATSCluster injects the faults of a cluster: the leader steps down, is shut down, or is isolated, which looks
+// like a crash to the other nodes.
 func testNATSCluster(t *testing.T) {
 	cluster := devtest.OwnNATSCluster(t)
 	runScenario(t, "NATS: R3 stream, step-down of the leader, stop of a node; leader isolated, relay isolated with its node", options{nats: cluster.URL(), replicas: 3}, func(s *scenario) {

@@ -131,8 +131,8 @@ func (s *scenario) countParked() map[string]int {
 	return got
 }
 
-// testPoisonHalts runs a relay with --on-refuse halt, which must not park an event but exit with the next step in its error. A
-// relay whose stream no longer covers its subjects must do the same.
+// testPoisonHalts runs a relay with --on-refuse halt, which must not park an event but exit with the next step in its
+// error. A relay whose stream no longer covers its subjects must do the same.
 func testPoisonHalts(t *testing.T) {
 	runScenario(t, "poison with --on-refuse halt; the stream's subject removed: the relay exits and names the next step", limited, func(s *scenario) {
 		s.dropChecks()

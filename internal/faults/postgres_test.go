@@ -70,8 +70,8 @@ func testCrashes(t *testing.T, server *devstack.Postgres) {
 	})
 }
 
-// testLostCommits has writers with synchronous_commit = off, so that a crash loses commits that succeeded for the writer. No
-// event of a lost commit may be published.
+// testLostCommits has writers with synchronous_commit = off, so that a crash loses commits that succeeded for the
+// writer. No event of a lost commit may be published.
 func testLostCommits(t *testing.T, server *devstack.Postgres) {
 	url := createDatabase(t, server, "lostcommits", "")
 	runScenario(t, "PostgreSQL: crash, with writers that use synchronous_commit = off", options{database: url}, func(s *scenario) {
@@ -140,8 +140,8 @@ func testExhausted(t *testing.T, server *devstack.Postgres) {
 	})
 }
 
-// testDiskFull fills the disk that contains the whole database. Writers get errors, and so may the relay: the ids that it
-// plans have gaps after each id, so that the row of the batch is large and needs new pages.
+// testDiskFull fills the disk that contains the whole database. Writers get errors, and so may the relay: the ids that
+// it plans have gaps after each id, so that the row of the batch is large and needs new pages.
 func testDiskFull(t *testing.T, server *devstack.Postgres) {
 	if err := server.SmallTablespace(t.Context(), "small", 64<<20); err != nil {
 		t.Fatal(err) // ErrNoMount contains the requirements
@@ -253,8 +253,8 @@ func testHalfOpen(t *testing.T) {
 	})
 }
 
-// testPooler connects writers through a pooler in transaction mode, which is supported, and a relay, which must report that it
-// is not.
+// testPooler connects writers through a pooler in transaction mode, which is supported, and a relay, which must report
+// that it is not.
 func testPooler(t *testing.T) {
 	runScenario(t, "PostgreSQL: PgBouncer in transaction mode", options{}, func(s *scenario) {
 		direct := s.databaseURL

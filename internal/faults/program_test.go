@@ -167,7 +167,8 @@ func (p *program) wantExit(within time.Duration, code int, text string) {
 	}
 }
 
-// memory returns the highest resident memory of a running program so far, in MiB. It returns 0 if the program has exited.
+// memory returns the highest resident memory of a running program so far, in MiB. It returns 0 if the program has
+// exited.
 func (p *program) memory() int { return peakMemory(p.cmd.Process.Pid) }
 
 func peakMemory(pid int) (mib int) {

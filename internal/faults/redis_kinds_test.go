@@ -33,8 +33,8 @@ func (s *scenario) stopOrKill(server *devstack.Redis, i int) {
 	}
 }
 
-// testRedisLoading restarts a Redis that writes every command to disk before it replies, so that deleted keys stay deleted. A
-// debug setting makes it load its file slowly, with enough keys that it replies LOADING meanwhile.
+// testRedisLoading restarts a Redis that writes every command to disk before it replies, so that deleted keys stay
+// deleted. A debug setting makes it load its file slowly, with enough keys that it replies LOADING meanwhile.
 func testRedisLoading(t *testing.T) {
 	const filler = 10_000
 	redisFault{fault: "Redis: stopped or killed, restarted with its data (appendfsync always), LOADING for a while", n: times(1, 3),
@@ -72,8 +72,8 @@ func (s *scenario) awaitRefusal(code string, command ...any) {
 	})
 }
 
-// testRedisReadOnly fails over to a replica and back, in a way that loses no UNLINK. Meanwhile the address that the invalidator
-// uses is that of a replica.
+// testRedisReadOnly fails over to a replica and back, in a way that loses no UNLINK. Meanwhile the address that the
+// invalidator uses is that of a replica.
 func testRedisReadOnly(t *testing.T) {
 	var other *redis.Client
 	redisFault{fault: "Redis: the master becomes a replica (fail-over, READONLY) and is promoted again", n: times(1, 6),
@@ -174,8 +174,8 @@ func testRedisPermissions(t *testing.T) {
 	}.run(t)
 }
 
-// testRedisFull requires that the invalidator does not pause when Redis is out of memory, which rejects SET and still executes
-// UNLINK.
+// testRedisFull requires that the invalidator does not pause when Redis is out of memory, which rejects SET and still
+// executes UNLINK.
 func testRedisFull(t *testing.T) {
 	server := devtest.OwnRedis(t)
 	runScenario(t, "Redis: out of memory (noeviction): SET is rejected, UNLINK still works", options{}, func(s *scenario) {

@@ -16,8 +16,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A redisFault makes the cache unavailable n times, under load. inject and heal receive the number of the fault, so that a
-// scenario can alternate between several faults.
+// A redisFault makes the cache unavailable n times, under load. inject and heal receive the number of the fault, so
+// that a scenario can alternate between several faults.
 type redisFault struct {
 	fault  string
 	n      int
@@ -28,9 +28,9 @@ type redisFault struct {
 	heal    func(s *scenario, server *devstack.Redis, i int)
 }
 
-// run requires that each fault pauses the invalidator, and that during the fault no event is acknowledged and no dead letter
-// stored. It measures the time from the end of the fault until the key of a new event is deleted, which happens after all
-// delayed events.
+// run requires that each fault pauses the invalidator, and that during the fault no event is acknowledged and no dead
+// letter stored. It measures the time from the end of the fault until the key of a new event is deleted, which happens
+// after all delayed events.
 func (f redisFault) run(t *testing.T) {
 	server := devtest.OwnRedis(t, f.config)
 	runScenario(t, f.fault, options{}, func(s *scenario) {
@@ -63,8 +63,8 @@ func (f redisFault) run(t *testing.T) {
 	})
 }
 
-// measureInvalidation caches a key, inserts an event for it, waits until the key is deleted, and records the time since the
-// fault.
+// measureInvalidation caches a key, inserts an event for it, waits until the key is deleted, and records the time since
+// the fault.
 func (s *scenario) measureInvalidation(since time.Time) {
 	s.t.Helper()
 	key := s.prefix + uuid.NewString()
@@ -95,8 +95,8 @@ func (s *scenario) awaitDeleted(key string, since time.Time) {
 	s.row.measure = "commit to key deleted"
 }
 
-// checkNothingAcked waits until the stream has events after a sequence, and requires that none of them is acknowledged and that
-// there are no dead letters.
+// checkNothingAcked waits until the stream has events after a sequence, and requires that none of them is acknowledged
+// and that there are no dead letters.
 func (s *scenario) checkNothingAcked(seq uint64) {
 	s.t.Helper()
 	s.eventually(60*time.Second, "new events during the fault", func(ctx context.Context) error {

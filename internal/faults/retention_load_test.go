@@ -13,8 +13,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// steadyLoad is a group of writers with a constant rate, and of long transactions. No transaction rolls back: a rollback leaves
-// dead tuples in any table.
+// steadyLoad is a group of writers with a constant rate, and of long transactions. No transaction rolls back: a
+// rollback leaves dead tuples in any table.
 type steadyLoad struct {
 	group         errgroup.Group
 	committed     atomic.Int64     // events
@@ -137,7 +137,8 @@ type keyState struct {
 	n       int64 // events committed
 }
 
-// longWriter runs one transaction that writes to the outbox for a long time. If reads is set, it first reads all events.
+// longWriter runs one transaction that writes to the outbox for a long time. If reads is set, it first reads all
+// events.
 func (rs *retentionSoak) longWriter(ctx context.Context, k *keyState, length time.Duration, reads bool) error {
 	n := int64(0)
 	err := rs.inOwnSession(ctx, pgx.TxOptions{}, func(work context.Context, tx pgx.Tx) error {
@@ -163,8 +164,8 @@ func (rs *retentionSoak) longWriter(ctx context.Context, k *keyState, length tim
 	return nil
 }
 
-// longReader runs one transaction that reads another table for a long time. Its snapshot prevents every vacuum from removing dead
-// tuples.
+// longReader runs one transaction that reads another table for a long time. Its snapshot prevents every vacuum from
+// removing dead tuples.
 func (rs *retentionSoak) longReader(ctx context.Context, length time.Duration) error {
 	o := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := rs.inOwnSession(ctx, o, func(work context.Context, tx pgx.Tx) error {

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// reader consumes the stream during the run, because stream and table drop old events. It requires every position once and in
-// order, and the numbers of each writer once and in order.
+// reader consumes the stream during the run, because stream and table drop old events. It requires every position once
+// and in order, and the numbers of each writer once and in order.
 type reader struct {
 	messages jetstream.MessagesContext
 	done     chan struct{}

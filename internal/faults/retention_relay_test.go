@@ -16,8 +16,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
-// relayChildEnv makes the test binary run a relay. The outbox program requires a retention of at least a day; the library does
-// not.
+// relayChildEnv makes the test binary run a relay. The outbox program requires a retention of at least a day; the
+// library does not.
 const relayChildEnv = "OUTBOX_FAULTS_RELAY"
 
 // relayChild configures that relay, as JSON in the variable.

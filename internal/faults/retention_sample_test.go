@@ -146,8 +146,8 @@ func (rs *retentionSoak) countsExactly(ctx context.Context) (has bool) {
 	return has
 }
 
-// spread returns the minimum and maximum of a size in the second half of the load, and its drift: the mean of the fourth
-// quarter minus that of the third.
+// spread returns the minimum and maximum of a size in the second half of the load, and its drift: the mean of the
+// fourth quarter minus that of the third.
 func (rs *retentionSoak) spread(of func(*sample) int64) (least, most, drift int64) {
 	var sums, counts [2]int64
 	for i := range rs.samples {
@@ -175,8 +175,8 @@ func (rs *retentionSoak) spread(of func(*sample) int64) (least, most, drift int6
 
 var waited = regexp.MustCompile(`(?m)^\[(.*)\] LOG:.* acquired \w+ on relation \d+ of database \d+ after ([0-9.]+) ms`)
 
-// readWaits reads the waits for a lock on a table from the server's log. It distinguishes long transactions from writers by the
-// name of the session.
+// readWaits reads the waits for a lock on a table from the server's log. It distinguishes long transactions from
+// writers by the name of the session.
 func (rs *retentionSoak) readWaits() {
 	for _, m := range waited.FindAllStringSubmatch(rs.serverLog(), -1) {
 		ms, err := strconv.ParseFloat(m[2], 64)
@@ -192,10 +192,10 @@ func (rs *retentionSoak) readWaits() {
 
 // checkSizes requires that sizes in the second half of the run stay within a range for each family, and do not drift.
 //
-// The range of a family is one partition, because a partition is dropped whole, and a quarter for the events that are inserted
-// meanwhile. The retention of a partition begins when its last event is acknowledged. That event may belong to a transaction
-// that was open for half the retention, so events and plan may have the partitions of that time in addition. The plan may
-// also be one partition behind the events.
+// The range of a family is one partition, because a partition is dropped whole, and a quarter for the events that are
+// inserted meanwhile. The retention of a partition begins when its last event is acknowledged. That event may belong to
+// a transaction that was open for half the retention, so events and plan may have the partitions of that time in
+// addition. The plan may also be one partition behind the events.
 func (rs *retentionSoak) checkSizes(t *testing.T) {
 	t.Helper()
 	if want := int(rs.length / rs.sampleEvery); len(rs.samples) < want*8/10 {

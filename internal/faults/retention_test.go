@@ -60,8 +60,9 @@ type retentionSoak struct {
 	result   result
 }
 
-// TestRetentionSoak runs an outbox with a short retention under a constant load, with long transactions and kills of the relay. A
-// consumer checks the stream during the run, because the table drops old events. Sizes are checked if the run is long enough.
+// TestRetentionSoak runs an outbox with a short retention under a constant load, with long transactions and kills of
+// the relay. A consumer checks the stream during the run, because the table drops old events. Sizes are checked if the
+// run is long enough.
 func TestRetentionSoak(t *testing.T) {
 	length := durationFrom(t, retentionEnv)
 	rs := newRetentionSoak(t, configFor(length))
@@ -87,17 +88,18 @@ func newRetentionSoak(t *testing.T, c soakConfig) *retentionSoak {
 	}})}
 	rs.s = newScenario(t, options{database: rs.postgres.URL(), nats: devtest.OwnNATS(t).URL(), limit: func(c *jetstream.StreamConfig) { c.MaxAge = 3 * time.Minute }})
 	devtest.SmallPartitions(t, rs.s.pool, rs.s.table.SQL)
-	// The first partition of batches ends in the middle of a partition of events. A batch that extends
-	// into the next partition of events is needed until that one is dropped. With this offset each partition of batches is
-	// dropped together with one partition of events; without it, some would be dropped later.
+	// The first partition of batches ends in the middle of a partition of events. A batch that extends into the next
+	// partition of events is needed until that one is dropped. With this offset each partition of batches is dropped
+	// together with one partition of events; without it, some would be dropped later.
 	rs.s.exec(`SELECT outbox.extend($1, 1, '1 day', 'batch', 1)`, max(c.partitionSize/2, 1000))
 	rs.extend(t.Context())
 	rs.s.exec(`VACUUM`)
 	return rs
 }
 
-// extend creates small partitions in advance. The relay would create large ones, of which few would be dropped during the run.
-// A transaction that reads the whole table prevents new partitions, so extend creates enough of them for that time.
+// extend creates small partitions in advance. The relay would create large ones, of which few would be dropped during
+// the run. A transaction that reads the whole table prevents new partitions, so extend creates enough of them for that
+// time.
 func (rs *retentionSoak) extend(ctx context.Context) {
 	rs.s.t.Helper()
 	for _, family := range families {

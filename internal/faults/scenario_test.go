@@ -24,8 +24,8 @@ import (
 
 const accounts = 40
 
-// A scenario is one outbox, one stream and one cache, the URLs at which programs reach them, and the results so far. Its
-// methods must be called from the goroutine of its test; the load only reads its fields.
+// A scenario is one outbox, one stream and one cache, the URLs at which programs reach them, and the results so far.
+// Its methods must be called from the goroutine of its test; the load only reads its fields.
 type scenario struct {
 	t                            *testing.T
 	databaseURL, natsURL, redURL string // for programs; may lead through a proxy

@@ -17,8 +17,8 @@ import (
 
 const soakEnv = "OUTBOX_SOAK" // duration; empty means one round with a few faults
 
-// TestSoak injects random faults, one at a time, for the duration in OUTBOX_SOAK, and verifies the promises after each round.
-// OUTBOX_SEED repeats the order of the faults, not their timing.
+// TestSoak injects random faults, one at a time, for the duration in OUTBOX_SOAK, and verifies the promises after each
+// round. OUTBOX_SEED repeats the order of the faults, not their timing.
 func TestSoak(t *testing.T) {
 	length := durationFrom(t, soakEnv)
 	k := &soak{postgres: devtest.OwnPostgres(t, devstack.PostgresConfig{}), broker: devtest.OwnNATS(t), redis: devtest.OwnRedis(t),
@@ -107,7 +107,8 @@ func (s *scenario) terminateRelaySessions(ctx context.Context) error {
 	return err
 }
 
-// deleteMessage deletes one of the last hundred messages of the stream. It does nothing if that message is already deleted.
+// deleteMessage deletes one of the last hundred messages of the stream. It does nothing if that message is already
+// deleted.
 func (s *scenario) deleteMessage(rng *rand.Rand) {
 	s.t.Helper()
 	s.eventually(30*time.Second, "message deleted", func(ctx context.Context) error {

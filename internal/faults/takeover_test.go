@@ -11,7 +11,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
 )
 
-// testTakeOver kills the leader while a standby relay waits, and measures how long it takes until the standby publishes.
+// testTakeOver kills the leader while a standby relay waits, and measures how long it takes until the standby
+// publishes.
 func testTakeOver(t *testing.T) {
 	runScenario(t, "leader killed (kill -9), a standby takes over", options{}, func(s *scenario) {
 		s.startInvalidator("")
@@ -33,8 +34,8 @@ func testTakeOver(t *testing.T) {
 	})
 }
 
-// testUnreachableHost makes the leader's host unreachable: its connections to PostgreSQL and NATS stay open, and no byte passes
-// through them.
+// testUnreachableHost makes the leader's host unreachable: its connections to PostgreSQL and NATS stay open, and no
+// byte passes through them.
 func testUnreachableHost(t *testing.T) {
 	runScenario(t, "leader's host becomes unreachable without closing its sockets (black hole), a standby takes over", options{}, func(s *scenario) {
 		s.startInvalidator("")

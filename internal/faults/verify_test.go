@@ -45,8 +45,8 @@ func (s *scenario) allPublished(ctx context.Context) error {
 	return err
 }
 
-// verify waits until the scenario is idle. It then compares the stream with the table, checks the order of the versions of
-// each account, and compares every cached key with its row.
+// verify waits until the scenario is idle. It then compares the stream with the table, checks the order of the versions
+// of each account, and compares every cached key with its row.
 func (s *scenario) verify() verify.Verdict {
 	s.t.Helper()
 	s.awaitIdle()

@@ -20,8 +20,8 @@ func testWriters(t *testing.T) {
 	t.Run("million", testMillion)
 }
 
-// testUnusualWriters adds to the standard load (which stalls, rolls back and uses savepoints) one of each kind of transaction
-// that a cursor could miss.
+// testUnusualWriters adds to the standard load (which stalls, rolls back and uses savepoints) one of each kind of
+// transaction that a cursor could miss.
 func testUnusualWriters(t *testing.T) {
 	const fault = "writers: stalled between insert and commit, prepared, rolled back, savepoints, id jumps, synchronous_commit = off, COPY, many rows"
 	runScenario(t, fault, options{}, func(s *scenario) {
@@ -90,8 +90,8 @@ func (s *scenario) commitAfterLaterOnes(n int) {
 	s.row.recoveries = append(s.row.recoveries, time.Since(began))
 }
 
-// prepareWhileAsleep tests the one restriction for writers: PREPARE TRANSACTION rejects a transaction with a NOTIFY, which an
-// insert sends while the relay sleeps. SET LOCAL outbox.wake = off avoids it.
+// prepareWhileAsleep tests the one restriction for writers: PREPARE TRANSACTION rejects a transaction with a NOTIFY,
+// which an insert sends while the relay sleeps. SET LOCAL outbox.wake = off avoids it.
 func (s *scenario) prepareWhileAsleep() {
 	s.t.Helper()
 	subject := s.stream + ".prepared.asleep"

@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// testZombies stops a relay while it publishes. Another relay takes over, and then the first one continues with the messages
-// that it had in hand.
+// testZombies stops a relay while it publishes. Another relay takes over, and then the first one continues with the
+// messages that it had in hand.
 func testZombies(t *testing.T) {
 	runScenario(t, "relay: stopped (SIGSTOP) while publishing, continued after a take-over", options{duplicates: 100 * time.Millisecond}, func(s *scenario) {
 		rng := rand.New(rand.NewPCG(seed(), 2))

@@ -40,8 +40,8 @@ func NewAuthority(t testing.TB, name string) *Authority {
 	return a
 }
 
-// Issue creates a certificate with a common name for servers and clients, valid for hosts, which are IP addresses or DNS
-// names. It returns the paths of the certificate and of its private key, both PEM. name must be unique for a.
+// Issue creates a certificate with a common name for servers and clients, valid for hosts, which are IP addresses or
+// DNS names. It returns the paths of the certificate and of its private key, both PEM. name must be unique for a.
 func (a *Authority) Issue(name string, hosts ...string) (cert, key string) {
 	a.t.Helper()
 	leaf := a.template(name)

@@ -1,6 +1,6 @@
 // Package devtest provides tests with real servers from devstack, and with names that no other test uses. A test binary
-// has at most one shared server of each kind, which the first test that needs it starts. A server that cannot start fails
-// the test: no test is ever skipped.
+// has at most one shared server of each kind, which the first test that needs it starts. A server that cannot start
+// fails the test: no test is ever skipped.
 //
 // A package that uses devtest declares
 //
@@ -43,11 +43,11 @@ func Main(m *testing.M, after ...func()) {
 	os.Exit(code)
 }
 
-// Eventually calls cond until it returns nil. If cond still returns an error after d, Eventually ends the test with that
-// error and with what, which names the awaited condition, such as "backlog empty".
+// Eventually calls cond until it returns nil. If cond still returns an error after d, Eventually ends the test with
+// that error and with what, which names the awaited condition, such as "backlog empty".
 //
-// Eventually must be called from the goroutine of the test. cond must return within a bounded time. It must return errors
-// instead of ending the test: a connection may be reconnecting in one call and work in the next.
+// Eventually must be called from the goroutine of the test. cond must return within a bounded time. It must return
+// errors instead of ending the test: a connection may be reconnecting in one call and work in the next.
 func Eventually(t testing.TB, d time.Duration, what string, cond func() error) {
 	t.Helper()
 	deadline := time.Now().Add(d)

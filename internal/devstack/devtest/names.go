@@ -15,8 +15,8 @@ var (
 	names atomic.Int64
 )
 
-// unique returns a name such as t_plan_3fa2c_17, at most 45 bytes long, of the characters a–z, 0–9 and _. It never returns
-// the same name twice.
+// unique returns a name such as t_plan_3fa2c_17, at most 45 bytes long, of the characters a–z, 0–9 and _. It never
+// returns the same name twice.
 func unique(t testing.TB) string {
 	const most = 24 // bytes of the test's name
 	name := strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))

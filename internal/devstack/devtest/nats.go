@@ -14,8 +14,8 @@ import (
 
 var sharedNATS lazy[*devstack.NATS]
 
-// NATS returns the NATS server of this test binary. Tests share it: a test must use only its own [Stream], and [OwnNATS] if
-// it stops the server.
+// NATS returns the NATS server of this test binary. Tests share it: a test must use only its own [Stream], and
+// [OwnNATS] if it stops the server.
 func NATS(t testing.TB) *devstack.NATS {
 	t.Helper()
 	return sharedNATS.get(t, func() (*devstack.NATS, error) {
@@ -48,9 +48,9 @@ func Conn(t testing.TB) *nats.Conn {
 	return conn
 }
 
-// Stream returns the name of a stream for this test, such as T_PLAN_3FA2C_17. The test creates the stream on [NATS], which
-// is deleted when the test ends. Its subjects should begin with its name, because two streams must not have the same
-// subject.
+// Stream returns the name of a stream for this test, such as T_PLAN_3FA2C_17. The test creates the stream on [NATS],
+// which is deleted when the test ends. Its subjects should begin with its name, because two streams must not have the
+// same subject.
 func Stream(t testing.TB) string {
 	t.Helper()
 	server := NATS(t)

@@ -6,8 +6,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// SmallPartitions replaces the partitions of an empty outbox with partitions of 1000 ids each, and creates 5 of them ahead.
-// in replaces the schema name in an SQL text with the schema of the outbox.
+// SmallPartitions replaces the partitions of an empty outbox with partitions of 1000 ids each, and creates 5 of them
+// ahead. in replaces the schema name in an SQL text with the schema of the outbox.
 func SmallPartitions(t testing.TB, pool *pgxpool.Pool, in func(string) string) {
 	t.Helper()
 	_, err := pool.Exec(t.Context(), in(`

@@ -21,8 +21,8 @@ const cleanupTimeout = 10 * time.Second
 
 var sharedPostgres lazy[*devstack.Postgres]
 
-// Postgres returns the Postgres of this test binary, or the external one in OUTBOX_TEST_DATABASE_URL. Tests share it: a test
-// must use only its own [Schema], and [OwnPostgres] if it stops, kills or configures the server.
+// Postgres returns the Postgres of this test binary, or the external one in OUTBOX_TEST_DATABASE_URL. Tests share it: a
+// test must use only its own [Schema], and [OwnPostgres] if it stops, kills or configures the server.
 func Postgres(t testing.TB) *devstack.Postgres {
 	t.Helper()
 	return sharedPostgres.get(t, func() (*devstack.Postgres, error) {
@@ -52,8 +52,8 @@ func OwnPgBouncer(t testing.TB, cfg devstack.PgBouncerConfig) *devstack.PgBounce
 	return own(t, server, err)
 }
 
-// Pool returns a new pool of connections to [Postgres], closed when the test ends. The test fails if it has not released all
-// connections by then.
+// Pool returns a new pool of connections to [Postgres], closed when the test ends. The test fails if it has not
+// released all connections by then.
 func Pool(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	pool, err := pgxpool.New(t.Context(), Postgres(t).URL())
@@ -79,9 +79,9 @@ func closePool(t testing.TB, pool *pgxpool.Pool) {
 	}
 }
 
-// Schema returns the name of a schema for this test, such as t_plan_3fa2c_17. The test creates the schema. It is dropped with
-// its content when the test ends, before pools that were opened earlier are closed. The test fails if the locks of an open
-// or prepared transaction prevent that for 10 s.
+// Schema returns the name of a schema for this test, such as t_plan_3fa2c_17. The test creates the schema. It is
+// dropped with its content when the test ends, before pools that were opened earlier are closed. The test fails if the
+// locks of an open or prepared transaction prevent that for 10 s.
 func Schema(t testing.TB) string {
 	t.Helper()
 	server := Postgres(t)

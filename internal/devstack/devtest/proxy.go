@@ -7,8 +7,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
 )
 
-// Proxy starts a [faultnet.Proxy] in front of the server at a URL, closed when the test ends. It returns the proxy and the
-// URL with the proxy's address instead of the server's.
+// Proxy starts a [faultnet.Proxy] in front of the server at a URL, closed when the test ends. It returns the proxy and
+// the URL with the proxy's address instead of the server's.
 func Proxy(t testing.TB, server string) (*faultnet.Proxy, string) {
 	t.Helper()
 	u, err := url.Parse(server)

@@ -11,8 +11,8 @@ import (
 
 var sharedRedis lazy[*devstack.Redis]
 
-// Redis returns the Redis server of this test binary. Tests share it: a test must use only keys with its own [Prefix], and
-// [OwnRedis] if it stops, flushes or fills the server.
+// Redis returns the Redis server of this test binary. Tests share it: a test must use only keys with its own [Prefix],
+// and [OwnRedis] if it stops, flushes or fills the server.
 func Redis(t testing.TB) *devstack.Redis {
 	t.Helper()
 	return sharedRedis.get(t, func() (*devstack.Redis, error) {

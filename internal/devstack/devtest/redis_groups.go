@@ -11,8 +11,8 @@ import (
 
 var sharedRedisCluster lazy[*devstack.RedisCluster]
 
-// RedisCluster returns the Redis Cluster of this test binary, three masters without replicas. Tests share it: a test must use
-// only keys with its own [Prefix], and [OwnRedisCluster] if it stops or fails over a node.
+// RedisCluster returns the Redis Cluster of this test binary, three masters without replicas. Tests share it: a test
+// must use only keys with its own [Prefix], and [OwnRedisCluster] if it stops or fails over a node.
 func RedisCluster(t testing.TB) *devstack.RedisCluster {
 	t.Helper()
 	return sharedRedisCluster.get(t, func() (*devstack.RedisCluster, error) {
@@ -27,7 +27,8 @@ func OwnRedisCluster(t testing.TB, cfg ...devstack.RedisClusterConfig) *devstack
 	return own(t, cluster, err)
 }
 
-// OwnRedisSentinel starts a master, a replica and three sentinels for this test only, with the last cfg or the zero value.
+// OwnRedisSentinel starts a master, a replica and three sentinels for this test only, with the last cfg or the zero
+// value.
 func OwnRedisSentinel(t testing.TB, cfg ...devstack.RedisSentinelConfig) *devstack.RedisSentinel {
 	t.Helper()
 	group, err := devstack.StartRedisSentinel(t.Context(), last(cfg))
