@@ -9,7 +9,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 )
 
-// invalidate processes messages in the order that makes their loss impossible: resolve the keys, unlink them, and
+// invalidate processes messages in an order that loses no deletion: resolve the keys, unlink them, and
 // acknowledge the messages only after Redis has confirmed every key. A message with tags is acknowledged later, after
 // the members of its tags are gone. Poison messages go to the dead-letter stream at the end. invalidate fails only if
 // ctx ends first; then no message whose keys may still exist has been acknowledged.

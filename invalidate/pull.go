@@ -28,7 +28,7 @@ var errSilent = errors.New("no answer to two pull requests in a row")
 // If the first waiting message is not due yet, the puller requests nothing, and only one batch once it is due: messages
 // in hand when the process dies are redelivered only after AckWait.
 //
-// An open request is never cancelled. The server confirms its end, after the last message or pullExpiry, and sends that
+// An open request is never canceled. The server confirms its end, after the last message or pullExpiry, and sends that
 // confirmation after all messages of the request. To cancel it instead would lose the messages on their way until
 // AckWait has passed. The Consume method of the client library can only be stopped that way, so the puller does not use
 // it.
