@@ -25,7 +25,7 @@ func (l *unparkedQueries) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pg
 }
 
 func (l *unparkedQueries) TraceBatchQuery(_ context.Context, _ *pgx.Conn, d pgx.TraceBatchQueryData) {
-	if strings.HasPrefix(d.SQL, "-- unparked:") {
+	if strings.HasPrefix(d.SQL, "-- expected_positions:") {
 		l.n.Add(1)
 	}
 }

@@ -16,7 +16,7 @@ const DefaultRolePrefix = "outbox"
 // RoleStatements are the texts that make the database roles of one schema, each named after its file, roles_*.sql.
 type RoleStatements struct {
 	Writer, Relay, Auditor, Owner string // names of the roles, unquoted
-	Roles, Own, May, Status       string
+	Roles, Own, Preview, Status   string
 }
 
 // roleNames finds what depends on the schema and on the prefix. It is one expression, so that no name that was put in
@@ -53,7 +53,7 @@ func RolesFor(schema, prefix string) (RoleStatements, error) {
 	}
 	return RoleStatements{
 		Writer: prefix + "_writer", Relay: prefix + "_relay", Auditor: prefix + "_auditor", Owner: prefix + "_owner",
-		Roles: q("roles"), Own: q("roles_own"), May: q("roles_may"), Status: q("roles_status"),
+		Roles: q("roles"), Own: q("roles_own"), Preview: q("roles_preview"), Status: q("roles_status"),
 	}, nil
 }
 

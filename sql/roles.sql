@@ -51,6 +51,6 @@ BEGIN
         TO outbox_relay, outbox_auditor;
     GRANT INSERT ON outbox.batch, outbox.base, outbox.receipt, outbox.parked, outbox.cluster TO outbox_relay;
     GRANT EXECUTE ON FUNCTION outbox.partitions(interval), outbox.trail_of_event(uuid), outbox.trail_of_key(text, timestamptz, integer),
-        outbox.trail_of_time(timestamptz, timestamptz, integer), outbox.is_mended(uuid) TO outbox_relay, outbox_auditor;
-    GRANT EXECUTE ON FUNCTION outbox.extend(bigint, integer, interval, text, integer), outbox.empty_partition(text, interval), outbox.drop_shell(text) TO outbox_relay;
+        outbox.trail_of_time(timestamptz, timestamptz, integer), outbox.replaces_parked(uuid) TO outbox_relay, outbox_auditor;
+    GRANT EXECUTE ON FUNCTION outbox.extend(bigint, integer, interval, text, integer), outbox.empty_partition(text, interval), outbox.drop_partition(text) TO outbox_relay;
 END $$;

@@ -17,8 +17,8 @@ func (t *Tables) ExplainAudit(ctx context.Context, db outbox.Beginner) (plans ma
 		name, query string
 		args        []any
 	}{
-		{"plan", t.q.AuditPlan, []any{one, []int64{600, 800}}}, {"absent", t.q.AuditAbsent, []any{one, []int64{600, 800}}},
-		{"gone", t.q.AuditGone, []any{one}}, {"ids", t.q.AuditIDs, []any{0, 1000, 500}}, {"unplanned", t.q.AuditUnplanned, []any{one, 1.0}},
+		{"plan", t.q.AuditPlan, []any{one, []int64{600, 800}}}, {"absent", t.q.AuditMissing, []any{one, []int64{600, 800}}},
+		{"gone", t.q.AuditDropped, []any{one}}, {"ids", t.q.AuditIDs, []any{0, 1000, 500}}, {"unplanned", t.q.AuditUnplanned, []any{one, 1.0}},
 		{"orphans", t.q.AuditOrphans, []any{one, "test"}}, {"copy", t.q.AuditCopy, []any{one}},
 	} {
 		err := t.auditing(ctx, db, "off", "off", func(tx pgx.Tx) error {

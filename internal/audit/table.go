@@ -13,10 +13,12 @@ type Tables struct {
 
 // statements are the texts in sql/queries that this package sends.
 type statements struct {
-	AuditAbsent, AuditAccepted, AuditBounds, AuditCopy, AuditGone, AuditKnown, AuditOrphans, AuditPlan, AuditRuns string
-	AuditSettings, AuditSpan, AuditUnplanned, DeadDecide, Nudge                                                   string
+	AuditAccepted, AuditBounds, AuditCopy, AuditDropped, AuditEvents, AuditMissing, AuditOrphans, AuditPlan string
+	AuditSettings, AuditUnplanned, DeadDecide, WakeRelay                                                    string
 
-	AuditIDs string `sql:"audit_ids"`
+	AuditIDs        string `sql:"audit_ids"`
+	AuditIDRange    string `sql:"audit_id_range"`
+	AuditPlannedIDs string `sql:"audit_planned_ids"`
 }
 
 // In returns the tables of an outbox.

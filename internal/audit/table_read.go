@@ -66,7 +66,7 @@ func (t *Tables) Bounds(ctx context.Context, db outbox.DB) (b Bounds, err error)
 
 // Span returns the lowest and the highest row id of the positions from first through last.
 func (t *Tables) Span(ctx context.Context, db outbox.DB, first, last int64) (low, high int64, err error) {
-	if err := db.QueryRow(ctx, t.q.AuditSpan, first, last).Scan(&low, &high); err != nil {
+	if err := db.QueryRow(ctx, t.q.AuditIDRange, first, last).Scan(&low, &high); err != nil {
 		return 0, 0, fmt.Errorf("audit: read row ids: %w", err)
 	}
 	return low, high, nil
@@ -111,7 +111,7 @@ func integer(v []byte) int64 { return int64(binary.BigEndian.Uint64(v)) }
 // Absent returns the events at spans of positions that are not parked, lowest first.
 func (t *Tables) Absent(ctx context.Context, db outbox.Beginner, first, last []int64) (events []Event, err error) {
 	err = t.auditing(ctx, db, "off", "off", func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, t.q.AuditAbsent, first, last)
+		rows, err := tx.Query(ctx, t.q.AuditMissing, first, last)
 		if err != nil {
 			return err
 		}
@@ -138,7 +138,7 @@ func (t *Tables) Known(ctx context.Context, db outbox.Beginner, ids []uuid.UUID)
 		raw[i] = id
 	}
 	err := t.auditing(ctx, db, seqscan, bitmapscan, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, t.q.AuditKnown, raw)
+		rows, err := tx.Query(ctx, t.q.AuditEvents, raw)
 		if err != nil {
 			return err
 		}
@@ -159,7 +159,7 @@ func (t *Tables) Known(ctx context.Context, db outbox.Beginner, ids []uuid.UUID)
 func (t *Tables) Gone(ctx context.Context, db outbox.Beginner, positions []int64) (gone map[int64]bool, err error) {
 	gone = make(map[int64]bool)
 	err = t.auditing(ctx, db, "off", "off", func(tx pgx.Tx) error {
-		return raw(ctx, tx, func(v [][]byte) { gone[integer(v[0])] = true }, t.q.AuditGone, positions)
+		return raw(ctx, tx, func(v [][]byte) { gone[integer(v[0])] = true }, t.q.AuditDropped, positions)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("audit: look for dropped rows: %w", err)
@@ -170,7 +170,7 @@ func (t *Tables) Gone(ctx context.Context, db outbox.Beginner, positions []int64
 // Runs hands the runs of row ids from low through high that have a position to each, both ends included; some come twice.
 func (t *Tables) Runs(ctx context.Context, db outbox.Beginner, low, high int64, each func(first, last int64)) error {
 	err := t.auditing(ctx, db, "on", "off", func(tx pgx.Tx) error {
-		return raw(ctx, tx, func(v [][]byte) { each(integer(v[0]), integer(v[1])) }, t.q.AuditRuns, low, high)
+		return raw(ctx, tx, func(v [][]byte) { each(integer(v[0]), integer(v[1])) }, t.q.AuditPlannedIDs, low, high)
 	})
 	if err != nil {
 		return fmt.Errorf("audit: read the plan: %w", err)

@@ -56,7 +56,7 @@ func (r *Reader) Server(ctx context.Context, db outbox.DB, long time.Duration) (
 	if err != nil {
 		return Server{}, fmt.Errorf("inspect server: %w", err)
 	}
-	rows, err := db.Query(ctx, r.q.Long, long.Seconds())
+	rows, err := db.Query(ctx, r.q.LongTransactions, long.Seconds())
 	if err != nil {
 		return Server{}, fmt.Errorf("inspect transactions: %w", err)
 	}

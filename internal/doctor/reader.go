@@ -14,11 +14,11 @@ type Reader struct {
 
 // statements are the texts in sql/doctor that this package sends.
 type statements struct {
-	Attached   string `sql:"doctor/attached"`
-	Long       string `sql:"doctor/long"`
-	Partitions string `sql:"doctor/partitions"`
-	Server     string `sql:"doctor/server"`
-	Table      string `sql:"doctor/table"`
+	Attached         string `sql:"doctor/attached"`
+	LongTransactions string `sql:"doctor/long_transactions"`
+	Partitions       string `sql:"doctor/partitions"`
+	Server           string `sql:"doctor/server"`
+	Table            string `sql:"doctor/table"`
 }
 
 // In returns a reader of facts about an outbox.

@@ -82,7 +82,7 @@ func (t *Store) LookBackfill(ctx context.Context, db outbox.DB, q *BackfillQuery
 	if err := json.Unmarshal(text, &look.BackfillSpec); err != nil {
 		return nil, fmt.Errorf("backfill of %s: read its spec: %w", q.Table, err)
 	}
-	if err := db.QueryRow(ctx, t.q.BackfillLook, string(text)).Scan(&look.Rows, &look.First.Subject, &look.First.Key, &look.First.Payload); err != nil {
+	if err := db.QueryRow(ctx, t.q.BackfillPreview, string(text)).Scan(&look.Rows, &look.First.Subject, &look.First.Key, &look.First.Payload); err != nil {
 		return nil, fmt.Errorf("look at a backfill of %s: %w", q.Table, err)
 	}
 	return look, nil
@@ -113,8 +113,8 @@ func (j *Job) BackfillSpec() (s BackfillSpec, err error) {
 
 // A backfillPlace is where a backfill goes on.
 type backfillPlace struct {
-	Key  []string   `json:"key"`  // behind this one
-	Held [][]string `json:"held"` // and with these, that were left
+	Key     []string   `json:"key"`     // behind this one
+	Skipped [][]string `json:"skipped"` // and with these, that were left
 }
 
 func (j *Job) backfillPlace() (p backfillPlace) {
@@ -153,7 +153,7 @@ func (b *Backfill) Step(ctx context.Context, db outbox.DB, n int) error {
 	if b.most > 0 {
 		n = min(n, b.most)
 	}
-	left := b.Job.backfillPlace().Held
+	left := b.Job.backfillPlace().Skipped
 	leave := n == 1 && b.fails >= leaveAfter && len(left) < mostLeft
 	err := b.t.BackfillStep(ctx, db, b.Job, n, leave)
 	switch {
@@ -199,8 +199,8 @@ func (b *Backfill) behind() string {
 	switch {
 	case p.Key == nil:
 		return "at the beginning"
-	case len(p.Held) > 0:
-		return fmt.Sprintf("behind key (%s), or (%s)", strings.Join(p.Key, ", "), strings.Join(p.Held[0], ", "))
+	case len(p.Skipped) > 0:
+		return fmt.Sprintf("behind key (%s), or (%s)", strings.Join(p.Key, ", "), strings.Join(p.Skipped[0], ", "))
 	}
 	return fmt.Sprintf("behind key (%s)", strings.Join(p.Key, ", "))
 }

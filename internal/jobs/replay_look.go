@@ -44,7 +44,7 @@ func (t *Store) LookReplay(ctx context.Context, db outbox.DB, q *ReplayQuery, te
 }
 
 func (t *Store) lookPage(ctx context.Context, db outbox.DB, s *replaySpec, from int64, look *ReplayLook) error {
-	rows, err := t.NoJIT(ctx, db, t.q.ReplayLook, from, s.To, replaySpan, s.Since, s.Until, s.Patterns, s.Keys, s.FromID, s.ToID, s.Limit-look.Matched)
+	rows, err := t.NoJIT(ctx, db, t.q.ReplayPreview, from, s.To, replaySpan, s.Since, s.Until, s.Patterns, s.Keys, s.FromID, s.ToID, s.Limit-look.Matched)
 	if err != nil {
 		return fmt.Errorf("look at a replay: %w", err)
 	}

@@ -15,8 +15,8 @@ type Store struct {
 
 // statements are the texts in sql/queries that this package sends.
 type statements struct {
-	BackfillHolders, BackfillLook, BackfillSpec, BackfillStep, DroppedSince, JobAnnounce, JobList, JobStart string
-	ReplayLook, ReplayRows, ReplayStep                                                                      string
+	BackfillHolders, BackfillPreview, BackfillSpec, BackfillStep, DroppedSince, JobAnnounce, JobList, JobStart string
+	ReplayPreview, ReplayRows, ReplayStep                                                                      string
 
 	PositionsOfIDs string `sql:"positions_of_ids"`
 }

@@ -47,5 +47,5 @@ func TestJobRoles(t *testing.T) {
 	if err != nil || look.Matched != 3 {
 		t.Errorf("the auditor's look: %+v, %v", look, err)
 	}
-	e.refused(t, auditor, "INSERT INTO outbox.step (job, n, place, seen, events, done) VALUES (gen_random_uuid(), 1, 'null', 0, 0, true)", "DELETE FROM outbox.job")
+	e.refused(t, auditor, "INSERT INTO outbox.step (job, n, cursor, scanned, events, done) VALUES (gen_random_uuid(), 1, 'null', 0, 0, true)", "DELETE FROM outbox.job")
 }

@@ -126,7 +126,7 @@ func TestDoctorNamesWhatARelayNeeds(t *testing.T) {
 	var want []string
 	for _, right := range e.rights(t) {
 		var privilege, on string
-		if _, err := fmt.Sscanf(right, "relay %s %s", &privilege, &on); err != nil || slices.Contains([]string{"attached", "trail", "extend", "job", "step", "trail_of_event", "trail_of_key", "trail_of_time", "is_mended"}, on) {
+		if _, err := fmt.Sscanf(right, "relay %s %s", &privilege, &on); err != nil || slices.Contains([]string{"attached", "trail", "extend", "job", "step", "trail_of_event", "trail_of_key", "trail_of_time", "replaces_parked"}, on) {
 			continue // doctor says it of extend apart, and a relay reads none of the others
 		}
 		if on == "schema" {

@@ -134,7 +134,7 @@ func mayApply(ctx context.Context, db outbox.DB, schema, prefix string) (migrate
 		missing         []string
 		mayCreate, owns bool
 	)
-	if err := db.QueryRow(ctx, q.May).Scan(&role, &missing, &mayCreate, &migrated, &owns); err != nil {
+	if err := db.QueryRow(ctx, q.Preview).Scan(&role, &missing, &mayCreate, &migrated, &owns); err != nil {
 		return false, fmt.Errorf("look at the roles: %w", err)
 	}
 	instead := fmt.Sprintf("run: outbox roles print --schema %s --prefix %s, and give it to", schema, prefix)

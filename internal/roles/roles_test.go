@@ -139,11 +139,11 @@ func TestRolesHaveTheirRightsAndNoOther(t *testing.T) {
 	add("writer", "USAGE", "schema")
 	add("writer", "INSERT", "event.event_id event.subject event.key event.payload event.content_type event.headers event.resend_of")
 	add("relay", "USAGE", "schema")
-	add("relay", "EXECUTE", "extend partitions empty_partition drop_shell trail_of_event trail_of_key trail_of_time is_mended")
+	add("relay", "EXECUTE", "extend partitions empty_partition drop_partition trail_of_event trail_of_key trail_of_time replaces_parked")
 	add("relay", "SELECT", all)
 	add("relay", "INSERT", "batch base receipt parked cluster")
 	add("auditor", "USAGE", "schema")
-	add("auditor", "EXECUTE", "partitions trail_of_event trail_of_key trail_of_time is_mended")
+	add("auditor", "EXECUTE", "partitions trail_of_event trail_of_key trail_of_time replaces_parked")
 	add("auditor", "SELECT", all)
 	slices.Sort(want)
 	sorted := func() []string { list := e.rights(t); slices.Sort(list); return list }

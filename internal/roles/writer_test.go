@@ -47,7 +47,7 @@ var unreadable = []string{
 	"SELECT * FROM outbox.event", "SELECT subject FROM outbox.event", "SELECT count(*) FROM outbox.event", "COPY outbox.event (subject) TO STDOUT",
 	"INSERT INTO outbox.event (subject) VALUES ('a') RETURNING id", "SELECT * FROM outbox.batch", "SELECT * FROM outbox.base", "SELECT * FROM outbox.receipt",
 	"SELECT * FROM outbox.parked", "SELECT * FROM outbox.decision", "SELECT * FROM outbox.cluster", "SELECT * FROM outbox.trail",
-	"SELECT outbox.partitions()", "SELECT outbox.trail_of_event(gen_random_uuid())", "SELECT outbox.trail_of_key('k')", "SELECT outbox.trail_of_time('-infinity', 'infinity')", "SELECT outbox.is_mended(gen_random_uuid())", "SELECT * FROM outbox.partition", "SELECT * FROM outbox.dropped", "SELECT * FROM outbox.job", "SELECT * FROM outbox.step", "SELECT * FROM outbox.pause",
+	"SELECT outbox.partitions()", "SELECT outbox.trail_of_event(gen_random_uuid())", "SELECT outbox.trail_of_key('k')", "SELECT outbox.trail_of_time('-infinity', 'infinity')", "SELECT outbox.replaces_parked(gen_random_uuid())", "SELECT * FROM outbox.partition", "SELECT * FROM outbox.dropped", "SELECT * FROM outbox.job", "SELECT * FROM outbox.step", "SELECT * FROM outbox.pause",
 	"SELECT * FROM outbox.attached", "SELECT * FROM outbox.migration", "CREATE TEMP VIEW v AS SELECT * FROM outbox.event; SELECT * FROM v",
 }
 
@@ -56,7 +56,7 @@ var relayOnly = []string{
 	"INSERT INTO outbox.batch (first_position, last_position, ids, head, snapshot) VALUES (1, 1, '{}', 0, pg_current_snapshot())",
 	"INSERT INTO outbox.base VALUES (1, 's', now(), 1, 1, 'x')", "INSERT INTO outbox.receipt (stream, stream_created, position, sequence) VALUES ('s', now(), 1, 1)",
 	"INSERT INTO outbox.parked VALUES (1, 1, gen_random_uuid(), 'a', 'x')", "INSERT INTO outbox.cluster VALUES (1, 1, 1, 1, 'x')",
-	"SELECT outbox.extend()", "SELECT outbox.extend(1000, 1)", "SELECT outbox.empty_partition('event_1')", "SELECT outbox.drop_shell('event_1')",
+	"SELECT outbox.extend()", "SELECT outbox.extend(1000, 1)", "SELECT outbox.empty_partition('event_1')", "SELECT outbox.drop_partition('event_1')",
 }
 
 func (e estate) sealed(t *testing.T, pool *pgxpool.Pool) {

@@ -13,7 +13,7 @@ import (
 // more. The setting lasts for the transaction: without one of the caller's, for this round trip.
 func (t *Table) NoJIT(ctx context.Context, db outbox.DB, query string, args ...any) (pgx.Rows, error) {
 	both := &pgx.Batch{}
-	both.Queue(t.q.Quick)
+	both.Queue(t.q.NoJIT)
 	both.Queue(query, args...)
 	results := db.SendBatch(ctx, both)
 	if _, err := results.Exec(); err != nil {

@@ -31,7 +31,7 @@ func (t *Table) Keep(ctx context.Context, db outbox.DB, ids []uuid.UUID, after i
 	for i, id := range ids {
 		texts[i] = id.String()
 	}
-	tag, err := db.Exec(ctx, t.q.Keep, texts, after, relay)
+	tag, err := db.Exec(ctx, t.q.MarkDisplaced, texts, after, relay)
 	if err != nil {
 		return 0, fmt.Errorf("keep %d events: %w", len(ids), err)
 	}
@@ -62,7 +62,7 @@ func (t *Table) Replan(ctx context.Context, db outbox.DB, places []Place, relay 
 // Unparked returns the places from first through last that were planned since a time, whose events the table still
 // has, and that are not parked, lowest first. Ask for some thousand positions at a time.
 func (t *Table) Unparked(ctx context.Context, db outbox.DB, first, last int64, since time.Time) ([]Place, error) {
-	rows, err := t.NoJIT(ctx, db, t.q.Unparked, first, last, since)
+	rows, err := t.NoJIT(ctx, db, t.q.ExpectedPositions, first, last, since)
 	if err != nil {
 		return nil, fmt.Errorf("look for events at positions %d to %d: %w", first, last, err)
 	}
@@ -76,7 +76,7 @@ func (t *Table) Unparked(ctx context.Context, db outbox.DB, first, last int64, s
 // Oldest returns a position that no event of the table has an earlier one than; the one after the last when the table has none
 // that is planned.
 func (t *Table) Oldest(ctx context.Context, db outbox.DB) (position int64, err error) {
-	rows, err := t.NoJIT(ctx, db, t.q.Oldest)
+	rows, err := t.NoJIT(ctx, db, t.q.OldestPosition)
 	if err == nil {
 		position, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
 	}

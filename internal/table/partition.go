@@ -17,7 +17,7 @@ const DefaultRetention = 7 * 24 * time.Hour
 
 // States of a partition. See outbox.partitions in sql/migrations/003_operate.sql.
 const (
-	PartitionNet     = "net"     // the default one
+	PartitionDefault = "default" // it should have no rows
 	PartitionAhead   = "ahead"   // nothing is in it yet
 	PartitionOpen    = "open"    // it is being filled
 	PartitionWaiting = "waiting" // full, but not everything in it is done with: Why says what
@@ -33,7 +33,7 @@ var ErrBusy = errors.New("partition is in use by a transaction")
 type Partition struct {
 	Family   string // event, batch or receipt
 	Name     string // of the table, in the schema
-	From, To int64  // the lowest id or position in it, and the first beyond it; 0 and 0 for the net
+	From, To int64  // the lowest id or position in it, and the first beyond it; 0 and 0 for the default partition
 	MadeAt   time.Time
 	State    string
 	Why      string    // why it waits
@@ -114,7 +114,7 @@ func busy(err error) error {
 // Net returns how many events lie in the default partition, counted up to 1000.
 func (t *Table) Net(ctx context.Context, db outbox.DB) (int, error) {
 	var n int
-	if err := db.QueryRow(ctx, t.q.Net).Scan(&n); err != nil {
+	if err := db.QueryRow(ctx, t.q.DefaultRows).Scan(&n); err != nil {
 		return 0, fmt.Errorf("look into the default partition: %w", t.Migrated(err))
 	}
 	return n, nil

@@ -56,27 +56,27 @@ const unsettled = " cannot confirm yet that every transaction in it is planned"
 // parked in it, and when that was long enough ago; never before.
 func TestRetention(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 2500)}
-	k.states("event", "event_1"+fmt.Sprintf(notAcked, 1000), "event_1001"+fmt.Sprintf(notAcked, 2000), "event_2001 open", "event_default net")
+	k.states("event", "event_1"+fmt.Sprintf(notAcked, 1000), "event_1001"+fmt.Sprintf(notAcked, 2000), "event_2001 open", "event_default default")
 	k.Acked(999, 3*time.Hour)
-	k.states("event", "event_1"+fmt.Sprintf(notAcked, 1000), "event_1001"+fmt.Sprintf(notAcked, 2000), "event_2001 open", "event_default net")
+	k.states("event", "event_1"+fmt.Sprintf(notAcked, 1000), "event_1001"+fmt.Sprintf(notAcked, 2000), "event_2001 open", "event_default default")
 	k.Acked(1000, 2*time.Hour)
 	k.Acked(2200, time.Minute)
-	k.states("event", "event_1 due", "event_1001 kept", "event_2001 open", "event_default net")
+	k.states("event", "event_1 due", "event_1001 kept", "event_2001 open", "event_default default")
 	k.empty("event_1001", false, nil)
 	k.empty("event_2001", false, nil)
 	k.Count("SELECT count(*) FROM outbox.event", 2500)
 
 	k.Run("INSERT INTO outbox.parked (position, id, event_id, subject, reason) VALUES (7, 7, gen_random_uuid(), 'e.7', 'too_large')")
-	k.states("event", "event_1 waiting 1 parked events wait for a decision; list them with: outbox dead list", "event_1001 kept", "event_2001 open", "event_default net")
+	k.states("event", "event_1 waiting 1 parked events wait for a decision; list them with: outbox dead list", "event_1001 kept", "event_2001 open", "event_default default")
 	k.empty("event_1", false, nil)
 	k.Run("INSERT INTO outbox.decision (source, number, action) VALUES ('parked', 7, 'dropped')")
 
 	k.empty("event_1", true, nil)
 	k.Count("SELECT count(*) FROM outbox.event", 1500)
 	k.Count("SELECT n FROM outbox.dropped WHERE from_key = 1", 1000)
-	k.states("event", "event_1 emptied", "event_1001 kept", "event_2001 open", "event_default net")
+	k.states("event", "event_1 emptied", "event_1001 kept", "event_2001 open", "event_default default")
 	k.drop("event_1", true, nil)
-	k.states("event", "event_1001 kept", "event_2001 open", "event_default net")
+	k.states("event", "event_1001 kept", "event_2001 open", "event_default default")
 	if _, err := k.Table.EmptyPartition(t.Context(), k.Pool, "event_1", time.Hour); err == nil {
 		t.Error("a partition that is gone is emptied")
 	}
@@ -98,12 +98,12 @@ func TestRetentionBesideTransactions(t *testing.T) {
 		k.Run("SELECT setval('outbox.event_id_seq', 1000)")
 		k.Insert(1500)
 		k.Acked(2400, 2*time.Hour)
-		k.states("event", "event_1 due", "event_1001 waiting"+unsettled, "event_2001 open", "event_default net") // the late row cannot be seen …
-		k.empty("event_1", false, table.ErrBusy)                                                                 // … but its lock
+		k.states("event", "event_1 due", "event_1001 waiting"+unsettled, "event_2001 open", "event_default default") // the late row cannot be seen …
+		k.empty("event_1", false, table.ErrBusy)                                                                     // … but its lock
 	})
-	k.states("event", "event_1 waiting"+unsettled, "event_1001 waiting"+unsettled, "event_2001 open", "event_default net")
+	k.states("event", "event_1 waiting"+unsettled, "event_1001 waiting"+unsettled, "event_2001 open", "event_default default")
 	k.Plan()
-	k.states("event", "event_1"+fmt.Sprintf(notAcked, 2401), "event_1001 due", "event_2001 open", "event_default net")
+	k.states("event", "event_1"+fmt.Sprintf(notAcked, 2401), "event_1001 due", "event_2001 open", "event_default default")
 	k.empty("event_1", false, nil)
 	k.Acked(2401, 2*time.Hour)
 
@@ -129,9 +129,9 @@ func TestRetentionOfThePlan(t *testing.T) {
 	}
 	k.Acked(2500, 2*time.Hour)
 	k.Run("UPDATE outbox.batch SET planned_at = now() - interval '2 h'")
-	k.states("batch", "batch_0 kept", "batch_1000 kept", "batch_2000 open", "batch_default net")
+	k.states("batch", "batch_0 kept", "batch_1000 kept", "batch_2000 open", "batch_default default")
 	k.empty("event_1", true, nil)
-	k.states("batch", "batch_0 due", "batch_1000 kept", "batch_2000 open", "batch_default net")
+	k.states("batch", "batch_0 due", "batch_1000 kept", "batch_2000 open", "batch_default default")
 	k.empty("batch_0", true, nil)
 	k.drop("batch_0", true, nil)
 	page, err := k.Table.Load(t.Context(), k.Pool, 400, table.Page{Events: 10000, Bytes: 1 << 20})
@@ -143,7 +143,7 @@ func TestRetentionOfThePlan(t *testing.T) {
 		t.Errorf("cursor %+v, %v", c, err)
 	}
 	k.Run("INSERT INTO outbox.receipt (stream, stream_created, position, sequence, acked_at) SELECT 'S', now(), 2500, 2500, now() - interval '3 h' FROM generate_series(1, 1500)")
-	k.states("receipt", "receipt_1 due", "receipt_1001 open", "receipt_default net")
+	k.states("receipt", "receipt_1 due", "receipt_1001 open", "receipt_default default")
 	k.empty("receipt_1", true, nil)
 }
 
@@ -163,7 +163,7 @@ func TestRetentionOfTheNet(t *testing.T) {
 	k.states("event", "event_1 due", "event_1001 due", "event_2001 due", "event_3001 due", "event_4001 due", "event_default due", "event_20001 open")
 	k.empty("event_default", true, nil)
 	k.Count("SELECT count(*) FROM outbox.event", 11)
-	k.states("event", "event_1 due", "event_1001 due", "event_2001 due", "event_3001 due", "event_4001 due", "event_20001 open", "event_default net")
+	k.states("event", "event_1 due", "event_1001 due", "event_2001 due", "event_3001 due", "event_4001 due", "event_20001 open", "event_default default")
 }
 
 func mustExec(t *testing.T, tx pgx.Tx, query string) {

@@ -30,14 +30,14 @@ type Blocked struct {
 func (t *Table) Pulse(ctx context.Context, db outbox.DB, stream string, window time.Duration) (Pulse, error) {
 	var p Pulse
 	var acked, created *time.Time
-	err := db.QueryRow(ctx, t.q.Pulse, stream, window.Seconds()).Scan(&p.In, &p.Out, &acked, &created, &p.Now)
+	err := db.QueryRow(ctx, t.q.Rates, stream, window.Seconds()).Scan(&p.In, &p.Out, &acked, &created, &p.Now)
 	if err != nil {
 		return Pulse{}, fmt.Errorf("read pulse: %w", t.Migrated(err))
 	}
 	if acked != nil {
 		p.AckedAt, p.StreamCreated = *acked, *created
 	}
-	rows, err := db.Query(ctx, t.q.Blocked)
+	rows, err := db.Query(ctx, t.q.BlockedRelays)
 	if err != nil {
 		return Pulse{}, fmt.Errorf("read blocked sessions: %w", err)
 	}

@@ -24,15 +24,15 @@ type Table struct {
 
 // statements are the texts in sql/queries and sql/doctor that this package sends.
 type statements struct {
-	Adopt, AdoptLock, Awake, BaseInsert, Bases, Blocked, Cluster, ClusterInsert, Cursor, Extend, Keep, Lead, Load  string
-	Net, Oldest, Park, PartitionDrop, PartitionEmpty, Partitions, Pause, Paused, Pauses, Plan, PlannedAfter, Pulse string
-	Quick, ReceiptInsert, ReceiptLast, Recent, Replan, Resume, Session, Sleep, Status, TrailEvent, TrailKey        string
-	Unparked                                                                                                       string
+	Adopt, AdoptLock, Awake, BaseInsert, Bases, BatchFrom, BlockedRelays, Cluster, ClusterInsert, Cursor   string
+	DefaultRows, ExpectedPositions, Extend, Lead, Load, MarkDisplaced, OldestPosition, Park, PartitionDrop string
+	PartitionEmpty, Partitions, Pause, Paused, Pauses, Plan, PlannedAfter, Rates, ReceiptInsert            string
+	ReceiptLast, RecentEvents, Replan, Resume, Session, Sleep, Status, TrailEvent, TrailKey                string
 
-	BatchFrom    string `sql:"audit_batch"`
+	NoJIT        string `sql:"no_jit"`
 	TrailID      string `sql:"trail_id"`
 	PoolerLock   string `sql:"doctor/lock"`
-	PoolerHeld   string `sql:"doctor/held"`
+	PoolerHeld   string `sql:"doctor/lock_held"`
 	PoolerNotify string `sql:"doctor/notify"`
 	PoolerUnlock string `sql:"doctor/unlock"`
 }

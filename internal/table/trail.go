@@ -94,7 +94,7 @@ func (t *Table) Recent(ctx context.Context, db outbox.DB, since time.Time, n int
 	before := int64(1<<63 - 1)
 	for looked < n {
 		const page = 2000
-		rows, err := db.Query(ctx, t.q.Recent, before, since, min(page, n-looked))
+		rows, err := db.Query(ctx, t.q.RecentEvents, before, since, min(page, n-looked))
 		if err != nil {
 			return looked, fmt.Errorf("read recent events: %w", t.Migrated(err))
 		}

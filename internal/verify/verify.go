@@ -167,7 +167,7 @@ func (s *Stream) readTable(ctx context.Context, c *comparison) error {
 }
 
 const planQuery = `
-SELECT b.first_position, b.last_position, b.again, e.id
+SELECT b.first_position, b.last_position, b.resend, e.id
   FROM outbox.batch b CROSS JOIN LATERAL unnest(b.ids) AS run
  CROSS JOIN LATERAL (SELECT id FROM outbox.event WHERE id >= lower(run) AND id < upper(run)) AS e
  ORDER BY b.first_position, e.id`

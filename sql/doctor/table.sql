@@ -25,7 +25,7 @@ SELECT coalesce((SELECT attnum FROM pg_attribute WHERE attrelid = e.oid AND attn
                          UNION ALL
                          SELECT 'EXECUTE on ' || n.nspname || '.' || p.proname
                            FROM pg_proc p
-                          WHERE p.pronamespace = n.oid AND p.proname IN ('partitions', 'empty_partition', 'drop_shell') AND NOT has_function_privilege(p.oid, 'EXECUTE')) AS lacks),
+                          WHERE p.pronamespace = n.oid AND p.proname IN ('partitions', 'empty_partition', 'drop_partition') AND NOT has_function_privilege(p.oid, 'EXECUTE')) AS lacks),
                 '{}') AS missing,
        EXISTS (SELECT FROM pg_proc p
                 WHERE p.pronamespace = n.oid AND p.proname = 'extend' AND has_function_privilege(p.oid, 'EXECUTE')

@@ -144,7 +144,7 @@ CREATE TABLE outbox.batch (
     late_from         pg_snapshot,             -- the set is what snapshot sees and late_from does not, up to id head
     late_until        xid8,                    -- of the transactions above late_from, only earlier ones than this can be in the set
     late_after        bigint,                  -- the set is planned up to this id
-    again             boolean        NOT NULL DEFAULT false, -- its events have an earlier position too: see queries/replan.sql
+    resend            boolean        NOT NULL DEFAULT false, -- its events have an earlier position too: see queries/replan.sql
     relay             text           NOT NULL DEFAULT '',
     planned_at        timestamptz    NOT NULL DEFAULT clock_timestamp(),
     CHECK (last_position >= first_position - 1)
@@ -163,7 +163,7 @@ CREATE TABLE outbox.cluster (
     settled           bigint      NOT NULL,
     reason            text        NOT NULL, -- first, fail-over, adopted
     relay             text        NOT NULL DEFAULT '',
-    noted_at          timestamptz NOT NULL DEFAULT clock_timestamp()
+    recorded_at          timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 -- A log of where positions are in a stream: sequence = position + base. For position p the last row with
@@ -227,15 +227,15 @@ CREATE TABLE outbox.decision (
     decided_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (source, number)
 );
-CREATE INDEX decision_copy ON outbox.decision (copy) WHERE copy IS NOT NULL; -- is_mended: the decision that made a copy
+CREATE INDEX decision_copy ON outbox.decision (copy) WHERE copy IS NOT NULL; -- replaces_parked: the decision that made a copy
 
--- is_mended returns true for a copy that a person made of a parked original, directly or through copies that were
+-- replaces_parked returns true for a copy that a person made of a parked original, directly or through copies that were
 -- parked in turn. Nothing else was published of that original, so a replay must include this copy; it leaves out every
 -- other copy.
-CREATE FUNCTION outbox.is_mended(copy uuid) RETURNS boolean
+CREATE FUNCTION outbox.replaces_parked(copy uuid) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH RECURSIVE back AS (
-        SELECT is_mended.copy AS event_id, false AS original
+        SELECT replaces_parked.copy AS event_id, false AS original
          UNION ALL
         SELECT p.event_id, e.resend_of IS NULL
           FROM back JOIN outbox.decision AS d ON d.copy = back.event_id AND d.source = 'parked'
@@ -244,7 +244,7 @@ CREATE FUNCTION outbox.is_mended(copy uuid) RETURNS boolean
     )
     SELECT EXISTS (SELECT FROM back WHERE original)
 $$;
-REVOKE ALL ON FUNCTION outbox.is_mended(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION outbox.replaces_parked(uuid) FROM PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------
 -- Partitions of event (by id), batch (by first_position) and receipt (by id). The default partition of each holds
@@ -256,7 +256,7 @@ CREATE TABLE outbox.partition (
     from_key bigint      NOT NULL,
     to_key   bigint      NOT NULL, -- exclusive
     name     text        NOT NULL,
-    made_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (family, from_key)
 );
 
@@ -275,7 +275,7 @@ CREATE TABLE outbox.dropped (
 );
 
 -- extend creates partitions until those beyond the highest number in use hold as many numbers as ahead partitions, in
--- each family or in of_family alone. It returns how many it created, at most 'most' per family. Without a size, it
+-- each family or in of_family alone. It returns how many it created, at most max_new per family. Without a size, it
 -- chooses one so that twelve partitions hold what is inserted in 'keep', at the rate of the oldest partition that is
 -- left: at least half and at most twice the size of the partition being filled, and within that at least 262144
 -- numbers, so that one large transaction fits into the partitions ahead. CREATE TABLE LIKE and ATTACH PARTITION take no
@@ -285,7 +285,7 @@ CREATE TABLE outbox.dropped (
 -- fails, and the caller may try again. SECURITY DEFINER, so that a relay need not own the outbox; hence the bounds on
 -- the arguments and the search_path.
 CREATE FUNCTION outbox.extend(size bigint DEFAULT NULL, ahead integer DEFAULT 4, keep interval DEFAULT '7 days',
-                              of_family text DEFAULT NULL, most integer DEFAULT 64) RETURNS integer
+                              of_family text DEFAULT NULL, max_new integer DEFAULT 64) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
 DECLARE
     kind    text; -- the family
@@ -299,8 +299,8 @@ DECLARE
     created integer := 0;
     n       integer;
 BEGIN
-    IF (size IS NULL OR size BETWEEN 1000 AND 4294967296) IS NOT TRUE OR (ahead BETWEEN 1 AND 64) IS NOT TRUE OR (keep >= interval '1 s') IS NOT TRUE OR (most BETWEEN 1 AND 64) IS NOT TRUE THEN
-        RAISE EXCEPTION 'invalid arguments: want size from 1000 to 4294967296 or NULL, ahead from 1 to 64, keep of at least 1 second, most from 1 to 64; got size %, ahead %, keep %, most %', size, ahead, keep, most
+    IF (size IS NULL OR size BETWEEN 1000 AND 4294967296) IS NOT TRUE OR (ahead BETWEEN 1 AND 64) IS NOT TRUE OR (keep >= interval '1 s') IS NOT TRUE OR (max_new BETWEEN 1 AND 64) IS NOT TRUE THEN
+        RAISE EXCEPTION 'invalid argument: want size from 1000 to 4294967296 or NULL, ahead from 1 to 64, keep of at least 1 second, max_new from 1 to 64; got size %, ahead %, keep %, max_new %', size, ahead, keep, max_new
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('outbox.extend', 0));
@@ -310,7 +310,7 @@ BEGIN
         EXECUTE format('SELECT coalesce(max(%I), 0) FROM outbox.%I', column_, kind) INTO used;
         SELECT coalesce(max(p.to_key), CASE kind WHEN 'batch' THEN 0 ELSE 1 END) INTO top FROM outbox.partition AS p WHERE p.family = kind;
         SELECT p.to_key - p.from_key INTO last FROM outbox.partition AS p WHERE p.family = kind AND (p.to_key > used OR p.to_key = top) ORDER BY p.from_key LIMIT 1;
-        SELECT (used - p.from_key) / greatest(extract(epoch FROM clock_timestamp() - p.made_at) * 12 / extract(epoch FROM keep), 1)
+        SELECT (used - p.from_key) / greatest(extract(epoch FROM clock_timestamp() - p.created_at) * 12 / extract(epoch FROM keep), 1)
           INTO step FROM outbox.partition AS p LEFT JOIN outbox.dropped AS d USING (family, from_key)
          WHERE p.family = kind AND d.family IS NULL ORDER BY p.from_key LIMIT 1;
         step := coalesce(size, CASE WHEN last > 0 THEN least(greatest(step, last / 2, 262144), last * 2, 4294967296) END, 1048576);
@@ -319,7 +319,7 @@ BEGIN
         -- them.
         EXECUTE format('SELECT greatest($1, (max(%I) / 10000 + 2) * 10000 + 1) FROM outbox.%I', column_, kind || '_default') INTO top USING top;
         n := 0;
-        WHILE top - 1 < used + need AND n < most LOOP
+        WHILE top - 1 < used + need AND n < max_new LOOP
             leaf := kind || '_' || top;
             EXECUTE format('CREATE TABLE outbox.%I (LIKE outbox.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE)', leaf, kind);
             EXECUTE format('ALTER TABLE outbox.%I ATTACH PARTITION outbox.%I FOR VALUES FROM (%s) TO (%s)', kind, leaf, top, top + step);
@@ -343,7 +343,7 @@ VALUES (0, 0, '{}', 0, pg_current_snapshot());
 -- The trail: every event with its state.
 CREATE VIEW outbox.trail AS
 SELECT e.id, e.event_id, e.subject, e.key, e.created_at,
-       CASE WHEN p.reason = 'displaced' THEN 'published' -- at another position: see queries/keep.sql
+       CASE WHEN p.reason = 'displaced' THEN 'published' -- at another position: see queries/mark_displaced.sql
             WHEN p.position IS NOT NULL THEN coalesce(d.action, 'parked')
             WHEN r.position IS NOT NULL THEN 'published'
             ELSE 'pending' END AS state,

@@ -43,15 +43,15 @@ CREATE FUNCTION outbox.fill_template(target regclass, template text, r text, op 
 DECLARE
     part  text[];
     parts text[] := '{}';
-    seen  integer := 0; -- characters of template
+    parsed  integer := 0; -- characters of template
 BEGIN
     FOR part IN SELECT regexp_matches(template, '\{([^{}]+)\}|([^{}]+)', 'g') LOOP
         IF part[2] IS NOT NULL THEN
-            seen := seen + length(part[2]);
+            parsed := parsed + length(part[2]);
             parts := parts || quote_literal(part[2]);
             CONTINUE;
         END IF;
-        seen := seen + length(part[1]) + 2;
+        parsed := parsed + length(part[1]) + 2;
         IF part[1] = 'op' THEN
             parts := parts || quote_literal(CASE op WHEN 'insert' THEN 'inserted' WHEN 'update' THEN 'updated' ELSE 'deleted' END);
             CONTINUE;
@@ -62,15 +62,15 @@ BEGIN
         END IF;
         parts := parts || format('outbox.token(%s.%I::text)', r, part[1]);
     END LOOP;
-    IF seen <> length(template) OR seen = 0 THEN
+    IF parsed <> length(template) OR parsed = 0 THEN
         RAISE EXCEPTION 'template "%" is empty or has an unmatched brace', template
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Placeholders are {column}, with a column of the table, and {op}.';
     END IF;
     RETURN 'concat(' || array_to_string(parts, ', ') || ')';
 END $$;
 
--- event_list returns the SELECT list that makes an event of the row with alias r: subject, key, payload, headers.
-CREATE FUNCTION outbox.event_list(target regclass, subject text, key text, columns text[], op text, r text) RETURNS text
+-- event_select_list returns the SELECT list that makes an event of the row with alias r: subject, key, payload, headers.
+CREATE FUNCTION outbox.event_select_list(target regclass, subject text, key text, columns text[], op text, r text) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     col text;
@@ -156,7 +156,7 @@ BEGIN
     FOREACH op IN ARRAY operations LOOP
         IF op IN ('insert', 'delete') THEN
             body := body || format(E'    IF TG_OP = %L THEN\n        INSERT INTO outbox.event (subject, key, payload, headers)\n        SELECT %s\n          FROM %s AS "outbox#row";\n    END IF;\n',
-                upper(op), outbox.event_list(target, attach.subject, key, columns, op, '"outbox#row"'), CASE op WHEN 'insert' THEN 'new_rows' ELSE 'old_rows' END);
+                upper(op), outbox.event_select_list(target, attach.subject, key, columns, op, '"outbox#row"'), CASE op WHEN 'insert' THEN 'new_rows' ELSE 'old_rows' END);
             CONTINUE;
         END IF;
         -- The aliases contain a #, since a column may be called n or o. The transition tables hold old and new rows in
@@ -172,8 +172,8 @@ BEGIN
             '          JOIN (SELECT row_number() OVER () AS "outbox#n", * FROM new_rows) AS "outbox#new" USING ("outbox#n")\n'
             '         CROSS JOIN LATERAL (SELECT %s UNION ALL SELECT %s WHERE %s) AS "outbox#event"\n'
             '         WHERE %s;\n    END IF;\n',
-            outbox.event_list(target, attach.subject, key, columns, op, '"outbox#new"'),
-            outbox.event_list(target, attach.subject, key, columns, op, '"outbox#old"'), moved, changed);
+            outbox.event_select_list(target, attach.subject, key, columns, op, '"outbox#new"'),
+            outbox.event_select_list(target, attach.subject, key, columns, op, '"outbox#old"'), moved, changed);
     END LOOP;
 
     PERFORM outbox.detach(target);
@@ -199,4 +199,4 @@ END $$;
 -- PUBLIC gets no right: these functions fail for a role without rights on the outbox, and no other role needs them.
 REVOKE ALL ON FUNCTION outbox.attach(regclass, text, text, text[], text[], text[]), outbox.detach(regclass),
                        outbox.fill_template(regclass, text, text, text), outbox.check_target(regclass), outbox.key_template(regclass),
-                       outbox.event_list(regclass, text, text, text[], text, text) FROM PUBLIC;
+                       outbox.event_select_list(regclass, text, text, text[], text, text) FROM PUBLIC;

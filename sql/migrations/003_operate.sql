@@ -3,21 +3,21 @@
 -- ---------------------------------------------------------------------------------------------
 -- Retention: a partition is dropped as a whole, once nothing needs it. Rows are never deleted one by one.
 
--- partitions returns each partition with its state, and why a full one waits:
---   net      the default partition. It should be empty; rows of events in it are reported as waiting, kept or due as well
+-- partitions returns each partition with its state, and the reason why a full one waits:
+--   default  the default partition. It should be empty; rows of events in it are reported as waiting, kept or due as well
 --   ahead    nothing is in it yet
 --   open     it is being filled
 --   waiting  it is full, but an event in it is not planned, not acknowledged by the stream, or parked without a decision
 --   kept     everything in it is finished, the last part of it less than keep ago
 --   due      it may be dropped
---   emptied  it was truncated, but its empty table was not dropped yet: see drop_shell
+--   emptied  it was truncated, but its empty table was not dropped yet: see drop_partition
 -- Rows of transactions that the cursor's snapshot saw as finished are planned up to id head (queries/plan.sql). The
 -- newest receipt of all streams decides what is acknowledged: a stream that was created again starts with low
 -- positions, so it holds back every partition until it is filled again. A batch is kept as long as the table has one of
 -- its events, the last batch always. Receipts are kept for twice as long, because they date the last need of an event
 -- partition.
 CREATE FUNCTION outbox.partitions(keep interval DEFAULT '7 days')
-    RETURNS TABLE (family text, name text, from_key bigint, to_key bigint, made_at timestamptz, state text, why text, done_at timestamptz, bytes bigint)
+    RETURNS TABLE (family text, name text, from_key bigint, to_key bigint, created_at timestamptz, state text, reason text, done_at timestamptz, bytes bigint)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 WITH cursor AS MATERIALIZED (
     SELECT first_position, last_position, head, snapshot, late_from IS NOT NULL AS paging,
@@ -26,7 +26,7 @@ WITH cursor AS MATERIALIZED (
 ), receipt AS MATERIALIZED (
     SELECT id, position, acked_at FROM outbox.receipt ORDER BY id DESC LIMIT 1
 ), listed AS MATERIALIZED (
-    SELECT p.family, p.name, p.from_key, p.to_key, p.made_at, d.family IS NOT NULL AS emptied, to_regclass(format('outbox.%I', p.name)) AS leaf
+    SELECT p.family, p.name, p.from_key, p.to_key, p.created_at, d.family IS NOT NULL AS emptied, to_regclass(format('outbox.%I', p.name)) AS leaf
       FROM outbox.partition AS p LEFT JOIN outbox.dropped AS d USING (family, from_key)
      WHERE p.to_key > coalesce((SELECT max(o.to_key) FROM outbox.dropped AS o WHERE o.family = p.family), 0) OR to_regclass(format('outbox.%I', p.name)) IS NOT NULL
 ), uncovered AS ( -- numbers between partitions are in the default partition
@@ -45,7 +45,7 @@ WITH cursor AS MATERIALIZED (
     SELECT p.*, c.head + 1 >= p.to_key AS closed,
            CASE WHEN c.paging OR c.settled + 1 < p.to_key AND x.last >= pg_snapshot_xmin(c.snapshot) THEN 'cannot confirm yet that every transaction in it is planned'
                 WHEN b.position > coalesce(r.position, 0) THEN format('the stream has not acknowledged position %s', b.position)
-                WHEN u.n > 0 THEN format('%s parked events wait for a decision; list them with: outbox dead list', u.n) END AS why,
+                WHEN u.n > 0 THEN format('%s parked events wait for a decision; list them with: outbox dead list', u.n) END AS reason,
            (SELECT s.acked_at FROM outbox.receipt AS s WHERE s.position >= b.position ORDER BY s.position, s.id LIMIT 1) AS done_at,
            p.from_key > greatest(c.head, (SELECT max(id) FROM outbox.event)) AS ahead
       FROM part AS p CROSS JOIN cursor AS c LEFT JOIN receipt AS r ON true
@@ -57,7 +57,7 @@ WITH cursor AS MATERIALIZED (
            AND NOT EXISTS (SELECT FROM outbox.decision AS d WHERE d.source = 'parked' AND d.number = k.position)) AS u
      WHERE p.family = 'event' AND NOT p.emptied
 ), batch AS (
-    SELECT p.*, c.first_position >= p.to_key AS closed, NULL::text AS why,
+    SELECT p.*, c.first_position >= p.to_key AS closed, NULL::text AS reason,
            (SELECT max(b.planned_at) FROM outbox.batch AS b WHERE b.first_position >= p.from_key AND b.first_position < p.to_key) AS done_at,
            p.from_key > c.last_position AS ahead,
            EXISTS (SELECT FROM outbox.batch AS b
@@ -66,32 +66,32 @@ WITH cursor AS MATERIALIZED (
       FROM part AS p CROSS JOIN cursor AS c
      WHERE p.family = 'batch' AND NOT p.emptied
 ), receipts AS (
-    SELECT p.*, coalesce(r.id >= p.to_key, false) AS closed, NULL::text AS why,
+    SELECT p.*, coalesce(r.id >= p.to_key, false) AS closed, NULL::text AS reason,
            (SELECT s.acked_at FROM outbox.receipt AS s WHERE s.id >= p.from_key AND s.id < p.to_key ORDER BY s.id DESC LIMIT 1) AS done_at,
            p.from_key > coalesce(r.id, 0) AS ahead
       FROM part AS p LEFT JOIN receipt AS r ON true
      WHERE p.family = 'receipt' AND NOT p.emptied
 ), classified AS (
-    SELECT family, name, from_key, to_key, made_at, leaf, CASE WHEN closed THEN why END AS why, done_at,
-           CASE WHEN ahead THEN 'ahead' WHEN NOT closed THEN 'open' WHEN why IS NOT NULL THEN 'waiting'
+    SELECT family, name, from_key, to_key, created_at, leaf, CASE WHEN closed THEN reason END AS reason, done_at,
+           CASE WHEN ahead THEN 'ahead' WHEN NOT closed THEN 'open' WHEN reason IS NOT NULL THEN 'waiting'
                 WHEN done_at >= clock_timestamp() - keep THEN 'kept' ELSE 'due' END AS state
       FROM event
     UNION ALL
-    SELECT family, name, from_key, to_key, made_at, leaf, why, done_at,
+    SELECT family, name, from_key, to_key, created_at, leaf, reason, done_at,
            CASE WHEN ahead THEN 'ahead' WHEN NOT closed THEN 'open' WHEN needed OR done_at >= clock_timestamp() - keep THEN 'kept' ELSE 'due' END
       FROM batch
     UNION ALL
-    SELECT family, name, from_key, to_key, made_at, leaf, why, done_at,
+    SELECT family, name, from_key, to_key, created_at, leaf, reason, done_at,
            CASE WHEN ahead THEN 'ahead' WHEN NOT closed THEN 'open' WHEN done_at >= clock_timestamp() - 2 * keep THEN 'kept' ELSE 'due' END
       FROM receipts
     UNION ALL
-    SELECT family, name, from_key, to_key, made_at, leaf, NULL, NULL, 'emptied' FROM part WHERE emptied AND leaf IS NOT NULL
+    SELECT family, name, from_key, to_key, created_at, leaf, NULL, NULL, 'emptied' FROM part WHERE emptied AND leaf IS NOT NULL
     UNION ALL
-    SELECT f, f || '_default', NULL, NULL, NULL, to_regclass(format('outbox.%I', f || '_default')), NULL, NULL, 'net'
+    SELECT f, f || '_default', NULL, NULL, NULL, to_regclass(format('outbox.%I', f || '_default')), NULL, NULL, 'default'
       FROM unnest('{event,batch,receipt}'::text[]) AS f
      WHERE f <> 'event' OR (SELECT low FROM in_default) IS NULL
 )
-SELECT family, name, from_key, to_key, made_at, state, why, done_at, pg_total_relation_size(leaf)
+SELECT family, name, from_key, to_key, created_at, state, reason, done_at, pg_total_relation_size(leaf)
   FROM classified ORDER BY array_position('{event,batch,receipt}', family), from_key NULLS LAST
 $$;
 
@@ -122,16 +122,16 @@ BEGIN
     RETURN true;
 END $$;
 
--- drop_shell drops a partition that empty_partition has emptied, and returns whether it did: not if a row has been
+-- drop_partition drops a partition that empty_partition has emptied, and returns whether it did: not if a row has been
 -- inserted since. It needs the whole table for a moment. If the lock is not available within 50 ms it fails, so it
 -- never waits for a long transaction, and other sessions never wait longer than that for it.
-CREATE FUNCTION outbox.drop_shell(name text) RETURNS boolean
+CREATE FUNCTION outbox.drop_partition(name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
 DECLARE
     part record;
     used boolean;
 BEGIN
-    SELECT p.family, p.from_key INTO part FROM outbox.partition AS p JOIN outbox.dropped AS d USING (family, from_key) WHERE p.name = drop_shell.name;
+    SELECT p.family, p.from_key INTO part FROM outbox.partition AS p JOIN outbox.dropped AS d USING (family, from_key) WHERE p.name = drop_partition.name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'partition % has not been emptied', name USING ERRCODE = 'invalid_parameter_value',
             HINT = 'Empty and drop the partitions that are due: outbox prune.';
@@ -144,7 +144,7 @@ BEGIN
     EXECUTE format('DROP TABLE outbox.%I', name); -- DETACH and DROP would lock writers out half as long again
     RETURN true;
 END $$;
-REVOKE ALL ON FUNCTION outbox.partitions(interval), outbox.empty_partition(text, interval), outbox.drop_shell(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION outbox.partitions(interval), outbox.empty_partition(text, interval), outbox.drop_partition(text) FROM PUBLIC;
 
 -- ---------------------------------------------------------------------------------------------
 -- Jobs: replay and backfill.
@@ -160,13 +160,13 @@ CREATE TABLE outbox.job (
     started_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE TABLE outbox.step (
-    job    uuid        NOT NULL,
-    n      bigint      NOT NULL, -- from 1, one more than the step before
-    place  jsonb       NOT NULL, -- where the next step starts
-    seen   bigint      NOT NULL, -- rows or positions scanned, by all steps so far
-    events bigint      NOT NULL, -- events made, by all steps so far
-    done   boolean     NOT NULL, -- there is no next step
-    at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    job     uuid        NOT NULL,
+    n       bigint      NOT NULL, -- from 1, one more than the step before
+    cursor  jsonb       NOT NULL, -- where the next step starts
+    scanned bigint      NOT NULL, -- rows or positions, by all steps so far
+    events  bigint      NOT NULL, -- inserted, by all steps so far
+    done    boolean     NOT NULL, -- there is no next step
+    at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (job, n)
 );
 

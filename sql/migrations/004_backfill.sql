@@ -63,7 +63,7 @@ BEGIN
         RAISE EXCEPTION 'the primary key of % has changed since this backfill started: want %, found %', target, spec->'primary_key', to_jsonb(names)
             USING ERRCODE = 'invalid_table_definition', HINT = 'Start a new backfill.';
     END IF;
-    list := outbox.event_list(target, spec->>'subject', spec->>'key',
+    list := outbox.event_select_list(target, spec->>'subject', spec->>'key',
         CASE jsonb_typeof(spec->'columns') WHEN 'array' THEN ARRAY(SELECT jsonb_array_elements_text(spec->'columns')) END, spec->>'op', '"outbox#row"');
     PERFORM outbox.check_filter(source, coalesce(spec->>'where', 'true'));
     filter := E'(' || coalesce(spec->>'where', 'true') || E'\n)';
@@ -71,7 +71,7 @@ END $$;
 
 -- backfill_spec checks the arguments of a backfill and returns the spec of its job. NULL means as in outbox.attached.
 -- It also completes the spec with the primary key and the estimated number of rows to scan.
-CREATE FUNCTION outbox.backfill_spec(target regclass, subject text, key text, columns text[], op text, filter text, most bigint) RETURNS jsonb
+CREATE FUNCTION outbox.backfill_spec(target regclass, subject text, key text, columns text[], op text, filter text, max_events bigint) RETURNS jsonb
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
 DECLARE
     known outbox.attached;
@@ -94,17 +94,17 @@ BEGIN
     END IF;
     spec := jsonb_build_object('table', (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = target),
         'subject', coalesce(subject, known.subject), 'key', coalesce(key, known.key, outbox.key_template(target)), 'columns', coalesce(columns, known.columns),
-        'op', op, 'where', filter, 'limit', most, 'attached', known.subject IS NOT NULL);
+        'op', op, 'where', filter, 'limit', max_events, 'attached', known.subject IS NOT NULL);
     part := outbox.backfill_parts(spec);
     EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM %s', part.source) INTO plan; -- its estimate holds even for a table that was never analyzed or has grown since
     RETURN spec || jsonb_build_object('primary_key', part.names,
-        'total', least((plan->0->'Plan'->>'Plan Rows')::numeric::bigint, CASE WHEN filter IS NULL THEN most END)); -- rows to scan, estimated
+        'total', least((plan->0->'Plan'->>'Plan Rows')::numeric::bigint, CASE WHEN filter IS NULL THEN max_events END)); -- rows to scan, estimated
 END $$;
 
--- backfill_reach returns where a step ends: the key of the last row that it scans (NULL if there is none), the number
+-- backfill_step_end returns where a step ends: the key of the last row that it scans (NULL if there is none), the number
 -- of rows scanned, and whether they are the last rows of the table. A step ends at the row where page rows have met the
 -- condition, or after span rows. It locks nothing.
-CREATE FUNCTION outbox.backfill_reach(part record, after text[], page integer, span integer, OUT until text[], OUT scanned bigint, OUT ended boolean)
+CREATE FUNCTION outbox.backfill_step_end(part record, after text[], page integer, span integer, OUT until text[], OUT scanned bigint, OUT ended boolean)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM set_config('search_path', part.path, true);
@@ -118,9 +118,9 @@ BEGIN
     ended := coalesce(ended, true);
 END $$;
 
--- backfill_look returns what a backfill would do: for how many rows it would insert events, and the first event. It
+-- backfill_preview returns what a backfill would do: for how many rows it would insert events, and the first event. It
 -- takes no row lock and inserts nothing.
-CREATE FUNCTION outbox.backfill_look(spec jsonb, OUT rows bigint, OUT subject text, OUT key text, OUT payload bytea)
+CREATE FUNCTION outbox.backfill_preview(spec jsonb, OUT rows bigint, OUT subject text, OUT key text, OUT payload bytea)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET row_security = off AS $$
 DECLARE
     part record := outbox.backfill_parts(spec);
@@ -134,7 +134,7 @@ END $$;
 -- since, so a key that changes meanwhile shifts nothing. With a condition, a step scans at most sixteen pages of rows.
 -- It waits up to 100 ms for a row that another transaction has locked. That is shorter than deadlock_timeout, so that a
 -- transaction that waits for this one is never the victim of a deadlock. Then the whole step fails (55P03), and the
--- caller tries again. With skip and a page of 1, a locked row is instead recorded in place, and retried at the end.
+-- caller tries again. With skip and a page of 1, a locked row is instead recorded in cursor, and retried at the end.
 -- Plan expected: the index of the primary key, twice. A unique violation on step_pkey means that another runner took
 -- the step.
 CREATE FUNCTION outbox.backfill_step(job uuid, n bigint, page integer, skip boolean) RETURNS outbox.step
@@ -160,9 +160,9 @@ BEGIN
     IF NOT FOUND AND n > 1 THEN
         RAISE EXCEPTION 'backfill % has no step %', job, n - 1 USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    after := (SELECT array_agg(v ORDER BY o) FROM jsonb_array_elements_text(last.place->'key') WITH ORDINALITY AS w(v, o));
-    skipped := coalesce(last.place->'held', '[]');
-    ended := coalesce((last.place->>'ended')::boolean, false);
+    after := (SELECT array_agg(v ORDER BY o) FROM jsonb_array_elements_text(last.cursor->'key') WITH ORDINALITY AS w(v, o));
+    skipped := coalesce(last.cursor->'skipped', '[]');
+    ended := coalesce((last.cursor->>'ended')::boolean, false);
     remaining := (spec->>'limit')::bigint - coalesce(last.events, 0);
     bounds := CASE WHEN ended THEN format('(%s) = (%s)', part.columns, part.until)
                  WHEN after IS NULL THEN format('(%s) <= (%s)', part.columns, part.until)
@@ -172,7 +172,7 @@ BEGIN
         until := ARRAY(SELECT jsonb_array_elements_text(skipped->0));
         skipped := skipped - 0;
     ELSE
-        SELECT * INTO until, scanned, ended FROM outbox.backfill_reach(part, after, page, CASE WHEN spec->>'where' IS NULL THEN page ELSE 16 * page END);
+        SELECT * INTO until, scanned, ended FROM outbox.backfill_step_end(part, after, page, CASE WHEN spec->>'where' IS NULL THEN page ELSE 16 * page END);
     END IF;
     IF until IS NOT NULL THEN
         EXECUTE format('WITH "outbox#page" (subject, key, payload, headers) AS MATERIALIZED (
@@ -184,14 +184,14 @@ BEGIN
             skipped := skipped || jsonb_build_array(to_jsonb(until));
         END IF;
     END IF;
-    INSERT INTO outbox.step (job, n, place, seen, events, done)
+    INSERT INTO outbox.step (job, n, cursor, scanned, events, done)
     VALUES (backfill_step.job, backfill_step.n,
-            jsonb_build_object('key', CASE WHEN last.place->>'ended' = 'true' THEN last.place->'key' ELSE to_jsonb(coalesce(until, after)) END, 'ended', ended, 'held', skipped),
-            coalesce(last.seen, 0) + coalesce(scanned, 0), coalesce(last.events, 0) + inserted,
+            jsonb_build_object('key', CASE WHEN last.cursor->>'ended' = 'true' THEN last.cursor->'key' ELSE to_jsonb(coalesce(until, after)) END, 'ended', ended, 'skipped', skipped),
+            coalesce(last.scanned, 0) + coalesce(scanned, 0), coalesce(last.events, 0) + inserted,
             ended AND skipped = '[]' OR coalesce(inserted >= remaining, false))
     RETURNING * INTO last;
     RETURN last;
 END $$;
-REVOKE ALL ON FUNCTION outbox.check_filter(text, text), outbox.backfill_parts(jsonb), outbox.backfill_reach(record, text[], integer, integer),
-    outbox.backfill_spec(regclass, text, text, text[], text, text, bigint), outbox.backfill_look(jsonb),
+REVOKE ALL ON FUNCTION outbox.check_filter(text, text), outbox.backfill_parts(jsonb), outbox.backfill_step_end(record, text[], integer, integer),
+    outbox.backfill_spec(regclass, text, text, text[], text, text, bigint), outbox.backfill_preview(jsonb),
     outbox.backfill_step(uuid, bigint, integer, boolean) FROM PUBLIC;

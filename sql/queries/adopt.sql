@@ -2,8 +2,8 @@
 -- the old cluster had not reached, fresh or late, as one batch, whatever the xids. No row up to the settled id will
 -- ever be late again. Returns the number of these events, and the settled id.
 --   $1 system identifier  $2 timeline  $3 name of the caller
--- Runs after adopt_lock, in the same transaction. The commit is synchronous, whatever the default of the database. Plan
--- expected: the whole table once, by event_pkey, without fetching rows.
+-- Runs after adopt_lock, in the same transaction. The commit is synchronous, whatever the default of the database.
+-- Plan expected: the whole table once, by event_pkey, without fetching rows.
 WITH last AS (
     SELECT last_position, head FROM outbox.batch ORDER BY first_position DESC LIMIT 1
 ), present AS (

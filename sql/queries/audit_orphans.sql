@@ -1,8 +1,10 @@
 -- audit_orphans: plans those of the rows $1 that have no position and that no planner will ever find: rows up to the
 -- head, of a transaction that the cursor's snapshot saw as finished or from another cluster. Returns their number, or
--- no row. $2 name of the caller. A unique violation on batch_pkey means that a relay planned meanwhile. The commit is
--- synchronous, whatever the default of the database, because the batch is published next. Plan expected: event_pkey and
--- batch_ids for each.
+-- no row.
+--   $1 row ids  $2 name of the caller
+-- A unique violation on batch_pkey means that a relay planned meanwhile. The commit is synchronous, whatever the default
+-- of the database, because the batch is published next.
+-- Plan expected: event_pkey and batch_ids for each.
 WITH last AS MATERIALIZED (
     SELECT last_position, head, snapshot, coalesce((SELECT settled FROM outbox.cluster ORDER BY n DESC LIMIT 1), 0) AS settled
       FROM (SELECT * FROM outbox.batch ORDER BY first_position DESC LIMIT 1) AS b WHERE late_from IS NULL

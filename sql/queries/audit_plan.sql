@@ -1,6 +1,7 @@
 -- audit_plan: the rows at the positions of some spans, in no order: position, row id, event id and a hash of the key.
--- Rows that were dropped are left out. A page of an audit asks for as many positions as it has messages. $1 first
--- positions  $2 last positions Plan expected: batch_pkey for the batches of each span, event_pkey for each run of ids.
+--   $1 first positions  $2 last positions
+-- Rows that were dropped are left out. A page of an audit asks for as many positions as it has messages.
+-- Plan expected: batch_pkey for the batches of each span, event_pkey for each run of ids.
 WITH run AS (
     SELECT s.first AS low, s.last AS high, r.ids,
            b.first_position + sum(upper(r.ids) - lower(r.ids)) OVER (PARTITION BY s.first, b.first_position ORDER BY r.ordinality)

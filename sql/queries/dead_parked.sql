@@ -1,10 +1,10 @@
 -- dead_parked: parked events by position, without payload and headers, and whether a person has decided about each.
 --   $1 after this position  $2 up to this one  $3 this position alone, or 0  $4 event id, or NULL  $5 the reason, or a part
 --   of the detail  $6 regular expression for the subject  $7 parked since  $8 parked until  $9 rows at most
--- Empty texts and NULLs match everything. The length of a payload is known without reading it. Plan expected, also on
--- tables that were never analyzed: the page by parked_pkey, then decision_pkey and event_pkey of one partition for each
--- row. An anti join instead of the flag took 100 s for 16,000 rows where the planner had no statistics. The sum
--- position + 0 keeps the planner from estimating a narrow range.
+-- Empty texts and NULLs match everything. The length of a payload is known without reading it.
+-- Plan expected, also on tables that were never analyzed: the page by parked_pkey, then decision_pkey and event_pkey of
+-- one partition for each row. An anti join instead of the flag took 100 s for 16,000 rows where the planner had no
+-- statistics. The sum position + 0 keeps the planner from estimating a narrow range.
 WITH page AS MATERIALIZED (
     SELECT position, id, event_id, subject, reason, detail, relay, parked_at
       FROM outbox.parked

@@ -1,8 +1,8 @@
 -- load: planned events from position $1 on, in position order: at most $2, and about $3 bytes of payload (at least one
--- event). The caller reads one page, and asks again from the position after its last row. Plan expected: batch_pkey for
--- the batches, event_pkey for each run of ids, parked_pkey.
+-- event). The caller reads one page, and asks again from the position after its last row.
+-- Plan expected: batch_pkey for the batches, event_pkey for each run of ids, parked_pkey.
 WITH run AS (
-    SELECT b.first_position, b.planned_at, b.again, r.ordinality, r.ids,
+    SELECT b.first_position, b.planned_at, b.resend, r.ordinality, r.ids,
            b.first_position + sum(upper(r.ids) - lower(r.ids)) OVER (PARTITION BY b.first_position ORDER BY r.ordinality)
                - (upper(r.ids) - lower(r.ids)) AS first
       FROM (SELECT * FROM outbox.batch
@@ -12,7 +12,7 @@ WITH run AS (
              ORDER BY first_position) AS b
      CROSS JOIN LATERAL unnest(b.ids) WITH ORDINALITY AS r(ids, ordinality)
 ), page AS (
-    SELECT (run.first + e.id - lower(run.ids))::bigint AS position, e.*, run.planned_at, run.again
+    SELECT (run.first + e.id - lower(run.ids))::bigint AS position, e.*, run.planned_at, run.resend
       FROM run
      CROSS JOIN LATERAL (
         SELECT id, event_id, subject, key, payload, content_type, headers, resend_of, created_at
@@ -28,7 +28,7 @@ WITH run AS (
       FROM page
 )
 SELECT s.position, s.id, s.event_id, s.subject, s.key, s.payload, s.content_type, s.headers, s.resend_of, s.created_at,
-       s.planned_at, coalesce(p.reason, '') AS parked, s.again
+       s.planned_at, coalesce(p.reason, '') AS parked, s.resend
   FROM sized AS s LEFT JOIN outbox.parked AS p USING (position)
  WHERE s.bytes_before < $3::bigint OR s.position = $1::bigint
  ORDER BY s.position;

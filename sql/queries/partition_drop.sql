@@ -1,2 +1,2 @@
--- partition_drop: see outbox.drop_shell. $1 name
-SELECT outbox.drop_shell($1::text);
+-- partition_drop: see outbox.drop_partition. $1 name
+SELECT outbox.drop_partition($1::text);

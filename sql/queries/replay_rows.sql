@@ -9,6 +9,6 @@ WITH copied AS (
      ORDER BY w.n
     RETURNING 1
 )
-INSERT INTO outbox.step (job, n, place, seen, events, done)
+INSERT INTO outbox.step (job, n, cursor, scanned, events, done)
 SELECT $1::uuid, 1, 'null', coalesce(cardinality($2::bigint[]), 0), (SELECT count(*) FROM copied), true
-RETURNING n, place, seen, events, done, at;
+RETURNING n, cursor, scanned, events, done, at;

@@ -5,10 +5,11 @@
 --   $10 subjects as regular expressions, NULL for all  $11 keys, NULL for all  $12 first id  $13 last id
 --   $14 prefix of the copies' subjects  $15 scanned so far  $16 copied so far  $17 copies of the whole job at most
 -- Copies are left out, because their originals are included, and so are positions where nothing was published. The
--- exception is a copy of a parked event: it replaces its original (is_mended). A unique violation on step_pkey means
--- that another runner took the step. Plan expected: batch_pkey, event_pkey for each run of ids and for each row copied.
--- OFFSET 0 and id + 0 keep the planner from one scan of the whole table for all runs, which took half a second for a
--- step of 128 among 20,000 events.
+-- exception is a copy of a parked event: it replaces its original (replaces_parked). A unique violation on step_pkey
+-- means that another runner took the step.
+-- Plan expected: batch_pkey, event_pkey for each run of ids and for each row copied. OFFSET 0 and id + 0 keep the
+-- planner from one scan of the whole table for all runs, which took half a second for a step of 128 among 20,000
+-- events.
 WITH span AS (
     SELECT least($4::bigint, $3::bigint + $5::bigint - 1) AS last
 ), run AS (
@@ -26,7 +27,7 @@ WITH span AS (
         SELECT id, octet_length(payload) AS bytes FROM outbox.event
          WHERE id >= lower(run.ids) + greatest($3::bigint - run.first, 0)::bigint
            AND id < least(upper(run.ids), lower(run.ids) + greatest(span.last + 1 - run.first, 0)::bigint)
-           AND CASE WHEN resend_of IS NULL THEN true ELSE outbox.is_mended(event_id) END AND created_at >= $8::timestamptz AND created_at < $9::timestamptz
+           AND CASE WHEN resend_of IS NULL THEN true ELSE outbox.replaces_parked(event_id) END AND created_at >= $8::timestamptz AND created_at < $9::timestamptz
            AND ($10::text[] IS NULL OR subject ~ ANY ($10::text[])) AND ($11::text[] IS NULL OR key = ANY ($11::text[]))
            AND id + 0 BETWEEN $12::bigint AND $13::bigint OFFSET 0) AS e
      WHERE NOT EXISTS (SELECT FROM outbox.parked AS p WHERE p.position = run.first + e.id - lower(run.ids))
@@ -45,7 +46,7 @@ WITH span AS (
     SELECT CASE WHEN (SELECT count(*) FROM page) < (SELECT count(*) FROM found) THEN (SELECT max(position) + 1 FROM page) ELSE (SELECT last + 1 FROM span) END AS position,
            $16::bigint + (SELECT count(*) FROM copied) AS copies
 )
-INSERT INTO outbox.step (job, n, place, seen, events, done)
+INSERT INTO outbox.step (job, n, cursor, scanned, events, done)
 SELECT $1::uuid, $2::bigint, jsonb_build_object('position', position), $15::bigint + position - $3::bigint, copies, position > $4::bigint OR copies >= $17::bigint
   FROM next
-RETURNING n, place, seen, events, done, at;
+RETURNING n, cursor, scanned, events, done, at;

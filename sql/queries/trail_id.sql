@@ -1,5 +1,5 @@
--- trail_id: the trail of the rows $1, newest first. Plan expected: event_pkey; for each event as trail_event; for
--- OFFSET 0 see outbox.trail_of_key.
+-- trail_id: the trail of the rows $1, newest first.
+-- Plan expected: event_pkey; for each event as trail_event; for OFFSET 0 see outbox.trail_of_key.
 SELECT t.id, t.event_id, t.subject, coalesce(t.key, ''), t.created_at, t.state, coalesce(t.position, 0), t.planned_at, coalesce(t.stream, ''),
        coalesce(t.sequence, 0), t.published_at, coalesce(t.reason, ''), coalesce(t.detail, ''), t.parked_at, t.resend_of, t.xid::text,
        e.payload, e.headers,

@@ -1,4 +1,4 @@
--- held: the backend that runs this statement, and whether it holds the lock. $1 name of the lock.
+-- lock_held: the backend that runs this statement, and whether it holds the lock. $1 name of the lock.
 SELECT pg_backend_pid(),
        EXISTS (SELECT FROM pg_locks l
                 WHERE l.pid = pg_backend_pid() AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 1

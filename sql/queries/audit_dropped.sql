@@ -1,4 +1,4 @@
--- audit_gone: those of the positions $1 whose rows were in partitions that have been dropped.
+-- audit_dropped: those of the positions $1 whose rows were in partitions that have been dropped.
 -- Plan expected: for each position, batch_pkey backward for its batch.
 SELECT w.position
   FROM unnest($1::bigint[]) AS w(position)

@@ -1,6 +1,6 @@
--- unparked: the positions from $1 through $2 that were planned at or after $3, are not parked, and whose events the
--- table still has; lowest first, with the row ids. The caller asks for one page of positions at a time. Plan expected:
--- batch_pkey for the batches, event_pkey for each run of ids, parked_pkey.
+-- expected_positions: the positions from $1 through $2 that were planned at or after $3, are not parked, and whose
+-- events the table still has; lowest first, with the row ids. The caller asks for one page of positions at a time.
+-- Plan expected: batch_pkey for the batches, event_pkey for each run of ids, parked_pkey.
 WITH run AS (
     SELECT b.first_position, r.ordinality, r.ids,
            b.first_position + sum(upper(r.ids) - lower(r.ids)) OVER (PARTITION BY b.first_position ORDER BY r.ordinality)

@@ -1,5 +1,5 @@
--- replay_look: what a replay of some positions would copy: the number of each subject with its first and last time, and
--- the ids of the first ten rows. The parameters mean the same as those of replay_step.
+-- replay_preview: what a replay of some positions would copy: the number of each subject with its first and last time,
+-- and the ids of the first ten rows. The parameters mean the same as those of replay_step.
 --   $1 first position  $2 last position of all  $3 positions to scan  $4 created at or after  $5 created before
 --   $6 subjects  $7 keys  $8 first id  $9 last id  $10 copies at most
 -- Plan expected: as replay_step.
@@ -20,7 +20,7 @@ WITH span AS (
         SELECT id, subject, created_at FROM outbox.event
          WHERE id >= lower(run.ids) + greatest($1::bigint - run.first, 0)::bigint
            AND id < least(upper(run.ids), lower(run.ids) + greatest(span.last + 1 - run.first, 0)::bigint)
-           AND CASE WHEN resend_of IS NULL THEN true ELSE outbox.is_mended(event_id) END AND created_at >= $4::timestamptz AND created_at < $5::timestamptz
+           AND CASE WHEN resend_of IS NULL THEN true ELSE outbox.replaces_parked(event_id) END AND created_at >= $4::timestamptz AND created_at < $5::timestamptz
            AND ($6::text[] IS NULL OR subject ~ ANY ($6::text[])) AND ($7::text[] IS NULL OR key = ANY ($7::text[]))
            AND id + 0 BETWEEN $8::bigint AND $9::bigint OFFSET 0) AS e
      WHERE NOT EXISTS (SELECT FROM outbox.parked AS p WHERE p.position = run.first + e.id - lower(run.ids))

@@ -1,6 +1,6 @@
--- pulse: events per second that came and went in the last $2 seconds, for stream $1, and when the stream last
--- acknowledged one. Ids that were drawn count as events that came, so a rollback counts too. Plan expected: event_pkey
--- backward; batch_pkey and receipt_pkey backward over the same time.
+-- rates: events per second that came and went in the last $2 seconds, for stream $1, and when the stream last
+-- acknowledged one. Ids that were drawn count as events that came, so a rollback counts too.
+-- Plan expected: event_pkey backward; batch_pkey and receipt_pkey backward over the same time.
 WITH was AS (
     SELECT head, planned_at FROM outbox.batch WHERE planned_at <= clock_timestamp() - make_interval(secs => $2::float8)
      ORDER BY first_position DESC LIMIT 1

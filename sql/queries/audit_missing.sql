@@ -1,6 +1,7 @@
--- audit_absent: the events at the positions of some spans that are not parked, as an audit reports them. Rows that were
--- dropped are left out. $1 first positions  $2 last positions Plan expected: as audit_plan, and parked_pkey for each
--- row.
+-- audit_missing: the events at the positions of some spans that are not parked, as an audit reports them. Rows that were
+-- dropped are left out.
+--   $1 first positions  $2 last positions
+-- Plan expected: as audit_plan, and parked_pkey for each row.
 WITH run AS (
     SELECT s.first AS low, s.last AS high, b.planned_at, r.ids,
            b.first_position + sum(upper(r.ids) - lower(r.ids)) OVER (PARTITION BY s.first, b.first_position ORDER BY r.ordinality)

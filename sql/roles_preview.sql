@@ -1,4 +1,4 @@
--- roles_may: what roles.sql would find: the role of this connection, the roles to create, whether this role may create
+-- roles_preview: what roles.sql would find: the role of this connection, the roles to create, whether this role may create
 -- them, whether there are tables to grant rights on, and whether this role owns them. Reads the catalogs only, which
 -- requires no right.
 SELECT current_user::text,

@@ -1,4 +1,4 @@
--- long: transactions of this database that are older than $1 seconds, oldest first, at most 5. A role without
+-- long_transactions: transactions of this database that are older than $1 seconds, oldest first, at most 5. A role without
 -- pg_read_all_stats sees only its own. Events of a transaction wait for its commit, and the relay cannot sleep while
 -- one that inserted events is open.
 SELECT pid, coalesce(usename::text, '') AS role, coalesce(application_name, '') AS application, coalesce(state, '') AS state,

@@ -1,8 +1,9 @@
--- keep: parks, as displaced, the positions of events that the stream has already, at positions that this plan does not
--- know: the plan that gave them was lost in a fail-over, or belongs to the original of a copied database.
+-- mark_displaced: parks, as displaced, the positions of events that the stream has already, at positions that this plan
+-- does not know: the plan that gave them was lost in a fail-over, or belongs to the original of a copied database.
 --   $1 event ids  $2 only positions above this one  $3 relay
 -- The commit is synchronous, whatever the default of the database. Reads the whole table once, which a fail-over can
--- afford. Plan expected: batch_ids for the batch of each.
+-- afford.
+-- Plan expected: batch_ids for the batch of each.
 WITH stored AS (
     SELECT id, event_id, subject FROM outbox.event WHERE event_id = ANY ($1::uuid[])
 ), located AS (

@@ -1,4 +1,4 @@
--- blocked: relay sessions that wait for a lock, and the sessions that hold it, longest wait first, at most 5. A role
+-- blocked_relays: relay sessions that wait for a lock, and the sessions that hold it, longest wait first, at most 5. A role
 -- without pg_read_all_stats sees only the pids.
 SELECT a.pid, b.pid AS by, coalesce(b.application_name, '') AS application, coalesce(b.usename::text, '') AS role, coalesce(b.state, '') AS state,
        coalesce(extract(epoch FROM clock_timestamp() - a.query_start), 0)::float8 AS waits,

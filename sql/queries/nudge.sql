@@ -1,2 +1,0 @@
--- nudge: wakes a sleeping relay, so that it finds what another session planned.
-SELECT pg_notify('outbox.wake', '');
