@@ -69,7 +69,8 @@ BEGIN
     RETURN 'concat(' || array_to_string(parts, ', ') || ')';
 END $$;
 
--- event_select_list returns the SELECT list that makes an event of the row with alias r: subject, key, payload, headers.
+-- event_select_list returns the SELECT list that turns the row with alias r into an event: subject, key, payload,
+-- headers.
 CREATE FUNCTION outbox.event_select_list(target regclass, subject text, key text, columns text[], op text, r text) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -116,14 +117,14 @@ BEGIN
     RETURN fn IS NOT NULL;
 END $$;
 
--- attach makes every INSERT, UPDATE and DELETE on target insert its events: one INSERT per statement, through
+-- attach lets every INSERT, UPDATE and DELETE on target insert its events: one INSERT per statement, through
 -- transition tables. It creates one trigger function for the table, which \sf shows, and returns its name.
 --   subject     template, for example users.{id}.updated or users.{id}.{op}
 --   key         template; defaults to the columns of the primary key joined by dots
 --   columns     of the payload, a JSON object; defaults to the whole row (for a DELETE, the deleted row)
---   watch       only an UPDATE that changed one of these columns makes an event; defaults to all columns
+--   watch       only an UPDATE that changed one of these columns produces an event; defaults to all columns
 --   operations  any of insert, update, delete
--- An UPDATE that changed no value makes no event. An UPDATE that changes the subject or the key makes two events, of
+-- An UPDATE that changed no value produces no event. An UPDATE that changes the subject or the key produces two, of
 -- the new row and of the old one. The function is SECURITY DEFINER, so that the application needs no right on the
 -- outbox. It belongs to the owner of the outbox, if the caller may act as that role, and not to a superuser who happens
 -- to call attach. Casts of the table's own types run in it, so the owner of an attached table can do what the owner of

@@ -20,7 +20,7 @@ BEGIN
     END LOOP;
 EXCEPTION WHEN syntax_error OR invalid_cursor_definition OR datatype_mismatch OR undefined_column OR undefined_table OR undefined_function OR undefined_object
               OR undefined_parameter OR grouping_error OR windowing_error OR feature_not_supported OR invalid_text_representation THEN
-    RAISE EXCEPTION 'invalid condition %: %', filter, SQLERRM USING ERRCODE = SQLSTATE,
+    RAISE EXCEPTION 'invalid condition "%": %', filter, SQLERRM USING ERRCODE = SQLSTATE,
         HINT = 'Write one condition as in a WHERE clause, for example: active AND team = 7. Qualify names outside pg_catalog with their schema.';
 END $$;
 
@@ -83,7 +83,7 @@ BEGIN
     SELECT * INTO known FROM outbox.attached AS a WHERE a.target = backfill_spec.target;
     IF subject IS NULL AND known.subject IS NULL THEN
         RAISE EXCEPTION 'table % is not attached, so its subject is unknown', target USING ERRCODE = 'invalid_parameter_value',
-            HINT = format('Attach the table first, so that changes during the backfill make events too: outbox attach --table %s --subject SUBJECT. If the application inserts those events itself, run the backfill with --subject.', target);
+            HINT = format('Attach the table first, so that changes during the backfill produce events too: outbox attach --table %s --subject SUBJECT. If the application inserts those events itself, run the backfill with --subject.', target);
     END IF;
     IF op NOT IN ('insert', 'update') THEN
         RAISE EXCEPTION 'invalid operation %: want insert or update', op USING ERRCODE = 'invalid_parameter_value';
@@ -101,9 +101,9 @@ BEGIN
         'total', least((plan->0->'Plan'->>'Plan Rows')::numeric::bigint, CASE WHEN filter IS NULL THEN max_events END)); -- rows to scan, estimated
 END $$;
 
--- backfill_step_end returns where a step ends: the key of the last row that it scans (NULL if there is none), the number
--- of rows scanned, and whether they are the last rows of the table. A step ends at the row where page rows have met the
--- condition, or after span rows. It locks nothing.
+-- backfill_step_end returns where a step ends: the key of the last row that it scans (NULL if there is none), the
+-- number of rows scanned, and whether they are the last rows of the table. A step ends at the row where page rows have
+-- met the condition, or after span rows. It locks nothing.
 CREATE FUNCTION outbox.backfill_step_end(part record, after text[], page integer, span integer, OUT until text[], OUT scanned bigint, OUT ended boolean)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
