@@ -164,7 +164,7 @@ func lookBackfills(c *cli.Context, asJSON bool, tbl *table.Table, pool *pgxpool.
 	out := make([]lookJSON, len(queries))
 	var rows [][]string
 	for i := range queries {
-		look, err := jobs.In(tbl).LookBackfill(c.Context, pool, &queries[i])
+		look, err := jobs.In(tbl).PreviewBackfill(c.Context, pool, &queries[i])
 		if err != nil {
 			return err
 		}

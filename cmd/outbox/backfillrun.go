@@ -20,7 +20,7 @@ const backfillsAtOnce = 4
 
 // fill does backfills until they are done, tells how far they are, and prints what came of them. One that fails does not stop the others.
 func (r *jobRun) fill(tbl *table.Table, pool *pgxpool.Pool, list []*jobs.Job) error {
-	r.pace.Together = jobs.NewThrottle(r.pace.Rate)
+	r.pace.Throttle = jobs.NewThrottle(r.pace.Rate)
 	b := newBoard(newProgress(r.c.App.ErrWriter, r.did), list)
 	for _, job := range list {
 		fmt.Fprintf(r.c.App.ErrWriter, "job %s: %s; if it is interrupted, go on with: %s\n", job.ID, tableOf(job), r.again(job)) //nolint:errcheck // only a remark

@@ -59,10 +59,10 @@ func readDeadQuery(c *cli.Context) (q deadQuery, err error) {
 		return q, err
 	}
 	place := c.String("place")
-	if err := oneOf("all", dead.SourceParked, dead.SourceLetters)(place); err != nil {
+	if err := oneOf("all", dead.SourceParked, dead.SourceDeadLetters)(place); err != nil {
 		return q, usagef(c, "flag --place %q: %w", place, err)
 	}
-	q.parked, q.letters = place != dead.SourceLetters, place != dead.SourceParked
+	q.parked, q.letters = place != dead.SourceDeadLetters, place != dead.SourceParked
 	if q.filter.Number = c.Int64("number"); c.IsSet("number") && (q.filter.Number < 1 || place == "all") {
 		return q, usagef(c, "flag --number %d: want a number above 0, with --place parked or --place letters", q.filter.Number)
 	}

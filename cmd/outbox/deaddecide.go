@@ -110,7 +110,7 @@ func openDecision(c *cli.Context, s settings) (*deadQuery, *deadPlaces, error) {
 // work is the decision, which tells every second on standard error how far it is.
 func (d *deadPlaces) work(c *cli.Context, q *deadQuery, did string) dead.Work {
 	told := time.Now()
-	return dead.Work{Filter: q.filter, Limit: q.limit, Places: d.places, Progress: func(out dead.Outcome) {
+	return dead.Work{Filter: q.filter, Limit: q.limit, Sources: d.places, Progress: func(out dead.Outcome) {
 		if time.Since(told) > time.Second {
 			told = time.Now()
 			fmt.Fprintf(c.App.ErrWriter, "%d %s so far\n", out.Done, did)
@@ -190,7 +190,7 @@ func printOutcome(c *cli.Context, q *deadQuery, did string, out dead.Outcome) er
 	for i := range out.Failed {
 		f := &out.Failed[i]
 		failed = append(failed, deadFailedJSON{newDeadJSON(&f.Event), f.Err.Error()})
-		rows = append(rows, []string{f.Place, fmt.Sprint(f.Number), or(failed[i].EventID, "-"), or(plain(f.Subject), "-"), plain(f.Err.Error())})
+		rows = append(rows, []string{f.Source, fmt.Sprint(f.Number), or(failed[i].EventID, "-"), or(plain(f.Subject), "-"), plain(f.Err.Error())})
 	}
 	if q.asJSON {
 		return printJSON(c.App.Writer, map[string]any{did: out.Done, "already": out.Already, "failed": failed})
@@ -212,5 +212,5 @@ func unfinished(did string, out dead.Outcome) error {
 	}
 	f := &out.Failed[0]
 	return fmt.Errorf("%d events were not %s; run: outbox dead show --place %s --number %d, and give them up with outbox dead drop",
-		len(out.Failed), did, f.Place, f.Number)
+		len(out.Failed), did, f.Source, f.Number)
 }

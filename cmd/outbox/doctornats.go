@@ -70,7 +70,7 @@ func checkNATS(ctx context.Context, s settings, u *checkup, monitor string) erro
 	judgeStream(u, &info.Config, s.on("relay.chain"), s.duration("relay.ack_wait"))
 	judgeReplicas(u, info, nc)
 	if !info.TimeStamp.IsZero() {
-		judgeClock(u, doctor.SkewOf(info.TimeStamp, asked, time.Now()))
+		judgeClock(u, doctor.ClockSkew(info.TimeStamp, asked, time.Now()))
 	}
 	interval, err := syncInterval(ctx, monitor)
 	judgeSync(u, interval, err, info.Config.Replicas)

@@ -37,7 +37,7 @@ func checkRules(c *cli.Context, s settings, u *checkup) error {
 	}
 	defer pool.Close()
 	used, strange, seen := make(map[int]bool), make(map[string]int), make(map[string]bool)
-	looked, err := table.Recent(c.Context, pool, time.Now().Add(-rulesSpan), rulesMost, func(_ int64, e *event.Event) bool {
+	looked, err := table.RecentEvents(c.Context, pool, time.Now().Add(-rulesSpan), rulesMost, func(_ int64, e *event.Event) bool {
 		name := family(e.Subject)
 		if key := e.Headers[event.HeaderOp] + " " + e.Subject; seen[key] {
 			return true // one will do

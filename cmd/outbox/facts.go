@@ -66,7 +66,7 @@ func (l *lookout) look(ctx context.Context) (*sight, error) {
 	if v.Status, err = l.table.Status(ctx, l.pool, v.Name); err != nil {
 		return nil, err
 	}
-	if v.Pulse, err = l.table.Pulse(ctx, l.pool, v.Name, pulseWindow); err != nil {
+	if v.Rates, err = l.table.Rates(ctx, l.pool, v.Name, pulseWindow); err != nil {
 		return nil, err
 	}
 	if v.pauses, err = l.table.Pauses(ctx, l.pool); err != nil {

@@ -27,7 +27,7 @@ func openGate(c *cli.Context, s settings, log *slog.Logger) (*gate, error) {
 		return nil, err
 	}
 	watch := replicas.New(pool, names...)
-	if err := watch.Look(c.Context); err != nil {
+	if err := watch.Poll(c.Context); err != nil {
 		pool.Close()
 		return nil, err
 	}

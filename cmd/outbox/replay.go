@@ -96,7 +96,7 @@ func replay(c *cli.Context, s settings) error {
 
 // explainReplay says of an error what can be done: events were dropped, or a right is missing.
 func explainReplay(err error) error {
-	if errors.Is(err, jobs.ErrGone) {
+	if errors.Is(err, jobs.ErrDropped) {
 		return fmt.Errorf("%w; --allow-missing replays what is there", err)
 	}
 	if sqlstate.Is(err, sqlstate.InsufficientPrivilege) {

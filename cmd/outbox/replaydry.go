@@ -42,7 +42,7 @@ type replayItem struct {
 // dryReplay tells what a replay would do, and does none of it.
 func dryReplay(c *cli.Context, tbl *table.Table, pool *pgxpool.Pool, q *jobs.ReplayQuery, asJSON bool) error {
 	p := newProgress(c.App.ErrWriter, "found")
-	look, err := jobs.In(tbl).LookReplay(c.Context, pool, q, func(done, total, found int64) { p.show(done, total, found) })
+	look, err := jobs.In(tbl).PreviewReplay(c.Context, pool, q, func(done, total, found int64) { p.show(done, total, found) })
 	p.end()
 	if err != nil {
 		return explainReplay(err)
@@ -58,7 +58,7 @@ func dryReplay(c *cli.Context, tbl *table.Table, pool *pgxpool.Pool, q *jobs.Rep
 	return out.print(c)
 }
 
-func newReplayLook(look *jobs.ReplayLook, q *jobs.ReplayQuery, rows []table.Trail) *replayLookJSON {
+func newReplayLook(look *jobs.ReplayPreview, q *jobs.ReplayQuery, rows []table.Trail) *replayLookJSON {
 	out := &replayLookJSON{DryRun: true, Total: look.Matched, ToPrefix: q.Prefix, Subjects: []replaySubject{}, Items: []replayItem{}}
 	if look.Matched > 0 {
 		out.First, out.Last = &look.First, &look.Last

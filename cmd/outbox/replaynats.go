@@ -96,7 +96,7 @@ func covered(c *cli.Context, tbl *table.Table, pool *pgxpool.Pool, config *jetst
 	if len(missing) == 0 {
 		return nil
 	}
-	look, err := jobs.In(tbl).LookReplay(c.Context, pool, q, func(int64, int64, int64) {})
+	look, err := jobs.In(tbl).PreviewReplay(c.Context, pool, q, func(int64, int64, int64) {})
 	if err != nil {
 		return explainReplay(err)
 	}
