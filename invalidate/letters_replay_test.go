@@ -37,10 +37,10 @@ func (k *killed) Forget(ctx context.Context, letters []dead.Event) error {
 func TestReplayKilledBeforeTheDelete(t *testing.T) {
 	m := newMorgue(t)
 	m.die(10)
-	_, err := dead.In(m.table).Replay(t.Context(), m.pool, dead.Work{Places: []dead.Source{&killed{m.open(), 0}}, Limit: 4})
+	_, err := dead.In(m.table).Replay(t.Context(), m.pool, dead.Work{Sources: []dead.Source{&killed{m.open(), 0}}, Limit: 4})
 	same(t, "killed", errors.Is(err, errKilled), true)
 	same(t, "letters", len(m.dead(dead.Filter{})), 10)
-	_, err = dead.In(m.table).Replay(t.Context(), m.pool, dead.Work{Places: []dead.Source{&killed{m.open(), 2}}, Limit: 3})
+	_, err = dead.In(m.table).Replay(t.Context(), m.pool, dead.Work{Sources: []dead.Source{&killed{m.open(), 2}}, Limit: 3})
 	same(t, "killed", errors.Is(err, errKilled), true)
 	same(t, "letters", len(m.dead(dead.Filter{})), 8)
 	same(t, "outcome", m.replay(m.open()), dead.Outcome{Done: 6, Already: 2})
@@ -65,7 +65,7 @@ func TestReplayInterruptedBeforeTheCommit(t *testing.T) {
 	m := newMorgue(t)
 	m.die(5)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := dead.In(m.table).Replay(ctx, m.pool, dead.Work{Places: []dead.Source{&interrupted{m.open(), cancel}}})
+	_, err := dead.In(m.table).Replay(ctx, m.pool, dead.Work{Sources: []dead.Source{&interrupted{m.open(), cancel}}})
 	same(t, "interrupted", errors.Is(err, context.Canceled), true)
 	same(t, "decisions", m.decisions(), 0)
 	same(t, "outcome", m.replay(m.open()), dead.Outcome{Done: 5})
@@ -107,7 +107,7 @@ func TestReplayTakesTheRowElseTheLetter(t *testing.T) {
 	for _, f := range out.Failed {
 		reasons = append(reasons, fmt.Sprint(f.Number, " ", f.Err))
 	}
-	for i, want := range []string{"5 its payload of 9 bytes did not fit", "6 its payload", "9 invalid event: header Outbox-Event-Id", "10 invalid event: subject is empty",
+	for i, want := range []string{"5 its payload of 9 bytes exceeded the size of a dead letter", "6 its payload", "9 invalid event: header Outbox-Event-Id", "10 invalid event: subject is empty",
 		`11 invalid event: header name "Outbox-Odd" is reserved`} {
 		if i >= len(reasons) || !strings.HasPrefix(reasons[i], want) {
 			t.Fatalf("failures %q, want %q", reasons, want)
@@ -120,7 +120,7 @@ func TestReplayTakesTheRowElseTheLetter(t *testing.T) {
 	same(t, "copies", got, []string{`{"n": 0} 0`, `{"n": 1} 1`, `{"n": 2} 2`, `{"n": 0} 0`, "whole k", "foreign "})
 	same(t, "letters left", len(m.dead(dead.Filter{})), 5)
 
-	dropped, err := dead.In(m.table).Drop(t.Context(), m.pool, dead.Work{Places: []dead.Source{m.open()}})
+	dropped, err := dead.In(m.table).Drop(t.Context(), m.pool, dead.Work{Sources: []dead.Source{m.open()}})
 	same(t, "dropped", []any{dropped, err}, []any{dead.Outcome{Done: 5}, nil})
 	same(t, "letters left", len(m.dead(dead.Filter{})), 0)
 	same(t, "decisions", m.decisions(), 11)
@@ -135,11 +135,11 @@ func TestLetterAtASequenceThatWasDecided(t *testing.T) {
 	letters := m.dead(dead.Filter{})
 	for i, copied := range []any{uuid.New().String(), nil} {
 		_, err := m.pool.Exec(t.Context(), m.table.SQL(`INSERT INTO outbox.decision (source, number, action, copy, decided_at)
-			VALUES ($1, $2, CASE WHEN $3::text IS NULL THEN 'dropped' ELSE 'replayed' END, $3::text::uuid, '2026-01-01')`), letters[i].Source, letters[i].Number, copied)
+			VALUES ($1, $2, CASE WHEN $3::text IS NULL THEN 'dropped' ELSE 'replayed' END, $3::text::uuid, '2026-01-01')`), letters[i].Origin, letters[i].Number, copied)
 		fatal(t, err)
 	}
 	out := m.replay(l)
 	same(t, "outcome", []any{out.Done, out.Already, len(out.Failed)}, []any{0, 0, 2})
-	contains(t, "reason", out.Failed[0].Err.Error(), "the dead-letter stream went back")
+	contains(t, "reason", out.Failed[0].Err.Error(), "the dead-letter stream lost messages")
 	same(t, "letters left", len(m.dead(dead.Filter{})), 2)
 }

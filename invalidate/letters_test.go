@@ -98,7 +98,7 @@ func (m *morgue) dead(f dead.Filter) []dead.Event {
 
 func (m *morgue) replay(place dead.Source) dead.Outcome {
 	m.t.Helper()
-	out, err := dead.In(m.table).Replay(m.t.Context(), m.pool, dead.Work{Places: []dead.Source{place}})
+	out, err := dead.In(m.table).Replay(m.t.Context(), m.pool, dead.Work{Sources: []dead.Source{place}})
 	fatal(m.t, err)
 	return out
 }
@@ -135,9 +135,9 @@ func TestLettersAreListed(t *testing.T) {
 		}
 	}
 	d := all[0]
-	same(t, "letter", []any{d.Place, d.Reason, d.By}, []any{"letters", "poison", durable})
-	contains(t, "detail", d.Detail, `"payload.cart" is missing`)
-	contains(t, "source", d.Source, m.stream+"_DEAD@20")
+	same(t, "letter", []any{d.Source, d.Reason, d.By}, []any{"letters", "poison", durable})
+	contains(t, "detail", d.Detail, `payload has no "payload.cart"`)
+	contains(t, "source", d.Origin, m.stream+"_DEAD@20")
 	same(t, "age", time.Since(d.Since) < patience, true)
 	subject, err := event.SubjectPattern("*.bought.5")
 	fatal(t, err)
@@ -180,7 +180,7 @@ func TestLettersOfARemadeStreamAreNotDeleted(t *testing.T) {
 	letters := m.dead(dead.Filter{})
 	fatal(t, m.js.DeleteStream(t.Context(), m.stream+"_DEAD"))
 	m.die(1)
-	if err := l.Forget(t.Context(), letters); !errors.Is(err, dead.ErrLettersRemade) {
+	if err := l.Forget(t.Context(), letters); !errors.Is(err, dead.ErrRecreated) {
 		t.Errorf("forget: %v", err)
 	}
 	same(t, "letters", len(m.dead(dead.Filter{})), 1)

@@ -11,7 +11,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 )
 
-// Attachment describes the capture triggers of a table. They insert an event for every change of a row, without any
+// Attachment describes the capture triggers of a table. They insert an event for each change of a row, without any
 // code in the application. Subject and Key are templates: {column} becomes the value of that column, encoded with
 // Token in a subject, and {op} becomes insert, update or delete.
 type Attachment struct {

@@ -14,7 +14,7 @@
 // If the transaction commits, the relay publishes the event, in the order of commits per key. If the transaction rolls
 // back, the event never existed. Insert takes a transaction of pgx, InsertSQL one of database/sql.
 //
-// Without changing a service, Table.Attach adds triggers that insert an event for every change of a table.
+// Without changing a service, Table.Attach adds triggers that insert an event for each change of a table.
 //
 // # States
 //

@@ -61,7 +61,7 @@ func (r *Relay) resolveDuplicate(ctx context.Context, d *doubt, e *table.Planned
 	case !stored:
 		return e.Position, nil
 	case m.Event.Position == e.Position: // published at another sequence: publish a marker here
-		return 0, r.park(ctx, e, table.Displaced, fmt.Errorf("published at sequence %d", d.sequence))
+		return 0, r.park(ctx, e, table.ReasonDisplaced, fmt.Errorf("published at sequence %d", d.sequence))
 	default:
 		return 0, r.park(ctx, e, reasonDuplicateID, fmt.Errorf("position %d has the same event id", m.Event.Position))
 	}

@@ -86,7 +86,7 @@ func (r *Relay) gatherTable(ctx context.Context, e *evidence) (err error) {
 	if e.log.All, err = r.table.Bases(ctx, r.pool); err != nil {
 		return err
 	}
-	e.oldest, err = r.table.Oldest(ctx, r.pool)
+	e.oldest, err = r.table.OldestPosition(ctx, r.pool)
 	return err
 }
 

@@ -49,7 +49,7 @@ func (m *maintainer) maintain(ctx context.Context) {
 	if _, err := r.table.Extend(ctx, r.pool, r.retention()); err != nil && !errors.Is(err, table.ErrBusy) {
 		m.warn(ctx, "partitions not created ahead, trying again; run outbox doctor", err)
 	}
-	if n, err := r.table.Net(ctx, r.pool); err != nil {
+	if n, err := r.table.DefaultRows(ctx, r.pool); err != nil {
 		m.warn(ctx, "default partition not checked, trying again", err)
 	} else {
 		r.stats.inDefault.Store(int64(n))

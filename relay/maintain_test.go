@@ -46,7 +46,7 @@ func holds(g *relaytest.Rig, markers bool) {
 				return fmt.Errorf("position %d after %d", e.Position, last)
 			}
 			last = e.Position
-			if e.ID == uuid.Nil && m.Headers().Get(event.HeaderParked) == table.Gone {
+			if e.ID == uuid.Nil && m.Headers().Get(event.HeaderParked) == table.ReasonGone {
 				gone++
 			}
 			delete(want, e.ID.String())

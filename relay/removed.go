@@ -90,7 +90,7 @@ func (r *Relay) repairHole(ctx context.Context, e *evidence, hole removal) (n in
 		}
 		return n, err
 	}
-	err = r.eachUnparked(ctx, hole.run, since, func(page []table.Place) error {
+	err = r.eachUnparked(ctx, hole.run, since, func(page []table.PlannedRow) error {
 		n += len(page)
 		if r.cfg.OnRemoved == RemovedHalt {
 			return fmt.Errorf("%w: %s lost messages from sequence %d on; run outbox relay with --on-removed republish to publish them again, or with --on-removed accept to leave them removed",

@@ -86,7 +86,7 @@ func (r *Relay) lead(ctx context.Context) error {
 		return err
 	}
 	settle, cancel := context.WithTimeout(ctx, queryTimeout)
-	home, err := s.Settle(settle)
+	home, err := s.RecordCluster(settle)
 	cancel()
 	if err != nil {
 		return err

@@ -131,7 +131,7 @@ func (s *source) fill(events []table.Planned, end int64) []table.Planned {
 			filled, events = append(filled, events[0]), events[1:]
 			continue
 		}
-		filled = append(filled, table.Planned{Event: event.Event{Position: next}, Parked: table.Gone})
+		filled = append(filled, table.Planned{Event: event.Event{Position: next}, Parked: table.ReasonGone})
 		s.r.stats.gone.Add(1)
 	}
 	return filled

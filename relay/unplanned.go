@@ -20,7 +20,7 @@ func (r *Relay) adoptUnplanned(ctx context.Context, s *table.Session, found *unp
 	}
 	keep, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
-	n, err := r.table.Keep(keep, r.pool, found.ids, found.after, r.cfg.Name)
+	n, err := r.table.MarkDisplaced(keep, r.pool, found.ids, found.after, r.cfg.Name)
 	if err != nil {
 		return err
 	}

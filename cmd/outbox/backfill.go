@@ -165,7 +165,7 @@ func dryBackfills(ctx context.Context, s *session, queries []jobs.BackfillQuery)
 	out := make([]backfillPreview, len(queries))
 	var rows [][]string
 	for i := range queries {
-		look, err := jobs.In(s.table).LookBackfill(ctx, s.pool, &queries[i])
+		look, err := jobs.In(s.table).PreviewBackfill(ctx, s.pool, &queries[i])
 		if err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ const backfillsAtOnce = 4
 // fill performs backfills until they are done, reports their progress, and prints the outcome. One that fails does not stop the
 // others.
 func (r *jobRun) fill(ctx context.Context, list []*jobs.Job) error {
-	r.pace.Together = jobs.NewThrottle(r.pace.Rate)
+	r.pace.Throttle = jobs.NewThrottle(r.pace.Rate)
 	tasks := make([]term.Task, len(list))
 	for i, job := range list {
 		tasks[i] = term.Task{Seen: job.Last.Seen, Events: job.Last.Events, Total: job.Total()}

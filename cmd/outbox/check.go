@@ -173,7 +173,7 @@ func (out *checkJSON) judge(v *sight, limits []threshold, quiet time.Duration) i
 		most = max(most, k.Pending+uint64(k.AckPending))
 	}
 	values := []float64{v.Status.Lag.Seconds(), float64(v.Status.Pending), float64(most), float64(v.Status.Parked) + float64(v.Dead)}
-	out.Values = map[string]float64{"in_per_second": v.Pulse.In, "out_per_second": v.Pulse.Out}
+	out.Values = map[string]float64{"in_per_second": v.Rates.In, "out_per_second": v.Rates.Out}
 	code := checkOK
 	for i := range limits {
 		limits[i].value = values[i]
@@ -181,7 +181,7 @@ func (out *checkJSON) judge(v *sight, limits []threshold, quiet time.Duration) i
 		code = max(code, limits[i].state())
 	}
 	out.limits = limits
-	out.Verdict = health.Judge(&v.Facts, health.Limits{Lag: time.Duration(limits[0].warn * float64(time.Second)), Quiet: quiet})
+	out.Verdict = health.Check(&v.Facts, health.Limits{Lag: time.Duration(limits[0].warn * float64(time.Second)), Quiet: quiet})
 	switch out.Verdict.State {
 	case health.Healthy, health.Catching, health.TooSlow, health.Decision: // thresholds say how grave these are
 	case health.Paused:

@@ -56,10 +56,10 @@ type deadQuery struct {
 
 func readDeadQuery(c *cli.Context) (q deadQuery, err error) {
 	place := c.String("place")
-	if err := setting.OneOf("all", dead.SourceParked, dead.SourceLetters)(place); err != nil {
+	if err := setting.OneOf("all", dead.SourceParked, dead.SourceDeadLetters)(place); err != nil {
 		return q, exit.Usagef(c, "flag --place %q: %w", place, err)
 	}
-	q.parked, q.letters = place != dead.SourceLetters, place != dead.SourceParked
+	q.parked, q.letters = place != dead.SourceDeadLetters, place != dead.SourceParked
 	if q.filter.Number = c.Int64("number"); c.IsSet("number") && (q.filter.Number < 1 || place == "all") {
 		return q, exit.Usagef(c, "flag --number %d: want a number above 0, with --place parked or --place letters", q.filter.Number)
 	}

@@ -111,7 +111,7 @@ func openDecision(ctx context.Context, s *session) (*deadQuery, *deadPlaces, err
 // work is the decision. It reports its progress every second.
 func (d *deadPlaces) work(q *deadQuery, did string) dead.Work {
 	printed := time.Now()
-	return dead.Work{Filter: q.filter, Limit: q.limit, Places: d.places, Progress: func(out dead.Outcome) {
+	return dead.Work{Filter: q.filter, Limit: q.limit, Sources: d.places, Progress: func(out dead.Outcome) {
 		if time.Since(printed) > time.Second {
 			printed = time.Now()
 			d.notef("%d %s so far\n", out.Done, did)
@@ -191,7 +191,7 @@ func (d *deadPlaces) printOutcome(did string, out dead.Outcome) error {
 	for i := range out.Failed {
 		f := &out.Failed[i]
 		failed = append(failed, deadFailedJSON{newDeadJSON(&f.Event), f.Err.Error()})
-		rows = append(rows, []string{f.Place, fmt.Sprint(f.Number), cmp.Or(failed[i].EventID, "-"), cmp.Or(term.Plain(f.Subject), "-"), term.Plain(f.Err.Error())})
+		rows = append(rows, []string{f.Source, fmt.Sprint(f.Number), cmp.Or(failed[i].EventID, "-"), cmp.Or(term.Plain(f.Subject), "-"), term.Plain(f.Err.Error())})
 	}
 	return d.print(map[string]any{did: out.Done, "already": out.Already, "failed": failed}, func(w io.Writer) error {
 		if err := printf(w, "%s %d events\n", did, out.Done); err != nil {
@@ -216,5 +216,5 @@ func unfinished(did string, out dead.Outcome) error {
 	}
 	f := &out.Failed[0]
 	return fmt.Errorf("%d events were not %s; run: outbox dead show --place %s --number %d, and give them up with outbox dead drop",
-		len(out.Failed), did, f.Place, f.Number)
+		len(out.Failed), did, f.Source, f.Number)
 }

@@ -47,11 +47,11 @@ type deadListJSON struct {
 }
 
 func newDeadJSON(d *dead.Event) deadJSON {
-	item := deadJSON{Place: d.Place, Number: d.Number, Subject: d.Subject, Key: d.Key, Reason: d.Reason, Detail: d.Detail, Since: d.Since}
+	item := deadJSON{Place: d.Source, Number: d.Number, Subject: d.Subject, Key: d.Key, Reason: d.Reason, Detail: d.Detail, Since: d.Since}
 	if d.ID != uuid.Nil {
 		item.EventID = d.ID.String()
 	}
-	if d.Place == dead.SourceLetters {
+	if d.Source == dead.SourceDeadLetters {
 		item.Consumer = d.By
 	}
 	return item

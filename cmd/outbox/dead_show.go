@@ -106,7 +106,7 @@ func newDeadShown(d *dead.Event, limit int) deadShownJSON {
 	if d.ResendOf != uuid.Nil {
 		s.ResendOf = d.ResendOf.String()
 	}
-	if d.Place == dead.SourceParked {
+	if d.Source == dead.SourceParked {
 		s.Relay = d.By
 	}
 	if d.Flaw != nil {

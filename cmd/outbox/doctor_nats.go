@@ -77,7 +77,7 @@ func checkNATS(ctx context.Context, s *session, u *checkup) error {
 	judgeStream(u, &info.Config, s.set.On("relay.chain"), s.set.Duration("relay.ack_wait"))
 	judgeReplicas(u, info, nc)
 	if !info.TimeStamp.IsZero() {
-		judgeClock(u, doctor.SkewOf(info.TimeStamp, asked, time.Now()))
+		judgeClock(u, doctor.ClockSkew(info.TimeStamp, asked, time.Now()))
 	}
 	interval, err := syncInterval(ctx, s.c.String("nats-monitor"))
 	judgeSync(u, interval, err, info.Config.Replicas)

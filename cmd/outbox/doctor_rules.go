@@ -35,7 +35,7 @@ func checkRules(ctx context.Context, s *session, u *checkup) error {
 		}
 	}
 	used, strange, seen := make(map[int]bool), make(map[string]int), make(map[string]bool)
-	looked, err := s.table.Recent(ctx, s.pool, time.Now().Add(-rulesSpan), rulesMost, func(_ int64, e *event.Event) bool {
+	looked, err := s.table.RecentEvents(ctx, s.pool, time.Now().Add(-rulesSpan), rulesMost, func(_ int64, e *event.Event) bool {
 		name := family(e.Subject)
 		if key := e.Headers[event.HeaderOp] + " " + e.Subject; seen[key] {
 			return true // one will do

@@ -132,7 +132,7 @@ func watchReplicas(ctx context.Context, s *session) (watch *replicas.Watch, stop
 		return nil, nil, err
 	}
 	watch = replicas.New(s.pool, names...)
-	if err := watch.Look(ctx); err != nil {
+	if err := watch.Poll(ctx); err != nil {
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)

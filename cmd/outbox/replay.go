@@ -100,7 +100,7 @@ func replay(ctx context.Context, s *session) error {
 
 // explainReplay adds to an error what the caller can do: events were dropped, or a right is missing.
 func explainReplay(err error) error {
-	if errors.Is(err, jobs.ErrGone) {
+	if errors.Is(err, jobs.ErrDropped) {
 		return fmt.Errorf("%w; --allow-missing replays what is there", err)
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == sqlstate.InsufficientPrivilege { // insufficient_privilege

@@ -93,7 +93,7 @@ func checkCovered(ctx context.Context, s *session, config *jetstream.StreamConfi
 	if len(missing) == 0 {
 		return nil
 	}
-	look, err := jobs.In(s.table).LookReplay(ctx, s.pool, q, func(int64, int64, int64) {})
+	look, err := jobs.In(s.table).PreviewReplay(ctx, s.pool, q, func(int64, int64, int64) {})
 	if err != nil {
 		return explainReplay(err)
 	}

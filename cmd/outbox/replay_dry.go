@@ -42,7 +42,7 @@ type replayItem struct {
 // dryReplay prints what a replay would copy, and copies nothing.
 func dryReplay(ctx context.Context, s *session, q *jobs.ReplayQuery) error {
 	p := term.NewProgress(s.c.App.ErrWriter, "found")
-	look, err := jobs.In(s.table).LookReplay(ctx, s.pool, q, p.Show)
+	look, err := jobs.In(s.table).PreviewReplay(ctx, s.pool, q, p.Show)
 	p.End()
 	if err != nil {
 		return explainReplay(err)
@@ -55,7 +55,7 @@ func dryReplay(ctx context.Context, s *session, q *jobs.ReplayQuery) error {
 	return s.print(out, out.print)
 }
 
-func newReplayPreview(look *jobs.ReplayLook, q *jobs.ReplayQuery, rows []table.Trail) *replayPreview {
+func newReplayPreview(look *jobs.ReplayPreview, q *jobs.ReplayQuery, rows []table.Trail) *replayPreview {
 	out := &replayPreview{DryRun: true, Total: look.Matched, ToPrefix: q.Prefix, Subjects: []replaySubject{}, Items: []replayItem{}}
 	if look.Matched > 0 {
 		out.First, out.Last = &look.First, &look.Last

@@ -89,10 +89,10 @@ func status(ctx context.Context, s *session) error {
 func newStatus(schema string, v *sight) *statusJSON {
 	read := &v.Status
 	out := &statusJSON{
-		Verdict: health.Judge(&v.Facts, health.Limits{}),
+		Verdict: health.Check(&v.Facts, health.Limits{}),
 		Schema:  schema, Pending: read.Pending, Published: read.Published, Parked: read.Parked, LagSeconds: read.Lag.Seconds(),
 		Paused: newPauses(v.pauses),
-		In:     v.Pulse.In, Out: v.Pulse.Out, Planned: read.Planned, Acked: read.Acked, Sequence: read.Sequence, Asleep: read.Asleep,
+		In:     v.Rates.In, Out: v.Rates.Out, Planned: read.Planned, Acked: read.Acked, Sequence: read.Sequence, Asleep: read.Asleep,
 	}
 	if read.Leader != "" {
 		out.Leader = &read.Leader

@@ -52,7 +52,7 @@ func (l *lookout) read(ctx context.Context) (*sight, error) {
 	if v.Status, err = l.table.Status(ctx, l.pool, v.Name); err != nil {
 		return nil, err
 	}
-	if v.Pulse, err = l.table.Pulse(ctx, l.pool, v.Name, ratesWindow); err != nil {
+	if v.Rates, err = l.table.Rates(ctx, l.pool, v.Name, ratesWindow); err != nil {
 		return nil, err
 	}
 	if v.pauses, err = l.table.Pauses(ctx, l.pool); err != nil {

@@ -63,7 +63,7 @@ func (w *watch) fill(ctx context.Context, f *frame) error {
 	ctx, cancel := dial.Within(ctx)
 	defer cancel()
 	oldest := f.at
-	n, err := w.table.Recent(ctx, w.pool, f.at.Add(-topSpan), topRecent, func(_ int64, e *event.Event) bool {
+	n, err := w.table.RecentEvents(ctx, w.pool, f.at.Add(-topSpan), topRecent, func(_ int64, e *event.Event) bool {
 		f.families[family(e.Subject)]++
 		oldest = e.CreatedAt
 		return true
@@ -97,7 +97,7 @@ func (w *watch) slowest(ctx context.Context, f *frame) ([]slowKey, error) {
 			continue
 		}
 		if found[e.Key] == nil {
-			found[e.Key] = &slowKey{key: e.Key, waits: f.sight.Pulse.Now.Sub(e.CreatedAt)}
+			found[e.Key] = &slowKey{key: e.Key, waits: f.sight.Rates.Now.Sub(e.CreatedAt)}
 		}
 		found[e.Key].events++
 	}
@@ -129,7 +129,7 @@ func (w *watch) rates() (in, out float64, acked map[string]float64) {
 	if now.sight == nil {
 		return 0, 0, acked
 	}
-	in, out = now.sight.Pulse.In, now.sight.Pulse.Out
+	in, out = now.sight.Rates.In, now.sight.Rates.Out
 	if len(w.frames) < 2 {
 		return in, out, acked
 	}
@@ -137,7 +137,7 @@ func (w *watch) rates() (in, out float64, acked map[string]float64) {
 	if before.sight == nil {
 		return in, out, acked
 	}
-	seconds := now.sight.Pulse.Now.Sub(before.sight.Pulse.Now).Seconds()
+	seconds := now.sight.Rates.Now.Sub(before.sight.Rates.Now).Seconds()
 	if seconds <= 0 {
 		return in, out, acked
 	}
@@ -161,7 +161,7 @@ func (w *watch) verdict() health.Verdict {
 	if f.sight == nil {
 		return health.Verdict{State: "unknown", Detail: redact.Text(f.err.Error()), Next: "outbox doctor"}
 	}
-	return health.Judge(&f.sight.Facts, health.Limits{})
+	return health.Check(&f.sight.Facts, health.Limits{})
 }
 
 // line is a look in one line.

@@ -28,7 +28,7 @@ func watching(t *testing.T) *watch {
 			sight: &sight{Facts: health.Facts{
 				Now: now, Name: "S", Stream: &health.Stream{Last: 1000},
 				Status:    table.Status{Leader: "me", Acked: int64(100 * i), Pending: int64(10 * i), Lag: time.Duration(i) * time.Second},
-				Pulse:     table.Pulse{Now: now, AckedAt: now},
+				Rates:     table.Rates{Now: now, AckedAt: now},
 				Consumers: []health.Consumer{{Name: "invalidate-now", Floor: uint64(50 * i)}},
 			}},
 		})

@@ -172,7 +172,7 @@ func (t *tracer) find(ctx context.Context, q traceQuery) (found []table.Trail, l
 		found, err = t.table.TrailOfKey(ctx, t.pool, q.key, q.since, q.limit)
 	default:
 		var rows []int64
-		looked, err = t.table.Recent(ctx, t.pool, q.since, q.scan, func(row int64, e *event.Event) bool {
+		looked, err = t.table.RecentEvents(ctx, t.pool, q.since, q.scan, func(row int64, e *event.Event) bool {
 			if deletes(q.rules, e, q.cacheKey) {
 				rows = append(rows, row)
 			}

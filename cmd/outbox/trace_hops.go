@@ -51,7 +51,7 @@ func (t *tracer) follow(ctx context.Context, e *table.Trail) (*tracedJSON, error
 		return out, nil
 	}
 	out.Hops = append(out.Hops, hop{Hop: "plan", State: "done", At: e.PlannedAt, What: fmt.Sprintf("position %d, by %s", e.Position, cmp.Or(e.Relay, "a relay"))})
-	if !e.ParkedAt.IsZero() && e.Reason != table.Displaced {
+	if !e.ParkedAt.IsZero() && e.Reason != table.ReasonDisplaced {
 		out.Hops = append(out.Hops, hop{Hop: "parked", State: e.State, At: e.ParkedAt, What: strings.TrimSuffix(e.Reason+": "+e.Detail, ": ")})
 		return out, nil
 	}

@@ -123,7 +123,7 @@ func (c *comparer) unplanned(ctx context.Context, odd []*entry) error {
 	if err != nil {
 		return err
 	}
-	oldest, err := a.table.Oldest(ctx, a.pool)
+	oldest, err := a.table.OldestPosition(ctx, a.pool)
 	if err != nil {
 		return err
 	}

@@ -164,9 +164,9 @@ func (m *repairer) replan(ctx context.Context, events []Event) error {
 		if err != nil {
 			return err
 		}
-		var sources []table.Place
+		var sources []table.PlannedRow
 		for i := range left {
-			sources = append(sources, table.Place{Position: left[i].Position, RowID: left[i].RowID})
+			sources = append(sources, table.PlannedRow{Position: left[i].Position, RowID: left[i].RowID})
 		}
 		if len(sources) == 0 {
 			return nil

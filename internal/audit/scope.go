@@ -51,7 +51,7 @@ func (a *Audit) fix(ctx context.Context) (*scope, error) {
 		return nil, err
 	}
 	s.lastPosition, s.high, s.head, s.now, s.began = bounds.Position, bounds.RowID, bounds.Head, bounds.Now, time.Now()
-	if s.oldest, err = a.table.Oldest(ctx, a.pool); err != nil {
+	if s.oldest, err = a.table.OldestPosition(ctx, a.pool); err != nil {
 		return nil, err
 	}
 	if s.firstPosition = s.oldest; s.log.Started() {

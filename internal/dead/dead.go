@@ -12,56 +12,58 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// Places where events wait for a person, as Dead.Place says them.
+// Sources of dead events, for Event.Source.
 const (
-	SourceParked  = "parked"  // rows of outbox.parked: events that the stream refuses for ever
-	SourceLetters = "letters" // messages of the dead-letter stream: events that a consumer can never work off
+	SourceParked      = "parked"  // rows of outbox.parked: events that the stream will never accept
+	SourceDeadLetters = "letters" // messages of the dead-letter stream: events that a consumer cannot process
 )
 
-// Event is an event that was set aside, and waits for a person to decide about it.
+// Event is an event that waits for the decision of a person.
 type Event struct {
-	event.Event // without payload and headers until it is loaded
+	event.Event // without Payload and Headers until it is loaded
 
-	Place    string    // SourceParked or SourceLetters
-	Source   string    // of decisions: "parked", or the dead-letter stream and when it was made
-	Number   int64     // in the place: position, or sequence of the dead-letter stream
+	Source   string    // SourceParked or SourceDeadLetters
+	Origin   string    // source of its decision: "parked", or the name and creation time of the dead-letter stream
+	Number   int64     // in the source: position, or sequence of the dead-letter stream
 	Reason   string    // one word
 	Detail   string    // a sentence
-	Since    time.Time // when it was set aside
-	By       string    // the relay or the consumer that did it
-	Sequence uint64    // a letter's: where the event lies in the stream it came from
-	Size     int       // bytes of the payload, known before it is loaded
+	Since    time.Time // when it died
+	By       string    // the relay or consumer that gave up on it
+	Sequence uint64    // of a dead letter: sequence of the event in the stream that it came from
+	Size     int       // bytes of the payload, also before it is loaded
 
-	// Stored and Copy tell this letter from another one that has its sequence after the stream went back: when the stream
-	// took it, and the id that its copy will have. Both are zero for a parked event, whose copy has a random id.
+	// Stored is when the dead-letter stream stored the letter, and Copy the id that a copy of it will have. They
+	// distinguish the letter from another one that gets its sequence if the stream loses messages. Both are zero for
+	// a parked event, whose copy gets a random id.
 	Stored time.Time
 	Copy   uuid.UUID
 
-	Flaw error // why it cannot be replayed, once it is loaded; nil when it can
+	Flaw error // why it cannot be replayed; nil if it can. Set when it is loaded
 }
 
-// A Source holds dead events, in the order of their numbers. What comes to it after it was opened is not looked at.
+// A Source has dead events in the order of their numbers. It leaves out those that died after it was opened.
 type Source interface {
-	// Scan yields the events above a number that the filter takes, lowest first, without payload and headers.
+	// Scan yields the events with numbers above after that match the filter, lowest first, without payload and headers.
 	Scan(ctx context.Context, f *Filter, after int64) iter.Seq2[Event, error]
-	// Load fills in what the place itself holds of events, and their Flaw.
+	// Load sets what the source itself has of the events, and their Flaw.
 	Load(ctx context.Context, dead []Event) error
-	// Forget lets go of events after the decision about them was committed. It may be asked twice.
+	// Forget removes events from the source, after a decision about them was committed. It may be called again for
+	// the same events.
 	Forget(ctx context.Context, dead []Event) error
 }
 
-// Filter chooses among dead events. The zero value takes all of them.
+// Filter selects dead events. The zero value selects all.
 type Filter struct {
-	Number  int64          // in its place
-	EventID uuid.UUID      // whole
-	Reason  string         // the word, or a part of the detail
-	Subject *regexp.Regexp // see SubjectPattern
-	From    time.Time      // set aside then or later
-	Until   time.Time      // set aside then or earlier
+	Number  int64 // number in the source
+	EventID uuid.UUID
+	Reason  string         // the reason, or a part of the detail
+	Subject *regexp.Regexp // see event.SubjectPattern
+	From    time.Time      // died at or after
+	Until   time.Time      // died at or before
 }
 
-// Takes says whether the filter chooses an event.
-func (f *Filter) Takes(d *Event) bool {
+// Matches reports whether the filter selects an event.
+func (f *Filter) Matches(d *Event) bool {
 	switch {
 	case f.Number != 0 && d.Number != f.Number,
 		f.EventID != uuid.Nil && d.ID != f.EventID,
@@ -74,22 +76,22 @@ func (f *Filter) Takes(d *Event) bool {
 	return true
 }
 
-// Listing is what waits, as a whole.
+// Listing is a summary of dead events.
 type Listing struct {
-	First    []Event        // as many as were asked for, without payload and headers
-	Total    int            // how many there are
-	Subjects map[string]int // how many of each subject, for the first thousand subjects that were met
-	Others   int            // how many of other subjects
+	First    []Event        // the first events, without payload and headers
+	Total    int            // number of events
+	Subjects map[string]int // events by subject, of the first thousand subjects
+	Others   int            // events of other subjects
 }
 
-const maxDeadSubjects = 1000
+const maxSubjects = 1000
 
-// List looks through places, one after the other, and returns the first limit events that the filter takes, or all
-// when limit is 0.
-func List(ctx context.Context, f *Filter, limit int, places ...Source) (Listing, error) {
+// List reads sources, one after the other. The listing names the first limit events that match the filter, or all if
+// limit is 0, and counts all of them.
+func List(ctx context.Context, f *Filter, limit int, sources ...Source) (Listing, error) {
 	list := Listing{Subjects: make(map[string]int)}
-	for _, place := range places {
-		for d, err := range place.Scan(ctx, f, 0) {
+	for _, source := range sources {
+		for d, err := range source.Scan(ctx, f, 0) {
 			if err != nil {
 				return Listing{}, err
 			}
@@ -97,7 +99,7 @@ func List(ctx context.Context, f *Filter, limit int, places ...Source) (Listing,
 			if limit == 0 || len(list.First) < limit {
 				list.First = append(list.First, d)
 			}
-			if _, known := list.Subjects[d.Subject]; known || len(list.Subjects) < maxDeadSubjects {
+			if _, known := list.Subjects[d.Subject]; known || len(list.Subjects) < maxSubjects {
 				list.Subjects[d.Subject]++
 			} else {
 				list.Others++

@@ -78,7 +78,7 @@ func (y *yard) work(places ...dead.Source) dead.Work {
 	if len(places) == 0 {
 		places = []dead.Source{y.open()}
 	}
-	return dead.Work{Places: places}
+	return dead.Work{Sources: places}
 }
 
 func (y *yard) replay(w dead.Work) dead.Outcome {
@@ -139,7 +139,7 @@ func TestDeadFilters(t *testing.T) {
 	y := newYard(t)
 	parked := y.park(deadEvent(0), deadEvent(1), event.Event{Subject: "orders.1"}, event.Event{Subject: "a+b.(c)"})
 	if err := y.table.Park(t.Context(), y.pool, &table.Planned{Event: event.Event{ID: uuid.New(), Subject: "users.9.updated", Position: 99}},
-		table.Displaced, "", ""); err != nil {
+		table.ReasonDisplaced, "", ""); err != nil {
 		t.Fatal(err)
 	}
 	subject := func(pattern string) dead.Filter {
@@ -170,7 +170,7 @@ func TestDeadFilters(t *testing.T) {
 		var got []int64
 		for _, d := range y.list(c.filter).First {
 			got = append(got, d.Number)
-			if !c.filter.Takes(&d) { // the same in Go as in SQL
+			if !c.filter.Matches(&d) { // the same in Go as in SQL
 				t.Errorf("%s: Takes does not take %d", name, d.Number)
 			}
 		}
@@ -182,7 +182,7 @@ func TestDeadFilters(t *testing.T) {
 		}
 	}
 	d := y.list(dead.Filter{Number: 1}).First[0]
-	equal(t, "dead", []any{d.Place, d.ID, d.Subject, d.Key, d.Reason, d.Detail, d.By, d.Size},
+	equal(t, "dead", []any{d.Source, d.ID, d.Subject, d.Key, d.Reason, d.Detail, d.By, d.Size},
 		[]any{"parked", parked[0].ID, "users.0.updated", "0", "reason-0", "why users.0.updated", "relay-1", len(parked[0].Payload)})
 	if age := time.Since(d.Since); age < 0 || age > time.Minute {
 		t.Errorf("age %v", age)

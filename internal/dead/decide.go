@@ -14,71 +14,71 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// Bounds of one transaction of Replay and Drop. One event comes however large it is.
+// Limits of one transaction of Replay and Drop. It takes at least one event, however large.
 const (
-	deadBatch      = 1000
-	deadBatchBytes = 8 << 20 // of payload
+	batchEvents = 1000
+	batchBytes  = 8 << 20 // of payload
 )
 
-// Actions of outbox.decision.
+// Decisions, as outbox.decision stores them.
 const (
 	replayed = "replayed"
 	dropped  = "dropped"
 )
 
-// Work says which dead events a decision is about.
+// Work selects the dead events of a decision.
 type Work struct {
 	Filter   Filter
-	Limit    int           // this many at most; 0: all
-	Places   []Source      // worked through one after the other
-	Progress func(Outcome) // if set, called after each transaction with what was done so far
+	Limit    int           // at most so many events; 0 for all
+	Sources  []Source      // processed one after the other
+	Progress func(Outcome) // if set, called after each transaction with the outcome so far
 }
 
-// Outcome is what became of dead events.
+// Outcome is the result of Replay or Drop.
 type Outcome struct {
-	Done    int       // replayed, or dropped
-	Already int       // decided about before, for example by a run that was killed
-	Failed  []Failure // left as they were
+	Done    int       // events replayed or dropped
+	Already int       // events decided before, for example by a run that was killed
+	Failed  []Failure // events that remain as they are
 }
 
-// Failure is an event that nothing could be decided about, and why.
+// Failure is an event that could not be replayed or dropped, and why.
 type Failure struct {
 	Event
 	Err error
 }
 
-// Replay puts a copy of each dead event into the outbox, as a new row whose ResendOf is the event, and records that in
-// the same transaction: a run that is killed anywhere and started again replays none twice and loses none. The copies of
-// a place come in the order of their numbers. An event that cannot be inserted again is left, and told in the outcome. After
-// an error the outcome says what was done before it.
+// Replay inserts a copy of each selected event, a new row whose ResendOf is the id of the event, and records the
+// decision in the same transaction. The copies of a source have the order of their numbers. The outcome lists events
+// that cannot be inserted again. It is valid along with an error: it covers what was done before.
 func (s *Store) Replay(ctx context.Context, db outbox.Beginner, w Work) (Outcome, error) {
-	out, err := s.decideDead(ctx, db, &w, replayed)
+	out, err := s.decide(ctx, db, &w, replayed)
 	if err != nil {
 		return out, fmt.Errorf("replay dead events: %w", err)
 	}
 	return out, nil
 }
 
-// Drop records that dead events are given up. A parked one keeps its rows, a letter is deleted from its stream.
+// Drop records that the selected events are given up. It deletes dead letters from their stream; the rows of a parked
+// event remain. The outcome is valid along with an error.
 func (s *Store) Drop(ctx context.Context, db outbox.Beginner, w Work) (Outcome, error) {
-	out, err := s.decideDead(ctx, db, &w, dropped)
+	out, err := s.decide(ctx, db, &w, dropped)
 	if err != nil {
 		return out, fmt.Errorf("drop dead events: %w", err)
 	}
 	return out, nil
 }
 
-func (s *Store) decideDead(ctx context.Context, db outbox.Beginner, w *Work, action string) (Outcome, error) {
+func (s *Store) decide(ctx context.Context, db outbox.Beginner, w *Work, action string) (Outcome, error) {
 	d := &decider{s: s, db: db, action: action}
 	taken := 0
-	for _, place := range w.Places {
-		d.place = place
+	for _, source := range w.Sources {
+		d.source = source
 		for after := int64(0); w.Limit == 0 || taken < w.Limit; {
-			most := deadBatch
+			most := batchEvents
 			if w.Limit > 0 {
 				most = min(most, w.Limit-taken)
 			}
-			batch, err := nextDead(ctx, place, &w.Filter, after, most)
+			batch, err := nextBatch(ctx, source, &w.Filter, after, most)
 			if err != nil {
 				return d.out, err
 			}
@@ -97,39 +97,39 @@ func (s *Store) decideDead(ctx context.Context, db outbox.Beginner, w *Work, act
 	return d.out, nil
 }
 
-// nextDead takes at most so many events as one transaction may hold.
-func nextDead(ctx context.Context, place Source, f *Filter, after int64, most int) (batch []Event, err error) {
+// nextBatch returns at most as many events as one transaction takes.
+func nextBatch(ctx context.Context, source Source, f *Filter, after int64, most int) (batch []Event, err error) {
 	bytes := 0
-	for d, err := range place.Scan(ctx, f, after) {
+	for d, err := range source.Scan(ctx, f, after) {
 		if err != nil {
 			return nil, err
 		}
 		batch = append(batch, d)
-		if bytes += d.Size; len(batch) == most || bytes >= deadBatchBytes {
+		if bytes += d.Size; len(batch) == most || bytes >= batchBytes {
 			break
 		}
 	}
 	return batch, nil
 }
 
-// A decider works through one batch of one place after the other.
+// A decider processes one batch of one source after the other.
 type decider struct {
 	s      *Store
 	db     outbox.Beginner
-	place  Source
+	source Source
 	action string
 	out    Outcome
 }
 
-// step decides about one batch: what somebody has decided about before is only forgotten, the others are loaded, recorded
-// and copied in one transaction, and forgotten after it.
+// step decides one batch. It only forgets events that were decided before. It loads the others, records the decision
+// and inserts the copies in one transaction, and then forgets them.
 func (d *decider) step(ctx context.Context, batch []Event) error {
 	open, err := d.sift(ctx, batch)
 	if err != nil {
 		return err
 	}
 	if d.action == replayed && len(open) > 0 {
-		if err := d.s.Load(ctx, d.db, d.place, open); err != nil {
+		if err := d.s.Load(ctx, d.db, d.source, open); err != nil {
 			return err
 		}
 		open = slices.DeleteFunc(open, func(e Event) bool { return d.fail(&e, e.Flaw) })
@@ -142,25 +142,25 @@ func (d *decider) step(ctx context.Context, batch []Event) error {
 	if err != nil {
 		return err
 	}
-	if err := d.place.Forget(ctx, won); err != nil {
+	if err := d.source.Forget(ctx, won); err != nil {
 		return err
 	}
 	_, err = d.sift(ctx, lost)
 	return err
 }
 
-// fail notes an event that is left as it is, if there is a reason.
+// fail adds an event to the failures if err is not nil, and reports whether it did.
 func (d *decider) fail(e *Event, err error) bool {
 	if err != nil {
 		failed := *e
-		failed.Payload, failed.Headers = nil, nil // there may be many
+		failed.Payload, failed.Headers = nil, nil // there may be many failures
 		d.out.Failed = append(d.out.Failed, Failure{Event: failed, Err: err})
 	}
 	return err != nil
 }
 
-// commit records the decision and inserts the copies, in one transaction: won are the events that nobody else had decided
-// about.
+// commit records the decision and inserts the copies, in one transaction. won are the events that had no decision
+// yet, lost the others.
 func (d *decider) commit(ctx context.Context, batch []Event) (won, lost []Event, err error) {
 	if len(batch) == 0 {
 		return nil, nil, nil
@@ -174,7 +174,7 @@ func (d *decider) commit(ctx context.Context, batch []Event) (won, lost []Event,
 		}
 	}
 	err = pgx.BeginFunc(ctx, d.db, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, d.s.q.DeadDecide, batch[0].Source, numbers(batch), d.action, copies)
+		rows, err := tx.Query(ctx, d.s.q.DeadDecide, batch[0].Origin, numbers(batch), d.action, copies)
 		if err != nil {
 			return fmt.Errorf("record decisions: %w", err)
 		}
@@ -203,7 +203,7 @@ func (d *decider) commit(ctx context.Context, batch []Event) (won, lost []Event,
 	return won, lost, nil
 }
 
-// commitEach gives each event a transaction of its own, after the database refused one of them.
+// commitEach gives each event a transaction of its own, after the database refused a batch.
 func (d *decider) commitEach(ctx context.Context, batch []Event) (won, lost []Event, err error) {
 	for i := range batch {
 		mine, others, err := d.commit(ctx, batch[i:i+1])
@@ -219,12 +219,12 @@ func (d *decider) commitEach(ctx context.Context, batch []Event) (won, lost []Ev
 	return won, lost, nil
 }
 
-// dataError says that the database refused what an event is, and not that it could not be asked.
+// dataError reports whether the database refused the contents of an event.
 func dataError(err error) bool {
 	return sqlstate.BadData(err) || errors.Is(err, event.ErrInvalid)
 }
 
-// copyEvent is the event that is inserted again.
+// copyEvent returns the event to insert.
 func (d *Event) copyEvent() event.Event {
 	id := d.Copy
 	if id == uuid.Nil {

@@ -162,7 +162,7 @@ func TestReplayOfWhatTheTableRefuses(t *testing.T) {
 		reasons = append(reasons, fmt.Sprint(f.Number, " ", f.Err))
 	}
 	for i, want := range []string{`2 invalid event: subject "two words"`, "3 invalid event: decode headers", `4 invalid event: header name "Nats-Rollup"`,
-		"6 its row is no longer in outbox.event", `5 insert events: ERROR: new row for relation`} {
+		"6 retention has dropped its row in outbox.event", `5 insert events: ERROR: new row for relation`} {
 		if i >= len(reasons) || !strings.HasPrefix(reasons[i], want) {
 			t.Errorf("failures %q, want %q", reasons, want)
 		}

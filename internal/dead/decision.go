@@ -15,8 +15,8 @@ type decision struct {
 	at   time.Time
 }
 
-// about says whether the decision was made about this event, and not about one that had its number before the
-// dead-letter stream went back.
+// about reports whether the decision is about e, and not about a dead letter that had its number before the dead-letter
+// stream lost messages.
 func (d *decision) about(e *Event) bool {
 	switch {
 	case e.Stored.IsZero():
@@ -27,7 +27,7 @@ func (d *decision) about(e *Event) bool {
 	return !e.Stored.After(d.at)
 }
 
-// sift forgets what was decided about, and returns the rest.
+// sift forgets the events that were decided, and returns the others.
 func (d *decider) sift(ctx context.Context, batch []Event) (open []Event, err error) {
 	if len(batch) == 0 {
 		return nil, nil
@@ -45,16 +45,16 @@ func (d *decider) sift(ctx context.Context, batch []Event) (open []Event, err er
 		case made.about(e):
 			decided = append(decided, *e)
 		default:
-			d.fail(e, fmt.Errorf("outbox.decision has its number from %s, about another letter: the dead-letter stream went back",
+			d.fail(e, fmt.Errorf("outbox.decision has a decision of %s about another dead letter with this number: the dead-letter stream lost messages",
 				made.at.UTC().Format(time.RFC3339)))
 		}
 	}
 	d.out.Already += len(decided)
-	return open, d.place.Forget(ctx, decided)
+	return open, d.source.Forget(ctx, decided)
 }
 
 func (d *decider) decisions(ctx context.Context, batch []Event) (map[int64]decision, error) {
-	rows, err := d.db.Query(ctx, d.s.q.DeadDecided, batch[0].Source, numbers(batch))
+	rows, err := d.db.Query(ctx, d.s.q.DeadDecided, batch[0].Origin, numbers(batch))
 	if err != nil {
 		return nil, err
 	}

@@ -19,35 +19,34 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// ReasonPoison is the reason of every dead letter; its detail says more.
+// ReasonPoison is the reason of every dead letter. Its detail has the error of the consumer.
 const ReasonPoison = "poison"
 
 const (
-	dropTimeout     = 2 * time.Second // for the deletion of a consumer
-	lettersPage     = 256             // letters asked for at once
-	lettersPatience = 5 * time.Second // for the next of them
-	headerSize      = "Nats-Msg-Size" // of the body that was left out of headers only
+	dropTimeout    = 2 * time.Second // for deleting the consumer
+	letterPage     = 256             // letters per request
+	letterPatience = 5 * time.Second // wait for the next letter
+	headerSize     = "Nats-Msg-Size" // size of the body that a headers-only consumer leaves out
 )
 
-// ErrLettersRemade says that the dead-letter stream was deleted and made again while it was read: its sequences mean
-// other letters now.
-var ErrLettersRemade = errors.New("dead-letter stream was deleted and made again")
+// ErrRecreated means that the dead-letter stream was deleted and created again after it was opened, so that its
+// sequences belong to other letters.
+var ErrRecreated = errors.New("dead-letter stream was deleted and created again")
 
-// Letters is the Source of the dead letters of one stream. Open it with OpenLetters; it serves one goroutine at a
-// time.
+// Letters is the Source of the dead letters of one stream. Not safe for concurrent use.
 type Letters struct {
 	stream  jetstream.Stream // nil: it does not exist, and nothing is dead
 	subject string
-	source  string
+	origin  string
 	created time.Time
 	last    uint64
 }
 
-// letterCopies is the name space of the ids that copies of letters have.
+// letterCopies is the name space of the ids of copies of dead letters.
 var letterCopies = uuid.MustParse("5a9d6d0c-5f0b-4c7e-8a44-0c7f1f6c6a52")
 
-// OpenLetters looks how far the dead letters of a stream go. deadStream is empty for Config's default. A dead-letter
-// stream that does not exist has no letters.
+// OpenLetters opens the source of the dead letters of a stream. An empty deadStream defaults to the name of the
+// stream followed by _DEAD. If it does not exist, there are no dead letters.
 func OpenLetters(ctx context.Context, js jetstream.JetStream, stream, deadStream string) (*Letters, error) {
 	deadStream = cmp.Or(deadStream, stream+"_DEAD")
 	l := &Letters{subject: event.DeadPrefix + stream}
@@ -60,11 +59,11 @@ func OpenLetters(ctx context.Context, js jetstream.JetStream, stream, deadStream
 	}
 	info := s.CachedInfo()
 	l.stream, l.created, l.last = s, info.Created, info.State.LastSeq
-	l.source = info.Config.Name + "@" + info.Created.UTC().Format(time.RFC3339Nano)
+	l.origin = info.Config.Name + "@" + info.Created.UTC().Format(time.RFC3339Nano)
 	return l, nil
 }
 
-// Scan implements Source. It reads the headers of every letter above after.
+// Scan implements Source. It reads the headers of every letter with a sequence above after.
 func (l *Letters) Scan(ctx context.Context, f *Filter, after int64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		if l.stream == nil || uint64(after) >= l.last {
@@ -75,7 +74,7 @@ func (l *Letters) Scan(ctx context.Context, f *Filter, after int64) iter.Seq2[Ev
 				return false
 			}
 			d := l.dead(msg.Headers(), meta.Sequence.Stream, meta.Timestamp)
-			return !f.Takes(&d) || yield(d, nil)
+			return !f.Matches(&d) || yield(d, nil)
 		})
 		if err != nil {
 			yield(Event{}, fmt.Errorf("list dead letters: %w", err))
@@ -83,15 +82,15 @@ func (l *Letters) Scan(ctx context.Context, f *Filter, after int64) iter.Seq2[Ev
 	}
 }
 
-// pages reads the letters from a sequence on, headers only, until each returns false or there are no more. Its consumer
-// lives as long as it does.
+// pages passes the headers of the letters from sequence first on to each, until it returns false or there are no
+// more. It deletes its consumer when it returns.
 func (l *Letters) pages(ctx context.Context, first uint64, each func(jetstream.Msg, *jetstream.MsgMetadata) bool) error {
 	cons, err := l.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first, FilterSubject: l.subject, HeadersOnly: true,
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
 	})
 	if err != nil {
-		return fmt.Errorf("make a consumer: %w", err)
+		return fmt.Errorf("create a consumer: %w", err)
 	}
 	defer l.drop(cons.CachedInfo().Name)
 	received, heard := uint64(0), time.Now()
@@ -99,7 +98,7 @@ func (l *Letters) pages(ctx context.Context, first uint64, each func(jetstream.M
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		page, err := cons.FetchNoWait(lettersPage)
+		page, err := cons.FetchNoWait(letterPage)
 		if err != nil {
 			return fmt.Errorf("fetch letters: %w", err)
 		}
@@ -110,7 +109,7 @@ func (l *Letters) pages(ctx context.Context, first uint64, each func(jetstream.M
 				return fmt.Errorf("read metadata: %w", err)
 			}
 			if received++; meta.Sequence.Consumer != received {
-				return errors.New("fetch letters: some were lost on the way; try again")
+				return errors.New("fetch letters: some did not arrive; run the command again")
 			}
 			got, pending, heard = true, meta.NumPending, time.Now()
 			if more = more && each(msg, meta); !more {
@@ -123,33 +122,33 @@ func (l *Letters) pages(ctx context.Context, first uint64, each func(jetstream.M
 		if got {
 			continue
 		}
-		if time.Since(heard) > lettersPatience {
-			return fmt.Errorf("fetch letters: no answer for %v, %d to come", lettersPatience, pending)
+		if time.Since(heard) > letterPatience {
+			return fmt.Errorf("fetch letters: no letter within %v, %d expected", letterPatience, pending)
 		}
-		info, err := cons.Info(ctx) // they may have been deleted meanwhile
+		info, err := cons.Info(ctx) // letters may have been deleted meanwhile
 		if err != nil {
-			return fmt.Errorf("look at the consumer: %w", err)
+			return fmt.Errorf("read the state of the consumer: %w", err)
 		}
 		pending = info.NumPending
 	}
 	return nil
 }
 
-// drop deletes the consumer, as well as it can: the server does it after a minute.
+// drop deletes the consumer. If that fails, the server deletes it after a minute.
 func (l *Letters) drop(consumer string) {
 	ctx, cancel := context.WithTimeout(context.Background(), dropTimeout)
 	defer cancel()
 	_ = l.stream.DeleteConsumer(ctx, consumer)
 }
 
-// dead is what the headers of a letter say.
+// dead returns the dead event of a letter, from its headers.
 func (l *Letters) dead(header nats.Header, sequence uint64, stored time.Time) Event {
 	parsed, err := eventOf(header, nil)
 	d := Event{
-		Event: parsed, Place: SourceLetters, Source: l.source, Number: int64(sequence), Reason: ReasonPoison,
+		Event: parsed, Source: SourceDeadLetters, Origin: l.origin, Number: int64(sequence), Reason: ReasonPoison,
 		Detail: header.Get(event.HeaderDeadReason), By: header.Get(event.HeaderDeadConsumer), Since: stored, Stored: stored, Flaw: err,
 	}
-	d.Sequence, _ = strconv.ParseUint(header.Get(event.HeaderDeadSequence), 10, 64) // 0 when it says nothing
+	d.Sequence, _ = strconv.ParseUint(header.Get(event.HeaderDeadSequence), 10, 64) // 0 without the header
 	if at, err := time.Parse(time.RFC3339Nano, header.Get(event.HeaderDeadTime)); err == nil {
 		d.Since = at
 	}
@@ -158,11 +157,11 @@ func (l *Letters) dead(header nats.Header, sequence uint64, stored time.Time) Ev
 			d.Size = n
 		}
 	}
-	d.Copy = uuid.NewSHA1(letterCopies, fmt.Appendf(nil, "%s\n%d\n%d\n%s", l.source, sequence, stored.UnixNano(), d.ID))
+	d.Copy = uuid.NewSHA1(letterCopies, fmt.Appendf(nil, "%s\n%d\n%d\n%s", l.origin, sequence, stored.UnixNano(), d.ID))
 	return d
 }
 
-// eventOf reads the event of a letter, as it was before it died.
+// eventOf returns the original event of a letter.
 func eventOf(header nats.Header, body []byte) (event.Event, error) {
 	own := maps.Clone(header)
 	maps.DeleteFunc(own, func(name string, _ []string) bool {
@@ -176,13 +175,13 @@ func eventOf(header nats.Header, body []byte) (event.Event, error) {
 	return parsed, nil
 }
 
-// Load implements Source: it reads letters whole, one by one.
+// Load implements Source. It reads each letter with its body.
 func (l *Letters) Load(ctx context.Context, dead []Event) error {
 	for i := range dead {
 		d := &dead[i]
 		msg, err := l.stream.GetMsg(ctx, uint64(d.Number))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			d.Flaw = errors.New("the letter is no longer in its stream")
+			d.Flaw = errors.New("the dead letter is no longer in its stream")
 			continue
 		}
 		if err != nil {
@@ -190,14 +189,14 @@ func (l *Letters) Load(ctx context.Context, dead []Event) error {
 		}
 		parsed, err := eventOf(msg.Header, msg.Data)
 		if bytes := msg.Header.Get(event.HeaderDeadOmitted); bytes != "" && err == nil {
-			err = fmt.Errorf("its payload of %s bytes did not fit the letter, and the table has it no longer", bytes)
+			err = fmt.Errorf("its payload of %s bytes exceeded the size of a dead letter, and retention has dropped its row", bytes)
 		}
 		d.Event, d.Flaw = parsed, err
 	}
 	return nil
 }
 
-// Forget implements Source: it deletes letters from their stream.
+// Forget implements Source. It deletes letters from their stream.
 func (l *Letters) Forget(ctx context.Context, dead []Event) error {
 	if len(dead) == 0 {
 		return nil
@@ -207,7 +206,7 @@ func (l *Letters) Forget(ctx context.Context, dead []Event) error {
 		return fmt.Errorf("delete dead letters: %w", err)
 	}
 	if !info.Created.Equal(l.created) {
-		return fmt.Errorf("delete dead letters: %w", ErrLettersRemade)
+		return fmt.Errorf("delete dead letters: %w", ErrRecreated)
 	}
 	crash.Point("decided")
 	for i := range dead {
@@ -224,7 +223,7 @@ func (l *Letters) forget(ctx context.Context, sequence uint64) error {
 		return nil
 	}
 	if _, missing := l.stream.GetMsg(ctx, sequence); errors.Is(missing, jetstream.ErrMsgNotFound) {
-		return nil // it is gone already
+		return nil // it was deleted before
 	}
 	return err
 }

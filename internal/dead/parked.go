@@ -16,21 +16,20 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// Parked is the Source of the events that the stream refuses for ever, without those that somebody has decided about.
-// Safe for concurrent use if its database is.
+// Parked is the Source of the parked events that nobody has decided about. Safe for concurrent use if its database is.
 type Parked struct {
 	s    *Store
 	db   outbox.DB
 	last int64
 }
 
-var errRowGone = errors.New("its row is no longer in outbox.event")
+var errRowGone = errors.New("retention has dropped its row in outbox.event")
 
-// OpenParked looks how far the parked events go.
+// OpenParked opens the source of the events that are parked now.
 func (s *Store) OpenParked(ctx context.Context, db outbox.DB) (*Parked, error) {
 	p := &Parked{s: s, db: db}
 	if err := db.QueryRow(ctx, s.q.DeadLast).Scan(&p.last); err != nil {
-		return nil, fmt.Errorf("look for parked events: %w", s.t.Migrated(err))
+		return nil, fmt.Errorf("read parked events: %w", s.t.Migrated(err))
 	}
 	return p, nil
 }
@@ -49,7 +48,7 @@ func (p *Parked) Scan(ctx context.Context, f *Filter, after int64) iter.Seq2[Eve
 					return
 				}
 			}
-			if len(page) < deadBatch {
+			if len(page) < batchEvents {
 				return
 			}
 			after = page[len(page)-1].Number
@@ -57,7 +56,7 @@ func (p *Parked) Scan(ctx context.Context, f *Filter, after int64) iter.Seq2[Eve
 	}
 }
 
-// parkedRow is one that somebody may have decided about.
+// parkedRow is a parked event, and whether it was decided.
 type parkedRow struct {
 	Event
 	decided bool
@@ -69,12 +68,12 @@ func (p *Parked) page(ctx context.Context, f *Filter, after int64) ([]parkedRow,
 		subject = f.Subject.String()
 	}
 	id := pgtype.UUID{Bytes: f.EventID, Valid: f.EventID != uuid.Nil}
-	rows, err := p.db.Query(ctx, p.s.q.DeadParked, after, p.last, f.Number, id, f.Reason, subject, orAnyTime(f.From), orAnyTime(f.Until), deadBatch)
+	rows, err := p.db.Query(ctx, p.s.q.DeadParked, after, p.last, f.Number, id, f.Reason, subject, orAnyTime(f.From), orAnyTime(f.Until), batchEvents)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (parkedRow, error) {
-		d := parkedRow{Event: Event{Place: SourceParked, Source: SourceParked}}
+		d := parkedRow{Event: Event{Source: SourceParked, Origin: SourceParked}}
 		err := row.Scan(&d.Number, (*[16]byte)(&d.ID), &d.Subject, &d.Key, &d.Reason, &d.Detail, &d.By, &d.Since, &d.Size, &d.decided)
 		d.Position = d.Number
 		return d, err
@@ -88,7 +87,8 @@ func orAnyTime(t time.Time) *time.Time {
 	return &t
 }
 
-// Load implements Source: the place itself holds nothing of an event, its row does.
+// Load implements Source. The parked row has nothing of the event, so every event has a Flaw unless Store.Load finds
+// its row.
 func (p *Parked) Load(_ context.Context, dead []Event) error {
 	for i := range dead {
 		dead[i].Flaw = errRowGone
@@ -96,13 +96,13 @@ func (p *Parked) Load(_ context.Context, dead []Event) error {
 	return nil
 }
 
-// Forget implements Source: no row is ever deleted.
+// Forget implements Source. Parked rows are never deleted.
 func (p *Parked) Forget(context.Context, []Event) error { return nil }
 
-// Load fills in payload, headers and Flaw of dead events of one place: from the row of the event where the table
-// still has it, else from what the place holds.
-func (s *Store) Load(ctx context.Context, db outbox.DB, place Source, dead []Event) error {
-	if err := place.Load(ctx, dead); err != nil {
+// Load sets the payload, the headers and the Flaw of dead events of one source: from the row of the event if the
+// table still has it, and from the source otherwise.
+func (s *Store) Load(ctx context.Context, db outbox.DB, source Source, dead []Event) error {
+	if err := source.Load(ctx, dead); err != nil {
 		return err
 	}
 	var positions []int64
@@ -111,7 +111,7 @@ func (s *Store) Load(ctx context.Context, db outbox.DB, place Source, dead []Eve
 			positions = append(positions, dead[i].Position)
 		}
 	}
-	found, err := s.deadRows(ctx, db, positions)
+	found, err := s.rows(ctx, db, positions)
 	if err != nil {
 		return fmt.Errorf("load dead events: %w", s.t.Migrated(err))
 	}
@@ -127,8 +127,8 @@ func (s *Store) Load(ctx context.Context, db outbox.DB, place Source, dead []Eve
 	return nil
 }
 
-// deadRows reads the rows at positions. Headers that are not what the table asks for are a flaw of the event.
-func (s *Store) deadRows(ctx context.Context, db outbox.DB, positions []int64) (map[int64]Event, error) {
+// rows reads the rows at positions. Headers that cannot be decoded are a Flaw.
+func (s *Store) rows(ctx context.Context, db outbox.DB, positions []int64) (map[int64]Event, error) {
 	rows, err := db.Query(ctx, s.q.DeadRows, positions)
 	if err != nil {
 		return nil, err

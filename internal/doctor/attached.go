@@ -10,18 +10,18 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// Attached is what outbox doctor wants to know of a table with a capture trigger.
+// Attached is a table with capture triggers.
 type Attached struct {
 	Table   string
-	Exists  bool
+	Exists  bool // false if it was dropped, or renamed
 	Subject string
-	Lost    []string // columns that the trigger names and the table does not have: writing to it fails
-	Silent  []string // operations whose trigger is missing or off: no event comes of them
-	Writes  int64    // since the server's statistics were reset
-	Age     time.Duration
+	Lost    []string      // columns that its triggers use and it no longer has; every write to it fails
+	Silent  []string      // operations whose trigger is missing or disabled; they make no events
+	Writes  int64         // rows written since the statistics of the server were reset
+	Age     time.Duration // of the attachment
 }
 
-// Attached reads what doctor wants to know of the tables that were attached.
+// Attached reads the facts about all tables with capture triggers.
 func (r *Reader) Attached(ctx context.Context, db outbox.DB) ([]Attached, error) {
 	rows, err := db.Query(ctx, r.q.Attached)
 	if err != nil {
@@ -39,8 +39,9 @@ func (r *Reader) Attached(ctx context.Context, db outbox.DB) ([]Attached, error)
 	return all, nil
 }
 
-// SkewOf is by how much a clock that was read between two moments of ours is certainly ahead of it (above 0) or behind (below 0).
-func SkewOf(read, before, after time.Time) time.Duration {
+// ClockSkew returns by how much another clock certainly differs from ours, given its reading and our times before and
+// after the reading: positive if it is fast, negative if it is slow, and 0 if the reading is between the two.
+func ClockSkew(read, before, after time.Time) time.Duration {
 	switch {
 	case read.After(after):
 		return read.Sub(after)

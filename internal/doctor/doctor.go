@@ -11,48 +11,48 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// Server is what outbox doctor wants to know of a PostgreSQL server.
+// Server is a PostgreSQL server.
 type Server struct {
-	VersionNumber     int    // 150018
-	Version           string // as the server says it
-	Standby           bool   // it replays another server and cannot be written to
-	Fsync             string // settings, as SHOW says them
+	VersionNumber     int    // such as 150018
+	Version           string // such as 15.18
+	Standby           bool   // it follows another server and accepts no writes
+	Fsync             string // settings, as SHOW prints them
 	FullPageWrites    string
 	SynchronousCommit string
-	Role              string // as whom we are connected
-	SeesAll           bool   // the role sees the transactions of others
+	Role              string // of the connection
+	SeesAll           bool   // the role may see the transactions of other roles
 	Long              []LongTransaction
-	Skew              time.Duration // of its clock against ours, as far as the round trip allows to say
+	Skew              time.Duration // of its clock, see ClockSkew
 }
 
-// LongTransaction is one that has been open for long.
+// LongTransaction is a transaction that has been open for long.
 type LongTransaction struct {
 	PID                      int32
 	Role, Application, State string
 	Age                      time.Duration
 }
 
-// Table is what the protocol relies on in one outbox.
+// Table is what the protocol relies on in an outbox.
 type Table struct {
-	XidColumn, IDColumn int      // places of the columns, from 1; 0: missing
-	Cache               int64    // of the sequence behind id
-	Wake                string   // trigger: O on, D off, R and A as in pg_trigger.tgenabled, empty: missing
-	Missing             []string // rights that a relay needs and the role has not: "INSERT on outbox.batch"
-	CanExtend           bool     // the role may make partitions
+	XidColumn, IDColumn int      // numbers of the columns, from 1; 0 if missing
+	Cache               int64    // of the sequence of id
+	Wake                string   // pg_trigger.tgenabled of the trigger: O for enabled, D for disabled, R or A; empty if missing
+	Missing             []string // rights that a relay needs and the role lacks, such as "INSERT on outbox.batch"
+	CanExtend           bool     // the role may create partitions
 
-	LastID      int64 // the highest id in use; this and the next two only if no right is missing
-	Bound       int64 // the first id beyond the last partition
+	LastID      int64 // the highest id in use. This and the next two fields are set only if no right is missing
+	Bound       int64 // the first id above the last partition
 	DefaultUsed bool  // the default partition has rows
 }
 
-// Server reads what doctor wants to know of the server. long is the age from which a transaction is listed.
+// Server reads the facts about the server. It lists transactions that are open for longer than long.
 func (r *Reader) Server(ctx context.Context, db outbox.DB, long time.Duration) (Server, error) {
 	var f Server
 	var now time.Time
 	asked := time.Now()
 	err := db.QueryRow(ctx, r.q.Server).Scan(&f.VersionNumber, &f.Version, &f.Standby, &f.Fsync, &f.FullPageWrites,
 		&f.SynchronousCommit, &f.Role, &f.SeesAll, &now)
-	f.Skew = SkewOf(now, asked, time.Now())
+	f.Skew = ClockSkew(now, asked, time.Now())
 	if err != nil {
 		return Server{}, fmt.Errorf("inspect server: %w", err)
 	}
@@ -72,7 +72,7 @@ func (r *Reader) Server(ctx context.Context, db outbox.DB, long time.Duration) (
 	return f, nil
 }
 
-// Table reads what doctor wants to know of the outbox. One that does not exist is ErrNotMigrated.
+// Table reads the facts about the outbox. It returns outbox.ErrNotMigrated if there is none.
 func (r *Reader) Table(ctx context.Context, db outbox.DB) (Table, error) {
 	var f Table
 	err := db.QueryRow(ctx, r.q.Table, r.t.Schema()).Scan(&f.XidColumn, &f.IDColumn, &f.Cache, &f.Wake, &f.Missing, &f.CanExtend)

@@ -1,4 +1,5 @@
-// Package doctor reads the facts about a PostgreSQL server and an outbox that `outbox doctor` judges.
+// Package doctor reads the facts about a PostgreSQL server and an outbox that `outbox doctor` checks. It changes
+// nothing.
 package doctor
 
 import (
@@ -6,7 +7,7 @@ import (
 	text "github.com/seed-6eff6314/outbox-relay/sql"
 )
 
-// Reader reads facts about one outbox and its server. It changes nothing. Safe for concurrent use.
+// Reader reads facts about one outbox and its server. Safe for concurrent use.
 type Reader struct {
 	t *table.Table
 	q statements

@@ -86,7 +86,8 @@ func restock(t *testing.T, pool *pgxpool.Pool, session *table.Session, stock str
 	tabletest.Captured(t, session)
 }
 
-// events are those of a backfill of the rows with version 0, but for those that are named, which are NULL to leave one out.
+// events are those of a backfill of the rows with version 0, but for those that are named, which are NULL to leave
+// one out.
 func events(others map[int]string) (out []string) {
 	for id := 1; id <= 10; id++ {
 		text, other := others[id]
@@ -100,7 +101,8 @@ func events(others map[int]string) (out []string) {
 	return out
 }
 
-// A writer was first and has not committed: the step waits and takes the row as it is then, or not at all, and goes on where it would have.
+// A writer was first and has not committed: the step waits and takes the row as it is then, or not at all, and goes
+// on where it would have.
 func TestBackfillWaitsForAWriter(t *testing.T) {
 	tbl, pool, stock := stock(t)
 	session := tabletest.Session(t, tbl, pool)
@@ -240,7 +242,7 @@ func TestBackfillLeavesALockedRow(t *testing.T) {
 		}
 		err = b.Step(t.Context(), pool, 5)
 	}
-	if !errors.Is(err, jobs.ErrHeld) || !strings.Contains(err.Error(), "or (3)") || !strings.Contains(err.Error(), "the holder (pid ") || !strings.Contains(strings.Join(notes, "|"), "rows behind key (2) are locked") {
+	if !errors.Is(err, jobs.ErrLocked) || !strings.Contains(err.Error(), "or (3)") || !strings.Contains(err.Error(), "the holder (pid ") || !strings.Contains(strings.Join(notes, "|"), "rows behind key (2) are locked") {
 		t.Fatalf("%v; told %q", err, notes)
 	}
 	commit(t, writer)

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table/tabletest"
 )
 
-// Two runners of one job beside writers that change, delete and insert: each row has one event of it, and no event has an older version
-// than one before it.
+// Two runners of one job beside writers that change, delete and insert: each row has one event of it, and no event
+// has an older version than one before it.
 func TestBackfillUnderWriters(t *testing.T) {
 	table, pool, stock := stock(t)
 	const rows = 600

@@ -168,7 +168,7 @@ func TestBackfillTables(t *testing.T) {
 	if job.Last.N < 1000/16/4 || job.Last.Seen != 1000 {
 		t.Errorf("%+v", job.Last)
 	}
-	look, err := jobs.In(tbl).LookBackfill(t.Context(), pool, &jobs.BackfillQuery{Table: users, Subject: "u.{id}", Columns: []string{"id"}, Where: "id >= 999"})
+	look, err := jobs.In(tbl).PreviewBackfill(t.Context(), pool, &jobs.BackfillQuery{Table: users, Subject: "u.{id}", Columns: []string{"id"}, Where: "id >= 999"})
 	if err != nil || look.Rows != 2 || look.First.Subject != "u.999" || look.First.Key != "999" || string(look.First.Payload) != `{"id": 999}` || look.Total == 0 {
 		t.Errorf("look: %+v, %v", look, err)
 	}

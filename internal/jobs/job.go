@@ -17,38 +17,37 @@ import (
 
 // Errors of jobs.
 var (
-	// ErrStepTaken says that another process works at the same job.
-	ErrStepTaken = errors.New("another process works at this job")
-	// ErrGone says that events which were asked for were dropped: the retention is over.
-	ErrGone = errors.New("events were dropped")
+	// ErrStepTaken means that another process did the next step of the job.
+	ErrStepTaken = errors.New("another process runs this job")
+	// ErrDropped means that retention has dropped events of the query.
+	ErrDropped = errors.New("events were dropped by retention")
 )
 
-// A Job is long work that is done in steps, each one transaction, by whoever runs it. It can be killed anywhere and goes on where
-// it was; two processes at the same job do it once.
+// A Job is a replay or a backfill. Any process may run its steps, one after the other.
 type Job struct {
 	ID        uuid.UUID
 	Kind      string          // replay or backfill
-	Spec      json.RawMessage // what was asked for
+	Spec      json.RawMessage // the completed query, as JSON
 	StartedBy string          // role
 	StartedAt time.Time
-	Last      Step // zero before the first
-	Running   bool // a session does it, see Announce
+	Last      Step // zero before the first step
+	Running   bool // a session has announced that it runs the job
 
-	span int64 // how much the next step looks at; 0: not known yet
+	span int64 // positions that the next step of a replay scans; 0 before the first
 }
 
-// A Step is a part of a job that is done.
+// A Step is a finished part of a job.
 type Step struct {
 	N      int64           // from 1
-	Place  json.RawMessage // where the next step goes on
-	Seen   int64           // looked at, by all steps so far
-	Events int64           // made, by all steps so far
-	Done   bool            // it was the last
+	Place  json.RawMessage // where the next step begins
+	Seen   int64           // scanned by all steps so far: positions of a replay, rows of a backfill
+	Events int64           // inserted by all steps so far
+	Done   bool            // the job is finished
 	At     time.Time
 }
 
-// startJob notes that work begins.
-func (t *Store) startJob(ctx context.Context, db outbox.DB, kind string, spec any) (*Job, error) {
+// start records a new job.
+func (t *Store) start(ctx context.Context, db outbox.DB, kind string, spec any) (*Job, error) {
 	text, err := json.Marshal(spec)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", kind, err)
@@ -60,11 +59,11 @@ func (t *Store) startJob(ctx context.Context, db outbox.DB, kind string, spec an
 	return j, nil
 }
 
-// Job reads one job. table.ErrNoJob when there is none of that id.
+// Job reads a job. It returns table.ErrNoJob if no job has the id.
 func (t *Store) Job(ctx context.Context, db outbox.DB, id uuid.UUID) (*Job, error) {
 	jobs, err := t.jobs(ctx, db, id.String(), 1)
 	if err == nil && len(jobs) == 0 {
-		err = fmt.Errorf("%w: %s; outbox jobs lists them", table.ErrNoJob, id)
+		err = fmt.Errorf("%w: %s; list them with: outbox jobs", table.ErrNoJob, id)
 	}
 	if err != nil {
 		return nil, err
@@ -96,8 +95,8 @@ func (t *Store) jobs(ctx context.Context, db outbox.DB, id any, n int) ([]Job, e
 	return jobs, nil
 }
 
-// Announce names the session db, which has to be one connection, after the job that it is going to do: then Job.Running is true while
-// it lives. Only told, not enforced: two that do one job are told apart by ErrStepTaken.
+// Announce names a session after the job that it runs: Job.Running is true while the session lives. db must be a single
+// connection. Advisory only: concurrent processes are resolved by ErrStepTaken.
 func (t *Store) Announce(ctx context.Context, db outbox.DB, job *Job) error {
 	if _, err := db.Exec(ctx, t.q.JobAnnounce, job.Kind, job.ID.String()); err != nil {
 		return fmt.Errorf("announce %s %s: %w", job.Kind, job.ID, err)
@@ -105,8 +104,8 @@ func (t *Store) Announce(ctx context.Context, db outbox.DB, job *Job) error {
 	return nil
 }
 
-// Total is how much the job has to look at, of which Last.Seen is done: the positions of a replay, or what a spec says as total; 0
-// when it is not known.
+// Total is how much the job scans in all, of which Last.Seen is done: the positions of a replay, or the estimated
+// rows of a backfill. It is 0 if unknown.
 func (j *Job) Total() int64 {
 	if j.Kind == "replay" {
 		return j.replayTotal()
@@ -120,7 +119,7 @@ func (j *Job) Total() int64 {
 	return s.Total
 }
 
-// takeStep runs the statement of a step, which notes itself.
+// takeStep runs the statement of a step, which also records the step.
 func (t *Store) takeStep(ctx context.Context, db outbox.DB, job *Job, query string, args ...any) error {
 	rows, err := t.NoJIT(ctx, db, query, args...)
 	var s Step

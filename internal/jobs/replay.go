@@ -15,63 +15,65 @@ import (
 )
 
 const (
-	replaySpan   = 20_000      // positions looked at in a step, at most
-	replayBytes  = 8 << 20     // of payload copied in a step
-	clockMargin  = time.Minute // by which the clocks of writers and planners may disagree
-	maxReplayIDs = 1000        // events named one by one
-	forever      = "infinity"  // as PostgreSQL writes it
-	everBefore   = "-infinity" // likewise
+	replaySpan   = 20_000      // positions scanned in a step, at most
+	replayBytes  = 8 << 20     // payload copied in a step, about
+	clockMargin  = time.Minute // how far the time of an insert and that of its plan may disagree
+	maxReplayIDs = 1000        // event ids in a query
+	endOfTime    = "infinity"  // in PostgreSQL
+	startOfTime  = "-infinity" // in PostgreSQL
 	stampFormat  = time.RFC3339Nano
 )
 
-// ReplayQuery says which events to replay. Everything that is given has to hold.
+// ReplayQuery selects events to replay: those that meet every condition given.
 type ReplayQuery struct {
-	Since, Until   time.Time // when they were created; zero: no limit
-	Subjects       []string  // patterns of NATS, one of which matches
-	Keys           []string  // one of which it has
-	FromID, ToID   int64     // row ids, both included; 0: no limit
-	FromPosition   int64     // of the plan, included; 0: no limit
-	EventIDs       []uuid.UUID
-	Prefix         string // of the copies' subject, with a dot between; empty: the subject stays
-	Limit          int64  // copies; 0: no limit
-	AllowedMissing bool   // events that were asked for may have been dropped
+	Since, Until   time.Time   // creation times; zero for no limit
+	Subjects       []string    // NATS patterns, one of which must match
+	Keys           []string    // the event must have one of them
+	FromID, ToID   int64       // row ids, inclusive; 0 for no limit
+	FromPosition   int64       // lowest position; 0 for no limit
+	EventIDs       []uuid.UUID // at most 1000
+	Prefix         string      // put before the subjects of the copies, with a dot; empty to keep them
+	Limit          int64       // copies, at most; 0 for no limit
+	AllowedMissing bool        // accept that retention has dropped some of the events
 }
 
-// Unlimited says that the query asks for everything.
+// Unlimited reports whether the query selects every event.
 func (q *ReplayQuery) Unlimited() bool {
 	return q.Since.IsZero() && q.Until.IsZero() && len(q.Subjects)+len(q.Keys)+len(q.EventIDs) == 0 && q.FromID == 0 && q.ToID == 0 && q.FromPosition == 0
 }
 
-// replaySpec is a query with everything that had to be found out once.
+// replaySpec is a ReplayQuery completed with what is determined once, at the start. It is the spec of the job.
 type replaySpec struct {
 	From     int64    `json:"from"` // positions
 	To       int64    `json:"to"`
 	Since    string   `json:"since"`
 	Until    string   `json:"until"`
-	Subjects []string `json:"subjects,omitempty"` // for people
+	Subjects []string `json:"subjects,omitempty"` // shown to people only
 	Patterns []string `json:"patterns,omitempty"` // regular expressions of PostgreSQL
 	Keys     []string `json:"keys,omitempty"`
 	FromID   int64    `json:"from_id"`
 	ToID     int64    `json:"to_id"`
-	Rows     []int64  `json:"rows,omitempty"` // of events named one by one: then nothing else counts
+	Rows     []int64  `json:"rows,omitempty"` // of EventIDs; if set, no other condition applies
 	Prefix   string   `json:"prefix,omitempty"`
 	Limit    int64    `json:"limit"`
 }
 
-// StartReplay fixes what is to be replayed: everything that is planned now and asked for. Copies are rows like all others, that name
-// their original; they come behind everything, in the order of their originals. Copies are not copied again, unless their own id is
-// asked for or they stand for an event that was parked; what is parked still is not: see ReplayDead. ErrGone when some of it was dropped, unless that is allowed. Needs
-// outbox_owner.
+// StartReplay records a replay of the events that are planned now and that the query selects. A replay inserts
+// copies: new rows that name their original, after all other rows, in the order of the originals.
+//
+// It does not copy copies, unless the query names their id, or they replace an event that was parked. Nor does it
+// copy events that are still parked: see package dead. It returns ErrDropped if retention has dropped selected events
+// and the query does not allow that. The role must be a member of outbox_owner.
 func (t *Store) StartReplay(ctx context.Context, db outbox.DB, q *ReplayQuery) (*Job, error) {
 	spec, err := t.replaySpec(ctx, db, q)
 	if err != nil {
 		return nil, err
 	}
-	return t.startJob(ctx, db, "replay", spec)
+	return t.start(ctx, db, "replay", spec)
 }
 
 func (t *Store) replaySpec(ctx context.Context, db outbox.DB, q *ReplayQuery) (*replaySpec, error) {
-	s := &replaySpec{Since: everBefore, Until: forever, Subjects: q.Subjects, Keys: q.Keys, FromID: max(q.FromID, 0), ToID: math.MaxInt64, Prefix: q.Prefix, Limit: math.MaxInt64}
+	s := &replaySpec{Since: startOfTime, Until: endOfTime, Subjects: q.Subjects, Keys: q.Keys, FromID: max(q.FromID, 0), ToID: math.MaxInt64, Prefix: q.Prefix, Limit: math.MaxInt64}
 	if q.ToID > 0 {
 		s.ToID = q.ToID
 	}
@@ -98,7 +100,7 @@ func (t *Store) replaySpec(ctx context.Context, db outbox.DB, q *ReplayQuery) (*
 	if err != nil {
 		return nil, err
 	}
-	oldest, err := t.Oldest(ctx, db)
+	oldest, err := t.OldestPosition(ctx, db)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +115,7 @@ func (t *Store) replaySpec(ctx context.Context, db outbox.DB, q *ReplayQuery) (*
 		}
 	}
 	if !q.Since.IsZero() {
-		from, err := t.PlannedSince(ctx, db, q.Since.Add(-clockMargin), s.To)
+		from, err := t.SearchPlanned(ctx, db, q.Since.Add(-clockMargin), s.To)
 		if err != nil {
 			return nil, err
 		}
@@ -124,7 +126,7 @@ func (t *Store) replaySpec(ctx context.Context, db outbox.DB, q *ReplayQuery) (*
 
 func (t *Store) replayRows(ctx context.Context, db outbox.DB, q *ReplayQuery, s *replaySpec) error {
 	if len(q.EventIDs) > maxReplayIDs {
-		return fmt.Errorf("replay: %w: %d event ids, at most %d", event.ErrInvalid, len(q.EventIDs), maxReplayIDs)
+		return fmt.Errorf("replay: %w: want at most %d event ids, found %d", event.ErrInvalid, maxReplayIDs, len(q.EventIDs))
 	}
 	for _, id := range q.EventIDs {
 		found, err := t.TrailOf(ctx, db, id)
@@ -133,7 +135,7 @@ func (t *Store) replayRows(ctx context.Context, db outbox.DB, q *ReplayQuery, s 
 		}
 		if len(found) == 0 || found[0].ID != id {
 			if !q.AllowedMissing {
-				return fmt.Errorf("replay: %w: the table has no event %s", ErrGone, id)
+				return fmt.Errorf("replay: %w: the table has no event %s", ErrDropped, id)
 			}
 			continue
 		}
@@ -142,12 +144,12 @@ func (t *Store) replayRows(ctx context.Context, db outbox.DB, q *ReplayQuery, s 
 	return nil
 }
 
-// refuseDropped refuses a query that reaches back behind what the table still has.
+// refuseDropped returns ErrDropped if the query reaches back before what the table still has.
 func (t *Store) refuseDropped(ctx context.Context, db outbox.DB, q *ReplayQuery, oldest int64) error {
 	if q.AllowedMissing {
 		return nil
 	}
-	since, fromID := any(forever), int64(math.MaxInt64)
+	since, fromID := any(endOfTime), int64(math.MaxInt64)
 	if !q.Since.IsZero() {
 		since = q.Since
 	}
@@ -157,23 +159,23 @@ func (t *Store) refuseDropped(ctx context.Context, db outbox.DB, q *ReplayQuery,
 	var n, id int64
 	var created *time.Time
 	if err := db.QueryRow(ctx, t.q.DroppedSince, since, fromID).Scan(&n, &created, &id); err != nil {
-		return fmt.Errorf("look for dropped events: %w", err)
+		return fmt.Errorf("read what retention dropped: %w", err)
 	}
 	if n == 0 && (q.FromPosition == 0 || q.FromPosition >= oldest) {
 		return nil
 	}
-	still := "nothing"
+	rest := "no events"
 	if created != nil {
-		still = fmt.Sprintf("events from id %d and %s on, position %d", id, created.Format(time.RFC3339), oldest)
+		rest = fmt.Sprintf("events from id %d on, created at %s, position %d", id, created.Format(time.RFC3339), oldest)
 	}
-	return fmt.Errorf("replay: %w of what was asked for; the table still has %s", ErrGone, still)
+	return fmt.Errorf("replay: %w; the table has %s", ErrDropped, rest)
 }
 
-// narrow leaves out positions before and behind the ids that are asked for.
+// narrow limits the positions to those of the row ids that the query selects.
 func (t *Store) narrow(ctx context.Context, db outbox.DB, s *replaySpec) error {
 	var first, last *int64
 	if err := db.QueryRow(ctx, t.q.PositionsOfIDs, s.FromID, s.ToID).Scan(&first, &last); err != nil {
-		return fmt.Errorf("look for ids in the plan: %w", err)
+		return fmt.Errorf("find row ids in the plan: %w", err)
 	}
 	if first == nil {
 		s.From = s.To + 1
@@ -184,8 +186,8 @@ func (t *Store) narrow(ctx context.Context, db outbox.DB, s *replaySpec) error {
 	return nil
 }
 
-// ReplayStep copies the next events of a replay, n at most, in one transaction. Done when job.Last.Done is. ErrStepTaken means that
-// another process did it.
+// ReplayStep copies the next events of a replay, at most n, in one transaction, and updates job.Last. It returns
+// ErrStepTaken if another process did the step.
 func (t *Store) ReplayStep(ctx context.Context, db outbox.DB, job *Job, n int) error {
 	var s replaySpec
 	if err := json.Unmarshal(job.Spec, &s); err != nil {
@@ -207,8 +209,8 @@ func (t *Store) ReplayStep(ctx context.Context, db outbox.DB, job *Job, n int) e
 	return err
 }
 
-// nextSpan is how many positions the next step looks at, so that it finds about as many events as it may copy: every position that is
-// looked at costs, and is looked at again if it was too much.
+// nextSpan returns how many positions the next step scans, so that it finds about as many events as it may copy.
+// Scanning a position costs time, and the next step scans again those after the last copy.
 func nextSpan(span, seen, copied, most int64) int64 {
 	switch {
 	case seen < span:
@@ -219,7 +221,7 @@ func nextSpan(span, seen, copied, most int64) int64 {
 	return span
 }
 
-// position is where a job goes on that walks through the plan.
+// position returns the position at which the next step begins.
 func (j *Job) position(first int64) (int64, error) {
 	if j.Last.N == 0 {
 		return first, nil
@@ -228,12 +230,12 @@ func (j *Job) position(first int64) (int64, error) {
 		Position int64 `json:"position"`
 	}
 	if err := json.Unmarshal(j.Last.Place, &place); err != nil || place.Position == 0 {
-		return 0, fmt.Errorf("%s %s: read its place %s: %w", j.Kind, j.ID, j.Last.Place, errors.Join(err, event.ErrInvalid))
+		return 0, fmt.Errorf("%s %s: read its position %s: %w", j.Kind, j.ID, j.Last.Place, errors.Join(err, event.ErrInvalid))
 	}
 	return place.Position, nil
 }
 
-// replayTotal is how many positions a replay looks at.
+// replayTotal returns how many positions a replay scans.
 func (j *Job) replayTotal() int64 {
 	var s replaySpec
 	if err := json.Unmarshal(j.Spec, &s); err != nil {

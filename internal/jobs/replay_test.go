@@ -97,7 +97,7 @@ func TestReplaySelects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k.T = t
-			look, err := jobs.In(k.Table).LookReplay(t.Context(), k.Pool, &c.q, func(int64, int64, int64) {})
+			look, err := jobs.In(k.Table).PreviewReplay(t.Context(), k.Pool, &c.q, func(int64, int64, int64) {})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -126,8 +126,8 @@ func TestReplayOfCopies(t *testing.T) {
 	k.Count(fmt.Sprintf("SELECT count(*) FROM outbox.event WHERE resend_of = '%s'", original), 3)
 }
 
-// What was parked and mended by a person comes once, by the copy that was published, however often that was tried; a copy that a replay
-// made and that was parked and mended is a copy all the same.
+// What was parked and mended by a person comes once, by the copy that was published, however often that was tried; a
+// copy that a replay made and that was parked and mended is a copy all the same.
 func TestReplayOfMendedEvents(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 3)}
 	park := func(id int) {
@@ -138,7 +138,7 @@ func TestReplayOfMendedEvents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out, err := dead.In(k.Table).Replay(t.Context(), k.Pool, dead.Work{Places: []dead.Source{parked}}); err != nil || out.Done != 1 {
+		if out, err := dead.In(k.Table).Replay(t.Context(), k.Pool, dead.Work{Sources: []dead.Source{parked}}); err != nil || out.Done != 1 {
 			t.Fatalf("%+v, %v", out, err)
 		}
 		k.Plan()
@@ -154,7 +154,7 @@ func TestReplayOfMendedEvents(t *testing.T) {
 	}
 	park(6)
 	mend() // 9 stands for 6, which was a copy
-	look, err := jobs.In(k.Table).LookReplay(t.Context(), k.Pool, &jobs.ReplayQuery{Limit: 2}, func(int64, int64, int64) {})
+	look, err := jobs.In(k.Table).PreviewReplay(t.Context(), k.Pool, &jobs.ReplayQuery{Limit: 2}, func(int64, int64, int64) {})
 	if err != nil || look.Matched != 2 || fmt.Sprint(look.FirstRows) != "[1 3]" {
 		t.Errorf("%+v, %v; want the first two of three", look, err)
 	}
@@ -163,8 +163,8 @@ func TestReplayOfMendedEvents(t *testing.T) {
 	k.Count("SELECT count(*) FROM outbox.event c JOIN outbox.event o ON o.event_id = c.resend_of WHERE c.id = 12 AND o.id IN (2, 4)", 1)
 }
 
-// How many positions a step looks at follows how many events they have: where it finds more than it may copy, the next goes on behind
-// the last copy.
+// How many positions a step looks at follows how many events they have: where it finds more than it may copy, the
+// next goes on behind the last copy.
 func TestReplayOfDenseBehindSparse(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 400)}
 	k.Run("UPDATE outbox.event SET key = 'k' WHERE id % 40 = 1 OR id > 300")
@@ -246,7 +246,7 @@ func TestReplayOfDroppedEvents(t *testing.T) {
 	for name, q := range map[string]jobs.ReplayQuery{
 		"since": {Since: time.Now().Add(-time.Hour)}, "ids": {FromID: 500, ToID: 1500}, "position": {FromPosition: 11}, "event": {EventIDs: []uuid.UUID{uuid.New()}},
 	} {
-		if _, err := jobs.In(k.Table).StartReplay(t.Context(), k.Pool, &q); !errors.Is(err, jobs.ErrGone) {
+		if _, err := jobs.In(k.Table).StartReplay(t.Context(), k.Pool, &q); !errors.Is(err, jobs.ErrDropped) {
 			t.Errorf("%s: %v, want ErrGone", name, err)
 		}
 		q.AllowedMissing = true
@@ -290,7 +290,7 @@ func TestWorkWaits(t *testing.T) {
 			k.Acked(50, 0)
 		}
 	})
-	if err != nil || len(notes) != 3 || !strings.Contains(notes[0], "paused by ada: lunch") || !strings.Contains(notes[1], "50 events wait, and no relay runs") || notes[2] != "" {
+	if err != nil || len(notes) != 3 || !strings.Contains(notes[0], "paused by ada: lunch") || !strings.Contains(notes[1], "50 events are pending and no relay runs") || notes[2] != "" {
 		t.Errorf("%q, %v", notes, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

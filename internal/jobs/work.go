@@ -12,32 +12,32 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// Pace says how fast a job may be. The zero value of a field means its default.
+// Pace limits the speed of a job. The zero value of a field means its default.
 type Pace struct {
-	Stream     string // whose backlog is looked at
+	Stream     string // whose backlog counts. Required, unless MaxPending is -1
 	Rate       int    // events per second, at most. Defaults to 5000; -1 for no limit
-	Page       int    // events in a step, at most. Defaults to 1000. Steps that take long get fewer
-	MaxPending int64  // events that wait for the relay: with more the job waits. Defaults to 20,000; -1 for no limit
+	Page       int    // events per step, at most. Defaults to 1000; fewer after steps that took long
+	MaxPending int64  // pending events above which the job waits for the relay. Defaults to 20,000; -1 for no limit
 
-	Together *Throttle // of jobs that have the rate together, made with NewThrottle. Defaults to one for this job
+	Throttle *Throttle // shared with other jobs, whose rates then count together. Defaults to one of this job, with Rate
 }
 
-// A Throttle spreads events over time. Safe for concurrent use.
+// A Throttle limits the rate of one or more jobs. Safe for concurrent use.
 type Throttle struct {
-	rate int // a second; -1 for no limit
+	rate int // events per second; -1 for no limit
 
 	mu   sync.Mutex
-	next time.Time // when what was done is paid for
+	next time.Time // when the next step may begin
 }
 
-// NewThrottle makes one of so many events a second; -1 for no limit, 0 for the default.
+// NewThrottle returns a throttle with a rate in events per second: -1 for no limit, 0 for the default of Pace.Rate.
 func NewThrottle(rate int) *Throttle {
 	return &Throttle{rate: cmp.Or(rate, defaultRate)}
 }
 
-// after says how long to wait after n events, whose step took so long. Steps have a tenth of the time at most, those of all jobs together:
-// a database that is slow, or has much else to do, has less of them. What could not be done in time is made up for a little, what
-// was waited is not.
+// after returns how long to wait after a step that inserted n events. Steps take at most a tenth of the time, those
+// of all jobs that share the throttle together, so that a slow or busy database gets fewer of them. A job that fell
+// behind its rate may catch up for makeUp; a pause is not made up for.
 func (r *Throttle) after(n int64, took time.Duration) time.Duration {
 	if r.rate < 0 {
 		return 0
@@ -55,43 +55,46 @@ func (r *Throttle) after(n int64, took time.Duration) time.Duration {
 const (
 	defaultRate  = 5000
 	makeUp       = 200 * time.Millisecond
-	shareOfTime  = 10                     // one part in steps, the others between them
-	quickStep    = 100 * time.Millisecond // below it a step may be twice as large
-	slowStep     = 400 * time.Millisecond // above it the next one is half as large
+	shareOfTime  = 10                     // steps take one part of the time in so many
+	fastStep     = 100 * time.Millisecond // after a faster step the next one is twice as large
+	slowStep     = 400 * time.Millisecond // after a slower step the next one is half as large
 	stepTimeout  = 2 * time.Minute
 	smallestPage = 16
-	lookEvery    = 500 * time.Millisecond // for pauses and the backlog
+	checkEvery   = 500 * time.Millisecond // between checks of pauses and of the backlog
 )
 
 func (p *Pace) setDefaults() {
 	p.Rate = cmp.Or(p.Rate, defaultRate)
-	if p.Together == nil {
-		p.Together = NewThrottle(p.Rate)
+	if p.Throttle == nil {
+		p.Throttle = NewThrottle(p.Rate)
 	}
 	p.Page = cmp.Or(p.Page, 1000)
 	p.MaxPending = cmp.Or(p.MaxPending, 20_000)
 	if p.Rate > 0 {
-		p.Page = max(min(p.Page, p.Rate), 1) // not more than a second's worth at once
+		p.Page = max(min(p.Page, p.Rate), 1) // not more than one second's worth
 	}
 }
 
-// Work does a job step by step until it is done, ctx ends, or step fails; the step in hand is finished. Between steps it keeps the
-// pace, and waits while a person has paused the job or the relay has too much to do: say is told why, or nothing once it goes
-// on. One goroutine. Any number of processes may work at one job: all but one get ErrStepTaken.
-func (t *Store) Work(ctx context.Context, db outbox.DB, job *Job, pace Pace, step func(ctx context.Context, n int) error, say func(note string)) error {
+// Work runs a job step by step until it is done, ctx ends, or step returns an error. When ctx ends, it lets the
+// current step finish. Between steps it keeps the pace, and waits while the job is paused or too many events are
+// pending. It calls note with the reason of a wait, and with "" when it continues.
+//
+// step runs one step of at most n events, and updates job.Last. Several processes may work on one job: for each step
+// one of them succeeds, and the others get ErrStepTaken. Only one goroutine may work on a *Job.
+func (t *Store) Work(ctx context.Context, db outbox.DB, job *Job, pace Pace, step func(ctx context.Context, n int) error, note func(reason string)) error {
 	pace.setDefaults()
-	var looked time.Time
+	var checked time.Time
 	page := min(pace.Page, 128)
 	for !job.Last.Done {
-		if time.Since(looked) >= lookEvery {
-			note, err := t.heldUp(ctx, db, job, &pace)
+		if time.Since(checked) >= checkEvery {
+			reason, err := t.mustWait(ctx, db, job, &pace)
 			if err != nil {
 				return err
 			}
-			say(note)
-			if looked = time.Now(); note != "" {
-				looked = time.Time{}
-				if err := wait.For(ctx, lookEvery); err != nil {
+			note(reason)
+			if checked = time.Now(); reason != "" {
+				checked = time.Time{}
+				if err := wait.For(ctx, checkEvery); err != nil {
 					return err
 				}
 				continue
@@ -101,8 +104,8 @@ func (t *Store) Work(ctx context.Context, db outbox.DB, job *Job, pace Pace, ste
 			return err
 		}
 		start, before := time.Now(), job.Last.Events
-		hand, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
-		err := step(hand, page)
+		current, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
+		err := step(current, page)
 		cancel()
 		if err != nil {
 			return err
@@ -111,27 +114,27 @@ func (t *Store) Work(ctx context.Context, db outbox.DB, job *Job, pace Pace, ste
 		switch {
 		case took > slowStep:
 			page = max(page/2, min(smallestPage, pace.Page))
-		case took < quickStep:
+		case took < fastStep:
 			page = min(page*2, pace.Page)
 		}
 		if job.Last.Done {
 			break
 		}
-		if err := wait.For(ctx, pace.Together.after(job.Last.Events-before, took)); err != nil {
+		if err := wait.For(ctx, pace.Throttle.after(job.Last.Events-before, took)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// heldUp says why a job has to wait; nothing when it has not.
-func (t *Store) heldUp(ctx context.Context, db outbox.DB, job *Job, pace *Pace) (string, error) {
+// mustWait returns why a job must wait, or "" if it need not.
+func (t *Store) mustWait(ctx context.Context, db outbox.DB, job *Job, pace *Pace) (string, error) {
 	p, paused, err := t.Paused(ctx, db, table.PauseJob(job.ID))
 	if err != nil {
 		return "", err
 	}
 	if paused {
-		return fmt.Sprintf("paused by %s: %s; go on with: outbox resume --job %s", p.Author, p.Reason, job.ID), nil
+		return fmt.Sprintf("paused by %s: %s; to continue, run: outbox resume --job %s", p.Author, p.Reason, job.ID), nil
 	}
 	if pace.MaxPending < 0 {
 		return "", nil
@@ -144,7 +147,7 @@ func (t *Store) heldUp(ctx context.Context, db outbox.DB, job *Job, pace *Pace) 
 	case s.Pending <= pace.MaxPending:
 		return "", nil
 	case s.Leader == "":
-		return fmt.Sprintf("%d events wait, and no relay runs; start one: outbox relay", s.Pending), nil
+		return fmt.Sprintf("%d events are pending and no relay runs; start one: outbox relay", s.Pending), nil
 	}
-	return fmt.Sprintf("%d events wait for the relay", s.Pending), nil
+	return fmt.Sprintf("%d events are pending", s.Pending), nil
 }

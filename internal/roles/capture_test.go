@@ -24,8 +24,8 @@ func dropSchemaNow(t *testing.T, pool *pgxpool.Pool, name string) {
 	}
 }
 
-// market is an estate with a table of somebody else's that the owner attached, and the pool of an application that may only
-// change that table.
+// market is an estate with a table of somebody else's that the owner attached, and the pool of an application that
+// may only change that table.
 func market(t *testing.T) (e estate, owner, app *pgxpool.Pool, goods string) {
 	t.Helper()
 	e = newEstate(t)
@@ -88,8 +88,8 @@ func TestAppOfAnAttachedTable(t *testing.T) {
 		"ALTER TABLE "+goods+" DISABLE TRIGGER ALL", "ALTER TABLE "+goods+" DISABLE TRIGGER USER", "TRUNCATE "+goods)
 }
 
-// hijackers are functions and operators of a schema that stands before pg_catalog, each fitting a call in some function of
-// the outbox better than the real one. Who reaches one is told.
+// hijackers are functions and operators of a schema that stands before pg_catalog, each fitting a call in some
+// function of the outbox better than the real one. Who reaches one is told.
 var hijackers = []string{
 	"hashtextextended(text, integer)", "pg_advisory_xact_lock(bigint)", "format(text, text)", "format(text, text, bigint, bigint)", "regexp_match(text, text)",
 	"pg_get_expr(pg_node_tree, oid)", "current_setting(text, boolean)", "pg_notify(text, text)", "convert_to(text, text)", "to_jsonb(record)",
@@ -121,7 +121,8 @@ func ambush(t *testing.T, e estate) string {
 	return evil
 }
 
-// Whatever stands in the search path of a caller decides nothing in any function of the outbox, nor do temporary tables.
+// Whatever stands in the search path of a caller decides nothing in any function of the outbox, nor do temporary
+// tables.
 func TestSearchPathHijack(t *testing.T) {
 	e, owner, app, goods := market(t)
 	writer, relay := e.login(t, "writer", "writer"), e.login(t, "relay", "relay")

@@ -10,7 +10,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// The owner's role does a whole replay, the auditor's sees what it would do and that it runs, and the others start none.
+// The owner's role does a whole replay, the auditor's sees what it would do and that it runs, and the others start
+// none.
 func TestJobRoles(t *testing.T) {
 	e := newEstate(t)
 	tabletest.Run(t, e.pool, e.table.SQL("INSERT INTO outbox.event (subject) SELECT 'r.' || g FROM generate_series(1, 3) g"))
@@ -43,7 +44,7 @@ func TestJobRoles(t *testing.T) {
 	if err != nil || len(list) != 1 || !list[0].Running || list[0].Last.Events != 2 || list[0].StartedBy != e.roles.Prefix+"_owner_login" {
 		t.Errorf("the auditor sees %+v, %v", list, err)
 	}
-	look, err := jobs.In(e.table).LookReplay(t.Context(), auditor, &jobs.ReplayQuery{}, func(int64, int64, int64) {})
+	look, err := jobs.In(e.table).PreviewReplay(t.Context(), auditor, &jobs.ReplayQuery{}, func(int64, int64, int64) {})
 	if err != nil || look.Matched != 3 {
 		t.Errorf("the auditor's look: %+v, %v", look, err)
 	}

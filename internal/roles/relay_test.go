@@ -31,8 +31,8 @@ func TestRelayRole(t *testing.T) {
 		do   func(ctx context.Context) error
 	}{
 		{"lead", func(ctx context.Context) error { return wantTrue(s.Lead(ctx)) }},
-		{"settle", func(ctx context.Context) (err error) { _, err = s.Settle(ctx); return err }},
-		{"settle again", func(ctx context.Context) (err error) { _, err = s.Settle(ctx); return err }},
+		{"record cluster", func(ctx context.Context) (err error) { _, err = s.RecordCluster(ctx); return err }},
+		{"record cluster again", func(ctx context.Context) (err error) { _, err = s.RecordCluster(ctx); return err }},
 		{"sleep", func(ctx context.Context) error { return wantTrue(s.Sleep(ctx)) }},
 		{"awake", s.Awake},
 		{"plan", func(ctx context.Context) (err error) {
@@ -43,7 +43,7 @@ func TestRelayRole(t *testing.T) {
 			return e.table.Park(ctx, pool, &planned[0], "too_large", "x", "relay")
 		}},
 		{"replan", func(ctx context.Context) error {
-			return e.table.Replan(ctx, pool, []table.Place{{Position: planned[1].Position, RowID: planned[1].RowID}}, "relay")
+			return e.table.Replan(ctx, pool, []table.PlannedRow{{Position: planned[1].Position, RowID: planned[1].RowID}}, "relay")
 		}},
 		{"base", func(ctx context.Context) error {
 			return e.table.AppendBase(ctx, pool, table.Base{N: 1, Stream: stream, From: 1}, "first", "relay")
@@ -56,16 +56,16 @@ func TestRelayRole(t *testing.T) {
 		{"cursor", func(ctx context.Context) (err error) { _, err = e.table.Cursor(ctx, pool); return err }},
 		{"load", func(ctx context.Context) error {
 			loaded, err := e.table.Load(ctx, pool, 1, table.Page{Events: 10, Bytes: 1 << 20})
-			if err == nil && (len(loaded) != 7 || loaded[0].Parked != "too_large" || loaded[1].Parked != table.Displaced || !loaded[6].Again) {
+			if err == nil && (len(loaded) != 7 || loaded[0].Parked != "too_large" || loaded[1].Parked != table.ReasonDisplaced || !loaded[6].Again) {
 				err = fmt.Errorf("loaded %+v", loaded)
 			}
 			return err
 		}},
 		{"unparked", func(ctx context.Context) (err error) {
-			_, err = e.table.Unparked(ctx, pool, 1, 7, time.Time{})
+			_, err = e.table.ExpectedPositions(ctx, pool, 1, 7, time.Time{})
 			return err
 		}},
-		{"oldest", func(ctx context.Context) (err error) { _, err = e.table.Oldest(ctx, pool); return err }},
+		{"oldest", func(ctx context.Context) (err error) { _, err = e.table.OldestPosition(ctx, pool); return err }},
 		{"status", func(ctx context.Context) (err error) { _, err = e.table.Status(ctx, pool, "S"); return err }},
 		{"migrations", func(ctx context.Context) error { return e.table.CheckMigrated(ctx, pool) }},
 		{"extend", func(ctx context.Context) (err error) {

@@ -15,31 +15,32 @@ import (
 	text "github.com/seed-6eff6314/outbox-relay/sql"
 )
 
-// ErrRights says that the connected role lacks a right that Apply needs; somebody who has it can run what SQL
-// returns.
-var ErrRights = errors.New("the connected role may not do that")
+// ErrRights means that the connected role lacks a right that Apply needs. A role that has it can run the script that
+// SQL returns instead.
+var ErrRights = errors.New("the connected role lacks a right")
 
-// Set is the database roles of an outbox: four groups without a login, prefix_writer, prefix_relay, prefix_auditor
-// and prefix_owner, that logins are made members of. sql/roles.sql says what each may. They are of the whole cluster.
+// Set describes the database roles of an outbox: prefix_writer, prefix_relay, prefix_auditor and prefix_owner. They
+// are group roles without login, for login roles to be members of. sql/roles.sql documents the rights of each. Roles
+// belong to the whole cluster, so outboxes in one cluster share them unless they have different prefixes.
 type Set struct {
-	Prefix string // of 1 to 48 letters, digits, _ and -; defaults to "outbox"
+	Prefix string // 1 to 48 letters, digits, _ and -. Defaults to "outbox"
 
-	// Own gives the schema and all in it to prefix_owner, and makes an empty schema if there is none. Otherwise whoever
-	// migrated stays the owner, and prefix_owner has no rights.
+	// Own makes prefix_owner the owner of the schema and everything in it, and creates an empty schema if there is
+	// none. Otherwise the role that migrated remains the owner, and prefix_owner has no rights.
 	Own bool
 
-	// Existing roles that become members.
+	// Existing roles that become members of the four.
 	Writers, Relays, Auditors, Owners []string
 }
 
-// Role is one of them as it is.
+// Role is the state of one of the roles.
 type Role struct {
 	Name    string   `json:"role"`
 	Exists  bool     `json:"exists"`
-	Members []string `json:"members"` // direct ones, by name
+	Members []string `json:"members"` // direct members, by name
 }
 
-// SQL is what Apply does, as one script for psql and other tools. It needs no database.
+// SQL returns what Apply does, as a script for psql and other tools. It needs no database.
 func SQL(schema string, r Set) (string, error) {
 	script, err := body(schema, r)
 	if err != nil {
@@ -48,17 +49,17 @@ func SQL(schema string, r Set) (string, error) {
 	return "BEGIN;\nSET LOCAL lock_timeout = '5s';\n" + script + "COMMIT;\n", nil
 }
 
-// Apply makes the roles and gives them their rights in one transaction, waiting at most lockTimeout for a lock. Once
-// is as good as many times, and what the roles had beyond their rights is taken away. migrated is false when there are no
-// tables yet: migrate, then apply again. ErrRights means that the connected role may not create a role that is
-// missing, or does not own the tables.
+// Apply creates the roles that are missing and gives all of them exactly their rights, in one transaction that waits
+// at most lockTimeout for each lock. It is idempotent, and revokes rights in the schema that the roles have beyond
+// that. migrated is false if there are no tables yet: the caller should migrate and apply again. Apply returns
+// ErrRights if the connected role may not create a role that is missing, or does not own the tables.
 func Apply(ctx context.Context, db outbox.Beginner, schema string, r Set, lockTimeout time.Duration) (migrated bool, err error) {
 	script, err := body(schema, r)
 	if err != nil {
 		return false, fmt.Errorf("apply roles: %w", err)
 	}
 	err = pgtx.WithLockTimeout(ctx, db, lockTimeout, func(tx pgx.Tx) error {
-		// Who may do this may do much: a name that somebody put in public must not decide what happens.
+		// The role is powerful: objects that others created in public must not shadow what the script calls.
 		if _, err := tx.Exec(ctx, "SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
 			return fmt.Errorf("pin the search path: %w", err)
 		}
@@ -74,7 +75,7 @@ func Apply(ctx context.Context, db outbox.Beginner, schema string, r Set, lockTi
 	return migrated, nil
 }
 
-// Status says which of the roles with a prefix there are, and who is a member.
+// Status returns the state of the four roles with a prefix.
 func Status(ctx context.Context, db outbox.DB, schema, prefix string) ([]Role, error) {
 	q, err := text.RolesFor(schema, Set{Prefix: prefix}.prefix())
 	if err != nil {
@@ -123,7 +124,7 @@ func body(schema string, r Set) (string, error) {
 	return b.String(), nil
 }
 
-// mayApply tells before anything is tried who has to do it instead.
+// mayApply returns ErrRights, with the role that can do it instead, if the connected role cannot apply the roles.
 func mayApply(ctx context.Context, db outbox.DB, schema, prefix string) (migrated bool, err error) {
 	q, err := text.RolesFor(schema, prefix)
 	if err != nil {
@@ -135,15 +136,15 @@ func mayApply(ctx context.Context, db outbox.DB, schema, prefix string) (migrate
 		mayCreate, owns bool
 	)
 	if err := db.QueryRow(ctx, q.Preview).Scan(&role, &missing, &mayCreate, &migrated, &owns); err != nil {
-		return false, fmt.Errorf("look at the roles: %w", err)
+		return false, fmt.Errorf("read the roles: %w", err)
 	}
-	instead := fmt.Sprintf("run: outbox roles print --schema %s --prefix %s, and give it to", schema, prefix)
+	instead := fmt.Sprintf("run: outbox roles print --schema %s --prefix %s, and have it run by", schema, prefix)
 	switch {
 	case len(missing) > 0 && !mayCreate:
-		return false, fmt.Errorf("%w: %s has no CREATEROLE, and %s missing; %s an administrator of the database",
+		return false, fmt.Errorf("%w: role %s has no CREATEROLE, and %s missing; %s an administrator of the database",
 			ErrRights, role, enumerate(missing), instead)
 	case !owns:
-		return false, fmt.Errorf("%w: %s does not own everything in schema %s; %s its owner or a superuser", ErrRights, role, schema, instead)
+		return false, fmt.Errorf("%w: role %s does not own everything in schema %s; %s its owner or a superuser", ErrRights, role, schema, instead)
 	}
 	return migrated, nil
 }

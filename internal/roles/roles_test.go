@@ -67,8 +67,8 @@ func dropRole(t *testing.T, pool *pgxpool.Pool, name string) {
 	}
 }
 
-// login is a pool of a new role without any right but those of its groups: writer, relay, auditor, owner. An owner acts as
-// the group.
+// login is a pool of a new role without any right but those of its groups: writer, relay, auditor, owner. An owner
+// acts as the group.
 func (e estate) login(t *testing.T, name string, groups ...string) *pgxpool.Pool {
 	t.Helper()
 	role := e.roles.Prefix + "_" + name + "_login"
@@ -124,7 +124,8 @@ func (e estate) rights(t *testing.T) []string {
 	return list
 }
 
-// The whole list of who may do what: nothing is granted on partitions, sequences, or to PUBLIC, but functions that need no right.
+// The whole list of who may do what: nothing is granted on partitions, sequences, or to PUBLIC, but functions that
+// need no right.
 func TestRolesHaveTheirRightsAndNoOther(t *testing.T) {
 	e := newEstate(t)
 	var want []string

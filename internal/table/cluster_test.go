@@ -16,7 +16,7 @@ import (
 // rows and fresh ones, and nothing of the copy is ever late again, though its xids are those of another cluster.
 func TestAdopt(t *testing.T) {
 	s := newSteps(t)
-	if _, err := s.session.Settle(t.Context()); err != nil {
+	if _, err := s.session.RecordCluster(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.begin("late", "early")
@@ -39,7 +39,7 @@ func TestAdopt(t *testing.T) {
 			}
 		}
 	})
-	if _, err := s.session.Settle(t.Context()); !errors.Is(err, table.ErrMoved) {
+	if _, err := s.session.RecordCluster(t.Context()); !errors.Is(err, table.ErrMoved) {
 		t.Fatalf("got %v, want ErrMoved", err)
 	}
 	want := table.Adopted{Planned: 2, Settled: 4}
@@ -54,11 +54,11 @@ func TestAdopt(t *testing.T) {
 	if got, err := s.table.Adopt(t.Context(), s.pool, "test"); err != nil || got != (table.Adopted{}) {
 		t.Fatalf("adopted again: %+v, %v", got, err)
 	}
-	if _, err := s.session.Settle(t.Context()); err != nil {
+	if _, err := s.session.RecordCluster(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// This cluster's xids pass those of the copy, each of them that of a transaction which runs above xmax while another
-	// one is planned: every new event is planned once, and nothing else.
+	// This cluster's xids pass those of the copy, each of them that of a transaction which runs above xmax while
+	// another one is planned: every new event is planned once, and nothing else.
 	for n := range 60 {
 		name, other := fmt.Sprintf("new%d", n), fmt.Sprintf("other%d", n)
 		s.begin(name, other)
@@ -77,7 +77,7 @@ func TestAdopt(t *testing.T) {
 func TestFailOverIsNoted(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	session := tabletest.Session(t, tbl, pool)
-	first, err := session.Settle(t.Context())
+	first, err := session.RecordCluster(t.Context())
 	if err != nil || first.FailedOver() || first.Moved() || first.Now.System == 0 || first.Now.Timeline == 0 {
 		t.Fatalf("%+v, %v", first, err)
 	}
@@ -85,7 +85,7 @@ func TestFailOverIsNoted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []bool{true, false} {
-		if home, err := session.Settle(t.Context()); err != nil || home.FailedOver() != want {
+		if home, err := session.RecordCluster(t.Context()); err != nil || home.FailedOver() != want {
 			t.Fatalf("%+v, %v; want failed over %v", home, err, want)
 		}
 	}

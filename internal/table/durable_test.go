@@ -32,10 +32,10 @@ func TestPlacesAreDurable(t *testing.T) {
 		"base": func(tx pgx.Tx) error { return tbl.AppendBase(t.Context(), tx, base, "test", "test") },
 		"park": func(tx pgx.Tx) error { return tbl.Park(t.Context(), tx, &planned[0], "too_large", "", "test") },
 		"replan": func(tx pgx.Tx) error {
-			return tbl.Replan(t.Context(), tx, []table.Place{{Position: 2, RowID: planned[1].RowID}}, "test")
+			return tbl.Replan(t.Context(), tx, []table.PlannedRow{{Position: 2, RowID: planned[1].RowID}}, "test")
 		},
 		"keep": func(tx pgx.Tx) error {
-			_, err := tbl.Keep(t.Context(), tx, []uuid.UUID{planned[2].ID}, 0, "test")
+			_, err := tbl.MarkDisplaced(t.Context(), tx, []uuid.UUID{planned[2].ID}, 0, "test")
 			return err
 		},
 	} {

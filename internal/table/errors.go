@@ -3,12 +3,12 @@ package table
 import "errors"
 
 var (
-	// ErrPooler says that the session passes a pooler in transaction mode.
-	ErrPooler = errors.New("a pooler in transaction mode stands between; give a direct URL of PostgreSQL, or one of a pooler in session mode")
+	// ErrPooler means that a pooler in transaction mode is between the session and PostgreSQL.
+	ErrPooler = errors.New("the connection passes a pooler in transaction mode; use the URL of PostgreSQL itself, or of a pooler in session mode")
 
-	// ErrMoved says that the outbox was planned in another cluster of PostgreSQL: it was restored here.
+	// ErrMoved means that the outbox was restored here from another cluster of PostgreSQL, which may still publish.
 	ErrMoved = errors.New("outbox was restored from another cluster")
 
-	// ErrPlanned says that another relay planned the next batch first: it leads, this one does not.
+	// ErrPlanned means that another relay planned the next batch first: that one leads now.
 	ErrPlanned = errors.New("another relay planned first")
 )

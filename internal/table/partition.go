@@ -12,44 +12,45 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// DefaultRetention is how long events are kept after the stream acknowledged them, where nothing else is said.
+// DefaultRetention is how long events are kept by default after the stream acknowledged them.
 const DefaultRetention = 7 * 24 * time.Hour
 
 // States of a partition. See outbox.partitions in sql/migrations/003_operate.sql.
 const (
-	PartitionDefault = "default" // it should have no rows
-	PartitionAhead   = "ahead"   // nothing is in it yet
-	PartitionOpen    = "open"    // it is being filled
-	PartitionWaiting = "waiting" // full, but not everything in it is done with: Why says what
-	PartitionKept    = "kept"    // done with, and younger than the retention
+	PartitionDefault = "default" // the default partition
+	PartitionAhead   = "ahead"   // empty; the ids in use have not reached it
+	PartitionOpen    = "open"    // receives rows now
+	PartitionWaiting = "waiting" // full, but something in it is not finished: see Why
+	PartitionKept    = "kept"    // everything in it is finished, and younger than the retention
 	PartitionDue     = "due"     // may be dropped
-	PartitionEmptied = "emptied" // dropped but for its empty shell
+	PartitionEmptied = "emptied" // its rows are dropped; the empty table remains
 )
 
-// ErrBusy says that a partition is in use by a transaction, which is not waited for: the next try comes.
+// ErrBusy means that a transaction uses a partition. The caller should try again later.
 var ErrBusy = errors.New("partition is in use by a transaction")
 
-// Partition is one of the table of events, of the plan or of the receipts.
+// Partition is a partition of the events, of the plan or of the receipts.
 type Partition struct {
 	Family   string // event, batch or receipt
-	Name     string // of the table, in the schema
-	From, To int64  // the lowest id or position in it, and the first beyond it; 0 and 0 for the default partition
+	Name     string // of its table, in the schema of the outbox
+	From, To int64  // its lowest id or position, and the first one above it; 0 and 0 for the default partition
 	MadeAt   time.Time
 	State    string
-	Why      string    // why it waits
-	DoneAt   time.Time // when the last of it was done with; zero when it is not
-	Bytes    int64     // indexes included
+	Why      string    // what a waiting partition waits for
+	DoneAt   time.Time // when the last event in it was finished; zero if one is not
+	Bytes    int64     // including its indexes
 }
 
-// Extend makes partitions ahead of the numbers in use, so that no writer ever needs the default one, and returns how
-// many it made, 64 of each family at most. They grow with the load, so that a dozen of them span the retention. Cheap when there
-// is nothing to do; any number may call it at once. What it cannot lock
-// within 50 ms is ErrBusy. It takes the right to execute outbox.extend, which works as its owner: the relay's role needs not
-// own the table.
+// Extend creates partitions ahead of the ids in use, so that no row lands in the default partition, and returns how
+// many it created: at most 64 per family. Their size follows the load, so that about a dozen of them span the
+// retention.
+//
+// It costs little if nothing is to be done, and may run concurrently. It returns ErrBusy if it does not get a lock
+// within 50 ms. The role needs the right to execute outbox.extend, which runs as the owner of the tables.
 func (t *Table) Extend(ctx context.Context, db outbox.DB, retention time.Duration) (int, error) {
 	made := 0
 	for _, family := range []string{"event", "batch", "receipt"} {
-		for range 64 { // one in a transaction: what it locks, it locks for a moment
+		for range 64 { // one per transaction, so that each lock is held briefly
 			var n int
 			if err := db.QueryRow(ctx, t.q.Extend, retention.Seconds(), family).Scan(&n); err != nil {
 				return made, fmt.Errorf("extend partitions: %w", busy(t.Migrated(err)))
@@ -62,7 +63,7 @@ func (t *Table) Extend(ctx context.Context, db outbox.DB, retention time.Duratio
 	return made, nil
 }
 
-// Partitions lists every partition, with the state that a retention gives it.
+// Partitions lists every partition, with its state under a retention.
 func (t *Table) Partitions(ctx context.Context, db outbox.DB, retention time.Duration) ([]Partition, error) {
 	rows, err := db.Query(ctx, t.q.Partitions, retention.Seconds())
 	if err != nil {
@@ -85,8 +86,9 @@ func (t *Table) Partitions(ctx context.Context, db outbox.DB, retention time.Dur
 	return all, nil
 }
 
-// EmptyPartition gives the space of a partition back, and says whether it did: only one that is due, which it looks at again
-// under a lock. It waits 50 ms for the lock on that partition, then it is ErrBusy; writers wait for nothing.
+// EmptyPartition drops the rows of a partition that is due, and returns false if the partition is not due, which it
+// checks again under a lock. It returns ErrBusy if it does not get the lock of that partition within 50 ms. Writers
+// do not wait.
 func (t *Table) EmptyPartition(ctx context.Context, db outbox.DB, name string, retention time.Duration) (emptied bool, err error) {
 	err = db.QueryRow(ctx, t.q.PartitionEmpty, name, retention.Seconds()).Scan(&emptied)
 	if err != nil {
@@ -95,8 +97,9 @@ func (t *Table) EmptyPartition(ctx context.Context, db outbox.DB, name string, r
 	return emptied, nil
 }
 
-// DropPartition drops the shell of an emptied partition, and says whether it did: not one that got a row since. The table is
-// locked for that moment. It waits 50 ms for the lock, and makes nobody wait longer; then it is ErrBusy.
+// DropPartition drops an emptied partition, and returns false if the partition has got a row since. It locks the
+// whole table while it does. It returns ErrBusy if it does not get that lock within 50 ms, which is the longest that
+// writers wait.
 func (t *Table) DropPartition(ctx context.Context, db outbox.DB, name string) (dropped bool, err error) {
 	if err := db.QueryRow(ctx, t.q.PartitionDrop, name).Scan(&dropped); err != nil {
 		return false, fmt.Errorf("drop partition %s: %w", name, busy(err))
@@ -111,14 +114,11 @@ func busy(err error) error {
 	return err
 }
 
-// Net returns how many events lie in the default partition, counted up to 1000.
-func (t *Table) Net(ctx context.Context, db outbox.DB) (int, error) {
+// DefaultRows returns how many events are in the default partition; 1000 means 1000 or more.
+func (t *Table) DefaultRows(ctx context.Context, db outbox.DB) (int, error) {
 	var n int
 	if err := db.QueryRow(ctx, t.q.DefaultRows).Scan(&n); err != nil {
-		return 0, fmt.Errorf("look into the default partition: %w", t.Migrated(err))
+		return 0, fmt.Errorf("count the events in the default partition: %w", t.Migrated(err))
 	}
 	return n, nil
 }
-
-// Gone is the reason of a position whose event was dropped before a stream that was made again, or went back, got it.
-const Gone = "gone"

@@ -52,8 +52,8 @@ const notAcked = " waiting the stream has not acknowledged position %d"
 
 const unsettled = " cannot confirm yet that every transaction in it is planned"
 
-// A partition is dropped when it is full, when the stream has acknowledged all of it, when a person has decided about what was
-// parked in it, and when that was long enough ago; never before.
+// A partition is dropped when it is full, when the stream has acknowledged all of it, when a person has decided about
+// what was parked in it, and when that was long enough ago; never before.
 func TestRetention(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 2500)}
 	k.states("event", "event_1"+fmt.Sprintf(notAcked, 1000), "event_1001"+fmt.Sprintf(notAcked, 2000), "event_2001 open", "event_default default")
@@ -84,13 +84,13 @@ func TestRetention(t *testing.T) {
 		t.Error("a partition that was not emptied is dropped")
 	}
 	k.Insert(10)
-	if first, err := k.Table.Oldest(t.Context(), k.Pool); err != nil || first > 1001 {
+	if first, err := k.Table.OldestPosition(t.Context(), k.Pool); err != nil || first > 1001 {
 		t.Errorf("oldest %d, %v", first, err)
 	}
 }
 
-// A transaction that has written, is not planned, or ended only after the last look holds its partition, and nobody waits for
-// longer than the lock timeout.
+// A transaction that has written, is not planned, or ended only after the last look holds its partition, and nobody
+// waits for longer than the lock timeout.
 func TestRetentionBesideTransactions(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 900)}
 	tabletest.InTx(t, k.Pool, func(ctx context.Context, late pgx.Tx) {
@@ -152,7 +152,7 @@ func TestRetentionOfTheNet(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 10)}
 	k.Run("SELECT setval('outbox.event_id_seq', 5500)")
 	k.Insert(20)
-	if n, err := k.Table.Net(t.Context(), k.Pool); n != 20 || err != nil {
+	if n, err := k.Table.DefaultRows(t.Context(), k.Pool); n != 20 || err != nil {
 		t.Errorf("%d events in the net, %v; want 20", n, err)
 	}
 	k.Run("SELECT outbox.extend(100000, 1)")

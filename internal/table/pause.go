@@ -12,32 +12,34 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// ErrNoJob says that there is no job of that id.
-var ErrNoJob = errors.New("there is no such job")
+// ErrNoJob means that no job has the id.
+var ErrNoJob = errors.New("no such job")
 
 // Targets of pauses.
 const (
-	// PauseRelay is whoever leads: it stops planning and publishing, and goes on leading.
+	// PauseRelay is the target of the relay that leads: it stops to plan and publish, and keeps the lead.
 	PauseRelay = "relay"
-	// PauseConsumer begins the target of a consumer, with its name behind it. It is told to NATS as well.
+	// PauseConsumer is the prefix of the target of a consumer, followed by its name. NATS pauses the consumer too.
 	PauseConsumer = "consumer:"
 )
 
-// PauseJob is the target of a job.
+// PauseJob returns the target of a job.
 func PauseJob(id uuid.UUID) string { return id.String() }
 
-// A Pause is what a person stopped. The rows in outbox.pause are the truth: it outlives every process.
+// A Pause is a row of outbox.pause: something that a person stopped, until a person or its time ends the pause. It
+// outlives every process.
 type Pause struct {
 	Target string
 	Reason string
-	Author string    // who they say they are
-	Role   string    // of PostgreSQL, that they were connected as
+	Author string    // the person, as given
+	Role   string    // that created the row
 	Since  time.Time // by the clock of the database, as Until
-	Until  time.Time // when it ends by itself; zero: not before it is resumed
+	Until  time.Time // when it ends by itself; zero for never
 }
 
-// Pause stops targets for a time, or with 0 until they are resumed, all of them or none; one that is paused already is paused
-// anew. Without an author it is the role. ErrNoJob if one is a job that does not exist. Needs outbox_owner.
+// Pause pauses targets for d, or until they are resumed if d is 0: all of them or none. It replaces a pause that a
+// target already has. An empty author defaults to the role. It returns ErrNoJob if a target is a job that does not
+// exist. The role must be a member of outbox_owner.
 func (t *Table) Pause(ctx context.Context, db outbox.DB, targets []string, d time.Duration, reason, author string) ([]Pause, error) {
 	var seconds *float64
 	if d > 0 {
@@ -58,7 +60,7 @@ func (t *Table) Pause(ctx context.Context, db outbox.DB, targets []string, d tim
 	return made, nil
 }
 
-// Resume ends pauses and returns the targets that had one. Needs outbox_owner.
+// Resume ends pauses, and returns the targets that had one. The role must be a member of outbox_owner.
 func (t *Table) Resume(ctx context.Context, db outbox.DB, targets []string, reason, author string) ([]string, error) {
 	rows, err := db.Query(ctx, t.q.Resume, targets, reason, author)
 	if err != nil {
@@ -73,7 +75,7 @@ func (t *Table) Resume(ctx context.Context, db outbox.DB, targets []string, reas
 	return ended, nil
 }
 
-// Pauses is all that is paused now, by target.
+// Pauses returns what is paused now, ordered by target.
 func (t *Table) Pauses(ctx context.Context, db outbox.DB) ([]Pause, error) {
 	rows, err := db.Query(ctx, t.q.Pauses)
 	if err != nil {
@@ -86,7 +88,7 @@ func (t *Table) Pauses(ctx context.Context, db outbox.DB) ([]Pause, error) {
 	return pauses, nil
 }
 
-// Paused is the pause of one target, and whether it has one.
+// Paused returns the pause of a target, and whether it has one.
 func (t *Table) Paused(ctx context.Context, db outbox.DB, target string) (p Pause, paused bool, err error) {
 	rows, err := db.Query(ctx, t.q.Paused, target)
 	if err == nil {
@@ -101,7 +103,7 @@ func (t *Table) Paused(ctx context.Context, db outbox.DB, target string) (p Paus
 	return p, true, nil
 }
 
-// Paused is the pause of the relays, read in the session of the one that leads.
+// Paused returns the pause of the relay, and whether it has one.
 func (s *Session) Paused(ctx context.Context) (p Pause, paused bool, err error) {
 	return s.t.Paused(ctx, s.conn, PauseRelay)
 }
@@ -109,7 +111,7 @@ func (s *Session) Paused(ctx context.Context) (p Pause, paused bool, err error) 
 func scanPause(row pgx.CollectableRow) (p Pause, err error) {
 	var until *time.Time
 	into := []any{&p.Target, &p.Reason, &p.Author, &p.Role, &p.Since, &until}
-	for range len(row.FieldDescriptions()) - len(into) { // the wake
+	for range len(row.FieldDescriptions()) - len(into) { // columns that only wake sessions
 		into = append(into, nil)
 	}
 	err = row.Scan(into...)

@@ -17,34 +17,35 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// Planned is an event that has its position.
+// Planned is an event that has a position.
 type Planned struct {
 	event.Event
 	RowID     int64     // id of the row
 	PlannedAt time.Time // when its batch was planned, by the clock of the database
-	Parked    string    // reason, when the event was parked
-	Again     bool      // it has an earlier position too, so the stream may have seen its id
-	Malformed error     // why Headers could not be read from the row, which got past the CHECKs then
+	Parked    string    // the reason, if the event is parked
+	Again     bool      // it has an earlier position too, so the stream may have its id already
+	Malformed error     // why Headers could not be decoded; the constraints of the table prevent that
 }
 
-// Page bounds what one Plan or Load returns. Both are at least 1; one event comes however large it is.
+// Page limits what one call of Plan or Load returns. Both limits must be at least 1. One event is returned however
+// large it is.
 type Page struct {
 	Events int // at most
-	Bytes  int // of payload; the event that passes it is the last
+	Bytes  int // of payload; the event that exceeds it is the last
 }
 
-// loadHint is for how many events room is made at once.
+// loadHint is the initial capacity of a page, in events.
 const loadHint = 64
 
-// Cursor is how far the plan goes.
+// Cursor is the end of the plan.
 type Cursor struct {
 	LastPosition int64     // 0 before the first batch
 	Head         int64     // the highest row id that has a position
-	Relay        string    // who planned it
+	Relay        string    // that planned last
 	PlannedAt    time.Time // when
 }
 
-// Cursor reads the cursor.
+// Cursor reads the end of the plan.
 func (t *Table) Cursor(ctx context.Context, db outbox.DB) (Cursor, error) {
 	var c Cursor
 	err := db.QueryRow(ctx, t.q.Cursor).Scan(&c.LastPosition, &c.Head, &c.Relay, &c.PlannedAt)
@@ -54,8 +55,9 @@ func (t *Table) Cursor(ctx context.Context, db outbox.DB) (Cursor, error) {
 	return c, nil
 }
 
-// Load reads planned events from a position on, in position order. Events with the same headers share one map of them. Fewer than page.Events does not mean that there
-// are no more: ask again from the position after the last. Parked ones come with their reason.
+// Load reads planned events from a position on, in the order of positions, parked ones included. Events with the same
+// headers share one map. Fewer events than page.Events do not mean that there are no more: the caller continues at
+// the position after the last one, until none is returned.
 func (t *Table) Load(ctx context.Context, db outbox.DB, from int64, page Page) ([]Planned, error) {
 	rows, err := t.NoJIT(ctx, db, t.q.Load, from, page.Events, page.Bytes)
 	if err != nil {
@@ -68,9 +70,13 @@ func (t *Table) Load(ctx context.Context, db outbox.DB, from int64, page Page) (
 	return events, nil
 }
 
-// scanPlanned reads the columns that plan.sql and load.sql share; load.sql adds why it is parked and whether it comes
-// again, and says each position where plan.sql says the first (see number). hint is how many rows may come. What follows them is the same in every
-// row, and read into once. What it scans into is made once, and texts are cut out of chunks. Events of one page with the same headers share one map.
+// scanPlanned reads the columns that plan.sql and load.sql share. load.sql adds two: the reason of a parked event,
+// and whether the event has an earlier position. In load.sql the first column is the position of the row, in plan.sql
+// that of the first row: see number. hint is the number of rows expected. Columns after these are the same in every
+// row; they are scanned into once, from the first row.
+//
+// To save allocations it scans every row into the same variables, cuts texts out of chunks, and lets events with the
+// same headers share one map.
 func scanPlanned(rows pgx.Rows, parked bool, hint int, once ...any) ([]Planned, error) {
 	defer rows.Close()
 	var (
@@ -93,23 +99,23 @@ func scanPlanned(rows pgx.Rows, parked bool, hint int, once ...any) ([]Planned, 
 		if err := rows.Scan(into...); err != nil {
 			return nil, err
 		}
-		clear(into[len(into)-len(once):]) // skipped from now on
+		clear(into[len(into)-len(once):]) // Scan skips a nil destination
 		p.Subject, p.Key, p.Payload = cut.String(subject), cut.String(key), cut.Bytes(payload)
 		p.ContentType, p.Parked, p.ResendOf = event.DefaultContentType, cut.String(reason), uuid.UUID(original.Bytes)
 		if string(kind) != event.DefaultContentType {
 			p.ContentType = cut.String(kind)
 		}
 		if raw != nil {
-			p.Headers, p.Malformed = known.decode(raw) // one row must not stop the others
+			p.Headers, p.Malformed = known.decode(raw) // a malformed row must not stop the others
 		}
 		out = append(out, p)
 	}
-	// Closed first: a deferred error of the commit comes after the last row.
+	// Close first: the error of a commit follows the last row.
 	rows.Close()
 	return out, rows.Err()
 }
 
-// headerCache decodes headers once, as long as there are few different ones: those of a capture trigger are three.
+// headerCache decodes equal headers once. It holds up to 16 different ones; capture triggers produce three.
 type headerCache map[string]map[string]string
 
 func (c *headerCache) decode(raw []byte) (map[string]string, error) {
@@ -130,7 +136,7 @@ func (c *headerCache) decode(raw []byte) (map[string]string, error) {
 	return headers, nil
 }
 
-// number gives the events of a plan their positions, in id order from the first on.
+// number gives the events of a plan their positions: consecutive, in the order of ids.
 func number(events []Planned) []Planned {
 	byID := func(a, b Planned) int { return cmp.Compare(a.RowID, b.RowID) }
 	if !slices.IsSortedFunc(events, byID) {

@@ -10,18 +10,18 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// SessionFacts is what came of a round trip: a pooler in transaction mode fails it.
+// SessionFacts is the result of a round trip that a pooler in transaction mode fails.
 type SessionFacts struct {
-	SameBackend bool // two statements of one connection ran in one backend, while another one was busy
-	LockHeld    bool // a session lock was still held at the second
-	Notified    bool // a NOTIFY from another connection arrived
+	SameBackend bool // two statements of one connection ran in one backend, while a second connection was busy
+	LockHeld    bool // the session lock of the first statement was held at the second
+	Notified    bool // a NOTIFY of the second connection arrived
 }
 
-// InspectSession finds out whether connections made with config can carry a relay's session: it takes a lock and
-// listens on one, and notifies from another. It waits for the notification no longer than wait.
+// InspectSession finds out whether connections with this configuration can carry a relay's session: it takes a lock and
+// listens on one connection, notifies from another, and waits for the notification for at most wait.
 func (t *Table) InspectSession(ctx context.Context, config *pgx.ConnConfig, wait time.Duration) (SessionFacts, error) {
 	config = config.Copy()
-	config.DefaultQueryExecMode = pgx.QueryExecModeExec // prepared statements fail behind some poolers for reasons of their own
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec // prepared statements fail with some poolers, for other reasons
 	listener, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return SessionFacts{}, fmt.Errorf("inspect session: %w", err)
@@ -48,13 +48,13 @@ func roundTrip(ctx context.Context, q *statements, listener, writer *pgx.Conn, w
 	if err := listener.QueryRow(ctx, q.PoolerLock, name).Scan(&before, &f.LockHeld); err != nil {
 		return f, fmt.Errorf("take a session lock: %w", err)
 	}
-	// The writer's transaction keeps a backend busy: a pooler that gave the listener's back hands out this one.
+	// The writer's transaction occupies a backend. A pooler in transaction mode gave it the one that the listener had.
 	err = pgx.BeginFunc(ctx, writer, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, q.PoolerNotify, name); err != nil {
 			return fmt.Errorf("notify: %w", err)
 		}
 		if err := listener.QueryRow(ctx, q.PoolerHeld, name).Scan(&after, &f.LockHeld); err != nil {
-			return fmt.Errorf("look at the session lock: %w", err)
+			return fmt.Errorf("check the session lock: %w", err)
 		}
 		return nil
 	})
@@ -69,13 +69,13 @@ func roundTrip(ctx context.Context, q *statements, listener, writer *pgx.Conn, w
 		return f, fmt.Errorf("wait for the notification: %w", err)
 	}
 	f.Notified = err == nil
-	tidy(ctx, q, listener, name)
+	release(ctx, q, listener, name)
 	return f, nil
 }
 
-// tidy gives the lock and the channel back, as well as it can: behind a pooler they would outlive the connection,
-// and may be in another backend.
-func tidy(ctx context.Context, q *statements, listener *pgx.Conn, name string) {
+// release releases the lock and the channel, without a guarantee: with a pooler they outlive the connection, and may
+// belong to another backend.
+func release(ctx context.Context, q *statements, listener *pgx.Conn, name string) {
 	_, _ = listener.Exec(ctx, q.PoolerUnlock, name)
 	_, _ = listener.Exec(ctx, "UNLISTEN *")
 }
@@ -83,5 +83,5 @@ func tidy(ctx context.Context, q *statements, listener *pgx.Conn, name string) {
 func closeSoon(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	_ = conn.Close(ctx) // whatever it says, the connection is gone
+	_ = conn.Close(ctx) // the connection is closed either way
 }

@@ -12,18 +12,18 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// ErrBaseTaken says that another relay appended to the log of bases first.
+// ErrBaseTaken means that another relay appended a base first.
 var ErrBaseTaken = errors.New("another relay set the base first")
 
-// Stream is one JetStream stream: deleted and made again it is another one.
+// Stream identifies a JetStream stream. One that was deleted and created again is another stream.
 type Stream struct {
 	Name    string
 	Created time.Time
 }
 
-// Base says where positions lie in a stream: sequence = position + Base, from From on.
+// Base relates positions to the sequences of a stream: from position From on, sequence = position + Base.
 type Base struct {
-	N      int64 // place in the log
+	N      int64 // number in the log, from 1
 	Stream Stream
 	From   int64
 	Base   int64
@@ -44,8 +44,8 @@ func (t *Table) Bases(ctx context.Context, db outbox.DB) ([]Base, error) {
 	return bases, nil
 }
 
-// AppendBase appends to the log of bases; b.N is one more than the last that the caller has read. ErrBaseTaken
-// means that there is a newer one.
+// AppendBase appends a base to the log. b.N must be one more than that of the last base that the caller has read.
+// AppendBase returns ErrBaseTaken if the log has that number already.
 func (t *Table) AppendBase(ctx context.Context, db outbox.DB, b Base, reason, relay string) error {
 	_, err := db.Exec(ctx, t.q.BaseInsert, b.N, b.Stream.Name, b.Stream.Created, b.From, b.Base, reason, relay)
 	if sqlstate.Is(err, sqlstate.UniqueViolation) {
@@ -57,7 +57,7 @@ func (t *Table) AppendBase(ctx context.Context, db outbox.DB, b Base, reason, re
 	return nil
 }
 
-// Receipt is evidence: everything up to Position was acknowledged, the last of it at Sequence.
+// Receipt is evidence that the stream acknowledged everything up to Position, which it has at Sequence.
 type Receipt struct {
 	Stream   Stream
 	Position int64
@@ -65,7 +65,7 @@ type Receipt struct {
 	AckedAt  time.Time
 }
 
-// AppendReceipt records a receipt; AckedAt is set by the database.
+// AppendReceipt appends a receipt. The database sets its time; r.AckedAt is ignored.
 func (t *Table) AppendReceipt(ctx context.Context, db outbox.DB, r Receipt, relay string) error {
 	if _, err := db.Exec(ctx, t.q.ReceiptInsert, r.Stream.Name, r.Stream.Created, r.Position, int64(r.Sequence), relay); err != nil {
 		return fmt.Errorf("append receipt: %w", err)
@@ -73,7 +73,7 @@ func (t *Table) AppendReceipt(ctx context.Context, db outbox.DB, r Receipt, rela
 	return nil
 }
 
-// LastReceipt reads the newest receipt of a stream by name; a zero Receipt when there is none.
+// LastReceipt reads the newest receipt of a stream, by name. It returns a zero Receipt if there is none.
 func (t *Table) LastReceipt(ctx context.Context, db outbox.DB, stream string) (Receipt, error) {
 	r := Receipt{Stream: Stream{Name: stream}}
 	var sequence int64

@@ -12,31 +12,31 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 )
 
-// SessionIdle is how long a session may do nothing before PostgreSQL ends it; sql/queries/session.sql says so.
+// SessionIdle is how long a session may be idle before PostgreSQL ends it. sql/queries/session.sql sets the same.
 const SessionIdle = 8 * time.Second
 
-// Session is the relay's one direct connection to PostgreSQL. It carries the leader lock, LISTEN, the lock that
-// stands for sleeping, and the plan, so that all of them end together. It must not pass a transaction pooler. One
-// goroutine uses it at a time.
+// Session is the relay's one direct connection to PostgreSQL. It carries the leader lock, LISTEN, the sleep lock and
+// the plan, so that all of them end together. It must not pass a transaction pooler. Not safe for concurrent use.
 type Session struct {
 	t      *Table
 	conn   *pgx.Conn
 	relay  string
 	asleep bool
-	last   int // events of the last plan: as many may come again
+	last   int // events of the last plan, which predicts the size of the next
 
-	// For $4 of queries/plan.sql: up to settled nothing is fresh or late, and up to planned as soon as everything below own, the xid of
-	// the batch that planned it, has ended.
+	// For $4 of queries/plan.sql. Every row with an id up to settled has its position. So will every row up to
+	// planned, as soon as all transactions below own have ended, the xid of the batch that planned it.
 	settled, planned int64
 	own              uint64
-	first            int64 // for $5: the first position of the last batch
+	first            int64 // first position of the last batch, for $5
 }
 
-// OpenSession connects and prepares a session: settings and LISTEN. name is the relay's, shown as application_name
-// and written beside what it plans. ErrPooler means that a transaction pooler stands between. The caller closes it.
+// OpenSession connects, configures the session and starts to listen. name is that of the relay: it becomes part of
+// the application_name and is recorded with each batch. OpenSession returns ErrPooler if the connection passes a
+// transaction pooler. The caller must close the session.
 //
-// PostgreSQL ends a session that does nothing for SessionIdle: the locks of a relay that is stopped, or whose host or
-// network vanished, end with it. So its owner has to use it more often.
+// PostgreSQL ends a session that is idle for SessionIdle, and with it the locks of a relay that was stopped or whose
+// host or network failed. So the caller must use the session more often than that.
 func (t *Table) OpenSession(ctx context.Context, config *pgx.ConnConfig, name string) (*Session, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
@@ -53,8 +53,8 @@ func (t *Table) OpenSession(ctx context.Context, config *pgx.ConnConfig, name st
 	return s, nil
 }
 
-// refusePooler looks whether the backend is the one that greeted us. If not, a pooler stands between: then a round trip
-// tells whether it hands backends out by the transaction.
+// refusePooler returns ErrPooler if a pooler in transaction mode is in the way. If the backend is not the one that
+// accepted the connection, there is some pooler, and a round trip shows its mode.
 func (s *Session) refusePooler(ctx context.Context) error {
 	var pid uint32
 	if err := s.conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeSimpleProtocol).Scan(&pid); err != nil {
@@ -77,21 +77,21 @@ func (s *Session) prepare(ctx context.Context) error {
 	if err := s.t.CheckMigrated(ctx, s.conn); err != nil {
 		return err
 	}
-	// LISTEN comes before the first look at the table.
+	// LISTEN must come before the first poll of the table, or a wake between the two would be lost.
 	if _, err := s.conn.Exec(ctx, "LISTEN "+pgx.Identifier{s.t.channel}.Sanitize()); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
 	return nil
 }
 
-// Close ends the session and with it every lock it holds. It waits 5 s at most.
+// Close ends the session, which releases its locks. It takes 5 s at most.
 func (s *Session) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	_ = s.conn.Close(ctx) // whatever it says, the connection is gone
+	_ = s.conn.Close(ctx) // the connection is closed either way
 }
 
-// Lead tries to become the one leader and says whether it did. It does not wait.
+// Lead tries to take the leader lock and returns whether the session holds it. It does not wait.
 func (s *Session) Lead(ctx context.Context) (bool, error) {
 	var leads bool
 	if err := s.conn.QueryRow(ctx, s.t.q.Lead).Scan(&leads); err != nil {
@@ -100,8 +100,9 @@ func (s *Session) Lead(ctx context.Context) (bool, error) {
 	return leads, nil
 }
 
-// Plan decides which events are next and returns them in position order: durable when it returns, none when
-// nothing waits. ErrPlanned means that another relay plans. See sql/queries/plan.sql for the protocol.
+// Plan decides which events are next and returns them in the order of their positions, or none if none is pending.
+// The plan is durable when Plan returns. It returns ErrPlanned if another relay planned meanwhile. See
+// sql/queries/plan.sql for the protocol.
 func (s *Session) Plan(ctx context.Context, page Page) ([]Planned, error) {
 	rows, err := s.conn.Query(ctx, s.t.q.Plan, page.Events, page.Bytes, s.relay, s.settled, s.first)
 	if err != nil {
@@ -124,7 +125,8 @@ func (s *Session) Plan(ctx context.Context, page Page) ([]Planned, error) {
 	return events, nil
 }
 
-// advance takes in a batch: its highest id, which is at most its head, its own xid, and the oldest xid that the cursor does not see.
+// advance records a batch: its highest id, which is at most its head, its own xid, and the oldest xid that its
+// snapshot does not see.
 func (s *Session) advance(high int64, own, oldest uint64) {
 	if s.own != 0 && oldest <= s.own {
 		return
@@ -133,8 +135,9 @@ func (s *Session) advance(high int64, own, oldest uint64) {
 	s.planned, s.own = high, own
 }
 
-// Sleep tries to take the lock that makes writers notify, and says whether it did. It fails while a writer that
-// was told the relay is awake is still in flight. After a yes, look at the table once more, then Wait.
+// Sleep tries to take the sleep lock, which makes writers notify, and returns whether the session holds it. That
+// fails while the transaction of a writer that found the relay awake is open. Once Sleep returns true, the caller
+// must poll the table once more before it calls Wait.
 func (s *Session) Sleep(ctx context.Context) (bool, error) {
 	if s.asleep {
 		return true, nil
@@ -145,22 +148,22 @@ func (s *Session) Sleep(ctx context.Context) (bool, error) {
 	return s.asleep, nil
 }
 
-// Awake gives the lock of Sleep back: writers stop to notify.
+// Awake releases the sleep lock: writers no longer notify.
 func (s *Session) Awake(ctx context.Context) error {
 	if !s.asleep {
 		return nil
 	}
 	if _, err := s.conn.Exec(ctx, s.t.q.Awake); err != nil {
-		return fmt.Errorf("give the sleep lock back: %w", err)
+		return fmt.Errorf("release the sleep lock: %w", err)
 	}
 	s.asleep = false
 	return nil
 }
 
-// Asleep reports whether the session holds the lock of Sleep.
+// Asleep reports whether the session holds the sleep lock.
 func (s *Session) Asleep() bool { return s.asleep }
 
-// Ping finds out whether the session still lives.
+// Ping returns an error if the session is lost.
 func (s *Session) Ping(ctx context.Context) error {
 	if err := s.conn.Ping(ctx); err != nil {
 		return fmt.Errorf("ping session: %w", err)
@@ -168,8 +171,8 @@ func (s *Session) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Wait returns on a wake (true), after d, or when ctx ends: in every case the caller looks at the table. The
-// connection stays usable. An error means that the session is lost.
+// Wait waits for a wake, but not longer than d or ctx. It returns true on a wake. The caller should poll the table in
+// either case. An error means that the session is lost; otherwise it stays usable.
 func (s *Session) Wait(ctx context.Context, d time.Duration) (woken bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()

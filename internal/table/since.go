@@ -11,11 +11,12 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-const searchRounds = 64 // of a binary search
+// searchRounds bounds the binary search.
+const searchRounds = 64
 
-// PlannedSince finds the first position that was planned at or after a time, at the latest the one behind last.
+// PlannedSince returns the first position that was planned at or after since, and at most the one after last.
 func (t *Table) PlannedSince(ctx context.Context, db outbox.DB, since time.Time, last int64) (position int64, err error) {
-	low, err := t.searchPlanned(ctx, db, since, last)
+	low, err := t.SearchPlanned(ctx, db, since, last)
 	if err != nil {
 		return 0, err
 	}
@@ -24,13 +25,14 @@ func (t *Table) PlannedSince(ctx context.Context, db outbox.DB, since time.Time,
 		return last + 1, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("look for the plan of %s: %w", since.Format(time.RFC3339), err)
+		return 0, fmt.Errorf("find the first position planned since %s: %w", since.Format(time.RFC3339), err)
 	}
 	return min(position, last+1), nil
 }
 
-// searchPlanned finds a position after the batches planned before a time, and at most at the start of the next one.
-func (t *Table) searchPlanned(ctx context.Context, db outbox.DB, since time.Time, last int64) (int64, error) {
+// SearchPlanned returns a position after the first ones of all batches planned before since, and not after the first
+// one planned later.
+func (t *Table) SearchPlanned(ctx context.Context, db outbox.DB, since time.Time, last int64) (int64, error) {
 	low, high := int64(1), last+1
 	for range searchRounds {
 		if low >= high {
@@ -43,7 +45,7 @@ func (t *Table) searchPlanned(ctx context.Context, db outbox.DB, since time.Time
 		case errors.Is(err, pgx.ErrNoRows) || err == nil && !at.Before(since):
 			high = middle
 		case err != nil:
-			return 0, fmt.Errorf("look for the plan of %s: %w", since.Format(time.RFC3339), err)
+			return 0, fmt.Errorf("find the first position planned since %s: %w", since.Format(time.RFC3339), err)
 		default:
 			low = middle + 1
 		}

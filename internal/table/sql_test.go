@@ -9,7 +9,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table/tabletest"
 )
 
-// Every statement prepares on a migrated schema whose name is not the default one, and begins with a comment that names it.
+// Every statement prepares on a migrated schema whose name is not the default one, and begins with a comment that
+// names it.
 func TestEveryStatementPrepares(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	conn, err := pool.Acquire(t.Context())

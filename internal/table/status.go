@@ -10,22 +10,22 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// Status is where an outbox stands for one stream.
+// Status is the state of an outbox with regard to one stream.
 type Status struct {
-	Pending   int64         // committed events that are not acknowledged yet
-	Published int64         // events acknowledged by the stream
-	Parked    int64         // events that can never be published
-	Lag       time.Duration // age of the oldest pending event; 0 when there is none
+	Pending   int64         // committed events that the stream has not acknowledged
+	Published int64         // events that the stream has acknowledged
+	Parked    int64         // parked events that nobody has decided about
+	Lag       time.Duration // age of the oldest pending event; 0 if there is none
 	Planned   int64         // last position of the plan
 	Acked     int64         // position of the last receipt
-	Sequence  uint64        // where that lies in the stream
-	Leader    string        // the session that holds the leader lock; empty when nobody leads
-	Asleep    bool          // a relay sleeps: writers notify
-	Relay     string        // who planned last, and when
+	Sequence  uint64        // sequence of that receipt
+	Leader    string        // session that holds the leader lock; empty if no relay leads
+	Asleep    bool          // the relay sleeps, so writers notify
+	Relay     string        // that planned last
 	PlannedAt time.Time
 }
 
-// Status reads where the outbox stands. Receipts are coalesced, so it may be a second behind the stream.
+// Status reads the state of the outbox. Receipts are coalesced, so the state may be a second older than the stream.
 func (t *Table) Status(ctx context.Context, db outbox.DB, stream string) (Status, error) {
 	var (
 		s                          Status

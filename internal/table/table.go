@@ -1,5 +1,3 @@
-// Package table is what the relay and operators need of the outbox's tables: the plan, receipts, bases, partitions, parked
-// events, pauses, status. Services use package outbox instead.
 package table
 
 import (
@@ -14,8 +12,8 @@ import (
 	text "github.com/seed-6eff6314/outbox-relay/sql"
 )
 
-// Table is the outbox in one schema: outbox.Table, and what the relay and operators need beyond it. It holds statements and
-// no connection. Safe for concurrent use.
+// Table is the outbox in one schema: outbox.Table, and what the relay and operators need in addition. It holds
+// statements and no connection. Safe for concurrent use.
 type Table struct {
 	*outbox.Table
 	q       statements
@@ -50,10 +48,10 @@ func In(schema string) (*Table, error) {
 	return &Table{Table: t, q: q, channel: text.In(schema, "outbox.wake")}, nil
 }
 
-// SQL puts a text that names the default schema ("outbox.event") into this one, quoted.
+// SQL returns query, which must name the default schema ("outbox.event"), for the schema of the table.
 func (t *Table) SQL(query string) string { return text.In(t.Schema(), query) }
 
-// InsertAndCommit inserts events in a transaction of their own.
+// InsertAndCommit inserts events in a transaction of their own, for probes and tests. See outbox.Table.Insert.
 func (t *Table) InsertAndCommit(ctx context.Context, db outbox.Beginner, events ...outbox.Event) (ids []uuid.UUID, err error) {
 	err = pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
 		ids, err = t.Insert(ctx, tx, events...)
@@ -62,7 +60,8 @@ func (t *Table) InsertAndCommit(ctx context.Context, db outbox.Beginner, events 
 	return ids, err
 }
 
-// Migrated wraps outbox.ErrNotMigrated around the error of a statement that did not find the schema or something in it.
+// Migrated adds outbox.ErrNotMigrated to the error of a statement for which the schema, a table or a function is
+// missing. It returns every other error unchanged.
 func (t *Table) Migrated(err error) error {
 	if sqlstate.MissingSchema(err) {
 		return fmt.Errorf("%w: schema %q; run: outbox migrate up --schema %s: %w", outbox.ErrNotMigrated, t.Schema(), t.Schema(), err)

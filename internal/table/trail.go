@@ -14,7 +14,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// Trail is the way of one event, as far as the tables tell it. Times are zero for what has not happened.
+// Trail is what the tables have about one event. The time of what has not happened is zero.
 type Trail struct {
 	event.Event
 	RowID       int64  // id of the row
@@ -23,24 +23,24 @@ type Trail struct {
 	PlannedAt   time.Time
 	Relay       string    // that planned it
 	Stream      string    // that acknowledged it
-	Sequence    uint64    // where it should lie there
-	PublishedAt time.Time // at the latest: receipts are coalesced
+	Sequence    uint64    // its sequence there
+	PublishedAt time.Time // upper bound, since receipts are coalesced
 	Reason      string    // why it was parked
 	Detail      string
 	ParkedAt    time.Time
 }
 
-// TrailOf returns the way of an event, and of the copies that were made of it. None when the table does not have it.
+// TrailOf returns the trail of an event, and those of its copies. It returns none if the table does not have the event.
 func (t *Table) TrailOf(ctx context.Context, db outbox.DB, id uuid.UUID) ([]Trail, error) {
 	return t.trail(ctx, db, t.q.TrailEvent, id.String())
 }
 
-// TrailOfKey returns the way of the last events of a key, newest first, n at most.
+// TrailOfKey returns the trails of the last events of a key, newest first, at most n.
 func (t *Table) TrailOfKey(ctx context.Context, db outbox.DB, key string, since time.Time, n int) ([]Trail, error) {
 	return t.trail(ctx, db, t.q.TrailKey, key, since, n)
 }
 
-// TrailOfRows returns the way of the events in some rows, newest first.
+// TrailOfRows returns the trails of rows, newest first.
 func (t *Table) TrailOfRows(ctx context.Context, db outbox.DB, ids []int64) ([]Trail, error) {
 	return t.trail(ctx, db, t.q.TrailID, ids)
 }
@@ -88,15 +88,15 @@ func decodeHeaders(headers []byte, e *event.Event) error {
 	return nil
 }
 
-// Recent hands events to each, newest first, from those created since a time, n at most, until each says false. It returns how many it
-// looked at. Events have no position.
-func (t *Table) Recent(ctx context.Context, db outbox.DB, since time.Time, n int, each func(rowID int64, e *event.Event) bool) (looked int, err error) {
+// RecentEvents passes the newest events that were created at or after since to each, newest first, until each returns
+// false or limit events were read. It returns how many it read. The events have no position.
+func (t *Table) RecentEvents(ctx context.Context, db outbox.DB, since time.Time, limit int, each func(rowID int64, e *event.Event) bool) (read int, err error) {
 	before := int64(1<<63 - 1)
-	for looked < n {
+	for read < limit {
 		const page = 2000
-		rows, err := db.Query(ctx, t.q.RecentEvents, before, since, min(page, n-looked))
+		rows, err := db.Query(ctx, t.q.RecentEvents, before, since, min(page, limit-read))
 		if err != nil {
-			return looked, fmt.Errorf("read recent events: %w", t.Migrated(err))
+			return read, fmt.Errorf("read recent events: %w", t.Migrated(err))
 		}
 		more, got := true, 0
 		var headers []byte
@@ -113,13 +113,13 @@ func (t *Table) Recent(ctx context.Context, db outbox.DB, since time.Time, n int
 			more = each(before, &e)
 			return nil
 		})
-		looked += got
+		read += got
 		if err != nil {
-			return looked, fmt.Errorf("read recent events: %w", err)
+			return read, fmt.Errorf("read recent events: %w", err)
 		}
 		if !more || got == 0 {
 			break
 		}
 	}
-	return looked, nil
+	return read, nil
 }

@@ -93,7 +93,7 @@ func TestTrail(t *testing.T) {
 		t.Errorf("by row: %+v, %v", rows, err)
 	}
 	var seen []string
-	looked, err := k.Table.Recent(t.Context(), k.Pool, time.Now().Add(-time.Hour), 100, func(row int64, e *event.Event) bool {
+	looked, err := k.Table.RecentEvents(t.Context(), k.Pool, time.Now().Add(-time.Hour), 100, func(row int64, e *event.Event) bool {
 		seen = append(seen, fmt.Sprint(row, e.Subject, e.Headers["H"]))
 		return row > 2
 	})

@@ -1,4 +1,9 @@
-// Package replicas watches how far the streaming replicas of a PostgreSQL server are.
+// Package replicas watches how far the streaming replicas of a PostgreSQL server are, so that an invalidator deletes
+// a value once more when every replica shows the change.
+//
+//	watch := replicas.New(pool, "replica-1", "replica-2")
+//	go watch.Run(ctx, func(err error) { log.Warn("replicas not readable", "err", err) })
+//	cfg := invalidate.Config{EchoGate: watch /* … */}
 package replicas
 
 import (
@@ -11,31 +16,32 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 	text "github.com/seed-6eff6314/outbox-relay/sql"
 )
 
 const (
-	replicasEvery   = 200 * time.Millisecond // between two looks
-	replicasTimeout = 5 * time.Second        // for one look
-	replicasHold    = 30 * time.Second       // a replica that is further behind is waited for no longer
+	pollEvery   = 200 * time.Millisecond
+	pollTimeout = 5 * time.Second
+	maxDelay    = 30 * time.Second // longest wait for a replica
 )
 
-// ErrHidden says that this role does not see how far the replicas are.
-var ErrHidden = errors.New("the replicas' positions are hidden from this role: GRANT pg_monitor TO it")
+// ErrHidden means that the role may not see how far the replicas are.
+var ErrHidden = errors.New("the role may not see the positions of replicas; run: GRANT pg_monitor TO the role")
 
-// Watch watches how far streaming replicas are, so that an echo can wait until readers who ask them see what an event
-// was about. It is a gate of package invalidate. A replica that is not connected, or more than 30 s behind, is waited for
-// so long and no longer: whoever reads from one for longer than that has stale values that no deletion mends.
+// Watch polls the primary for the positions of streaming replicas, so that an echo can wait until readers of the
+// replicas see what an event is about. It is an EchoGate of package invalidate. It waits at most 30 s for a replica
+// that is late or not connected; a client that reads from a later one can cache a stale value that no echo deletes.
 //
-// No clocks are compared but ours with itself: what was committed before a moment has replayed everywhere once all
-// replicas passed the end of the WAL that the primary had after that moment. Safe for concurrent use.
+// It compares no clocks of different machines: what was committed before a moment is visible on all replicas once
+// they have replayed the WAL up to where it ended on the primary after that moment. Safe for concurrent use.
 type Watch struct {
 	db    DB
 	query string
 	names []string
 
 	mu     sync.Mutex
-	looks  []look // at most so many as fit into replicasHold, oldest first
+	polls  []poll // those of the last maxDelay, oldest first
 	capped int64
 }
 
@@ -47,15 +53,15 @@ type DB interface {
 // statements are the texts in sql/queries that this package sends.
 type statements struct{ Replicas string }
 
-// A look is one answer of the primary.
-type look struct {
-	asked   time.Time // before
-	flushed int64     // the end of its WAL
-	passed  time.Time // when all replicas were seen to have that; zero: not yet
+// A poll is one answer of the primary.
+type poll struct {
+	began   time.Time // before the query
+	flushed int64     // end of the WAL on the primary
+	passed  time.Time // when a poll first showed that all replicas have replayed that; zero if none did yet
 }
 
-// New returns a watch on replicas with these names (application_name in their primary_conninfo). db is the
-// primary's, with the rights of pg_monitor.
+// New returns a watch on replicas with these names, which are those of application_name in their primary_conninfo. db
+// must be connected to the primary, with the rights of pg_monitor. Call Run to poll.
 func New(db DB, names ...string) *Watch {
 	query, err := text.Bind[statements](text.DefaultSchema) // it names no schema
 	if err != nil {
@@ -64,12 +70,12 @@ func New(db DB, names ...string) *Watch {
 	return &Watch{db: db, query: query.Replicas, names: names}
 }
 
-// Run looks until ctx ends and returns nil. It returns an error only if the first look shows that it can never see
-// anything; every other failure is waited out, and told to failed, if that is set, once for each.
+// Run polls every 200 ms until ctx ends, and returns nil. If a poll fails, it calls failed, if that is not nil, and
+// retries after a growing pause of at most 5 s. It returns an error only if the first poll returns ErrHidden.
 func (r *Watch) Run(ctx context.Context, failed func(error)) error {
-	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(replicasEvery), backoff.WithMaxInterval(replicasTimeout), backoff.WithMaxElapsedTime(0))
+	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(pollEvery), backoff.WithMaxInterval(pollTimeout), backoff.WithMaxElapsedTime(0))
 	for first := true; ctx.Err() == nil; first = false {
-		err := r.Look(ctx)
+		err := r.Poll(ctx)
 		switch {
 		case err == nil:
 			pause.Reset()
@@ -78,66 +84,64 @@ func (r *Watch) Run(ctx context.Context, failed func(error)) error {
 		case failed != nil && ctx.Err() == nil:
 			failed(err)
 		}
-		next := replicasEvery
+		next := pollEvery
 		if err != nil {
 			next = pause.NextBackOff()
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(next):
-		}
+		_ = wait.For(ctx, next) // the loop ends with ctx
 	}
 	return nil
 }
 
-// Look asks the primary once. It is what Run does.
-func (r *Watch) Look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, replicasTimeout)
+// Poll queries the primary once.
+func (r *Watch) Poll(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
-	asked := time.Now()
+	began := time.Now()
 	var flushed, replayed int64
 	var readable bool
 	if err := r.db.QueryRow(ctx, r.query, r.names).Scan(&flushed, &replayed, &readable); err != nil {
-		return fmt.Errorf("look at replicas: %w", err)
+		return fmt.Errorf("poll replicas: %w", err)
 	}
 	if !readable {
-		return fmt.Errorf("look at replicas: %w", ErrHidden)
+		return fmt.Errorf("poll replicas: %w", ErrHidden)
 	}
-	r.note(asked, flushed, replayed, time.Now())
+	r.record(began, flushed, replayed, time.Now())
 	return nil
 }
 
-func (r *Watch) note(asked time.Time, flushed, replayed int64, now time.Time) {
+func (r *Watch) record(began time.Time, flushed, replayed int64, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.looks = append(r.looks, look{asked: asked, flushed: flushed})
-	for i := range r.looks {
-		if l := &r.looks[i]; l.passed.IsZero() && replayed >= l.flushed {
-			l.passed = now
+	r.polls = append(r.polls, poll{began: began, flushed: flushed})
+	for i := range r.polls {
+		if p := &r.polls[i]; p.passed.IsZero() && replayed >= p.flushed {
+			p.passed = now
 		}
 	}
-	for len(r.looks) > 1 && now.Sub(r.looks[1].asked) > replicasHold {
-		r.looks = r.looks[1:]
+	for len(r.polls) > 1 && now.Sub(r.polls[1].began) > maxDelay {
+		r.polls = r.polls[1:]
 	}
 }
 
-// Passed returns since when every replica shows all that was committed before a moment; false if one does not yet.
+// Passed returns the time since which every replica shows all that was committed before a moment, and false if one of
+// them does not yet. After 30 s it returns true in any case: see Capped.
 func (r *Watch) Passed(before time.Time) (since time.Time, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := range r.looks {
-		if l := &r.looks[i]; !l.asked.Before(before) && !l.passed.IsZero() {
-			return l.passed, true
+	for i := range r.polls {
+		if p := &r.polls[i]; !p.began.Before(before) && !p.passed.IsZero() {
+			return p.passed, true
 		}
 	}
-	if time.Since(before) > replicasHold {
+	if time.Since(before) > maxDelay {
 		r.capped++
-		return before.Add(replicasHold), true
+		return before.Add(maxDelay), true
 	}
 	return time.Time{}, false
 }
 
-// Capped returns how often something was let pass that a replica did not have.
+// Capped returns how often Passed returned true only because 30 s were over.
 func (r *Watch) Capped() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -33,7 +33,7 @@ func TestReplicasPass(t *testing.T) {
 	}
 	passes := func(r *replicas.Watch, moment time.Time) func() error {
 		return func() error {
-			fatal(t, r.Look(t.Context()))
+			fatal(t, r.Poll(t.Context()))
 			since, ok := r.Passed(moment)
 			if !ok || since.Before(moment) {
 				return fmt.Errorf("passed %v since %s", ok, since)
@@ -48,7 +48,7 @@ func TestReplicasPass(t *testing.T) {
 	exec(conn, "CREATE TABLE t (n int)")
 	moment := time.Now()
 	for range 5 {
-		fatal(t, r.Look(t.Context()))
+		fatal(t, r.Poll(t.Context()))
 		if _, ok := r.Passed(moment); ok {
 			t.Fatal("passed while the standby is paused")
 		}
@@ -62,7 +62,7 @@ func TestReplicasPass(t *testing.T) {
 	if _, err := replica.Exec(t.Context(), "SELECT n FROM t"); err != nil {
 		t.Errorf("the standby does not have it: %v", err)
 	}
-	fatal(t, missing.Look(t.Context()))
+	fatal(t, missing.Poll(t.Context()))
 	if _, ok := missing.Passed(moment); ok {
 		t.Error("passed without one of the replicas")
 	}
@@ -70,7 +70,7 @@ func TestReplicasPass(t *testing.T) {
 		t.Errorf("waits longer than 30 s, capped %d", missing.Capped())
 	}
 	exec(conn, "CREATE ROLE blind LOGIN; SET ROLE blind")
-	if err := r.Look(t.Context()); !errors.Is(err, replicas.ErrHidden) {
+	if err := r.Poll(t.Context()); !errors.Is(err, replicas.ErrHidden) {
 		t.Errorf("a role without rights: %v", err)
 	}
 }

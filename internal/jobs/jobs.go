@@ -1,5 +1,6 @@
-// Package jobs does long work in steps: replays of events, and backfills of events from the rows of a table. Each step is one
-// transaction that records its progress, so a job that is killed continues where it was.
+// Package jobs does work that takes long: replays of events, and backfills, which insert events for the rows of a
+// table. A job is a row, and each of its steps is one transaction that also records how far it got. So a job that is
+// killed continues where it was, and two processes that run the same job do every step once.
 package jobs
 
 import (
@@ -7,7 +8,7 @@ import (
 	text "github.com/seed-6eff6314/outbox-relay/sql"
 )
 
-// Store is the jobs of one outbox. Safe for concurrent use.
+// Store starts, lists and runs the jobs of one outbox. Safe for concurrent use.
 type Store struct {
 	*table.Table
 	q statements
@@ -21,7 +22,7 @@ type statements struct {
 	PositionsOfIDs string `sql:"positions_of_ids"`
 }
 
-// In returns the jobs of an outbox.
+// In returns the store of the jobs of an outbox.
 func In(t *table.Table) *Store {
 	q, err := text.Bind[statements](t.Schema())
 	if err != nil {
