@@ -3,7 +3,8 @@ package invalidate
 import "time"
 
 // An EchoGate holds echoes back until every replica that readers query has replayed the event's transaction. The delay
-// of an echo then does not have to cover the replica lag. Type replicas.Replicas implements it.
+// of an echo then does not have to cover the replica lag. Type Replicas of
+// package invalidate/replicas implements it.
 type EchoGate interface {
 	// Passed returns the time since which every replica shows everything that was committed before a moment, and false
 	// if one of them does not show it yet. It must not block and must be safe for concurrent use.
