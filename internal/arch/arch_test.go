@@ -67,9 +67,10 @@ var rooms = map[string]room{
 	"internal/crash":             {},
 	"internal/health":            {may: []string{"internal/table"}, never: []string{cli, nats, redis}},
 	"internal/devstack":          {may: []string{"internal/child"}, never: []string{cli}},
-	"internal/devstack/devtest":  {may: []string{"internal/devstack", "internal/faultnet"}},
+	"internal/devstack/devtest":  {may: []string{"internal/devstack", "internal/faultnet", "internal/tlstest"}},
 	"internal/devstack/servers":  {may: []string{"internal/devstack"}},
 	"internal/faultnet":          {},
+	"internal/tlstest":           {never: []string{hosted}},
 	"internal/verify":            {may: []string{"outbox/event", "internal/table"}},
 	"internal/demo":              {may: []string{"internal/child", "internal/report", "outbox", "outbox/event", "relay", "invalidate", "invalidate/rules", "internal/devstack", "internal/table", "internal/verify"}, never: []string{cli}},
 	"internal/bench":             {may: []string{"internal/audit", "internal/child", "internal/report", "outbox", "outbox/event", "relay", "invalidate", "invalidate/rules", "internal/jobs", "internal/table"}, never: []string{cli, plots, server}},
@@ -92,7 +93,6 @@ var rooms = map[string]room{
 	"internal/cli/setting":       {may: []string{"internal/cli/exit", "internal/cli/redact", "internal/cli/term"}, never: []string{server, plots, signals}},
 	"internal/cli/help":          {may: []string{"internal/cli/setting", "internal/cli/term"}, never: []string{server, plots, signals}},
 	"internal/cli/dial":          {may: []string{"internal/cli/exit", "internal/cli/redact", "internal/cli/setting"}, never: []string{server, plots, signals}},
-	"internal/cli/dial/dialtest": {never: []string{hosted}},
 	"internal/cli/probe":         {may: []string{"internal/cli/redact"}, never: []string{cli, server, plots, signals}},
 	"internal/cli/metrics":       {may: []string{"relay", "invalidate", "internal/table"}, never: []string{cli, server, plots, signals}},
 	"cmd/outbox": {may: []string{"internal/cli/dial", "internal/cli/exit", "internal/cli/help", "internal/cli/metrics", "internal/cli/probe", "internal/cli/redact", "internal/cli/setting", "internal/cli/term",
@@ -106,18 +106,16 @@ var soon = map[string][]string{
 }
 
 // testRooms may be imported by the tests of every room.
-var testRooms = []string{"internal/devstack", "internal/devstack/devtest", "internal/faultnet", "internal/relaytest", "internal/sqlstate", "internal/verify", "internal/table/tabletest"}
+var testRooms = []string{"internal/devstack", "internal/devstack/devtest", "internal/faultnet", "internal/relaytest", "internal/sqlstate", "internal/tlstest", "internal/verify", "internal/table/tabletest"}
 
 // suites are rooms whose tests import more.
 var suites = map[string][]string{
-	"internal/faults":   {"outbox", "outbox/event", "invalidate", "internal/dead", "internal/jobs", "internal/sqlstate", "internal/table"},
-	"internal/roles":    {"outbox/event", "internal/dead", "internal/doctor", "internal/jobs", "internal/sqlstate", "internal/table"},
-	"internal/jobs":     {"internal/dead"},
-	"outbox":            {"internal/table"},
-	"cmd/outbox":        {"internal/cli/dial/dialtest"},
-	"internal/cli/dial": {"internal/cli/dial/dialtest"},
-	"internal/audit":    {"relay"},
-	"invalidate":        {"internal/dead", "internal/table"},
+	"internal/faults": {"outbox", "outbox/event", "invalidate", "internal/dead", "internal/jobs", "internal/sqlstate", "internal/table"},
+	"internal/roles":  {"outbox/event", "internal/dead", "internal/doctor", "internal/jobs", "internal/sqlstate", "internal/table"},
+	"internal/jobs":   {"internal/dead"},
+	"outbox":          {"internal/table"},
+	"internal/audit":  {"relay"},
+	"invalidate":      {"internal/dead", "internal/table"},
 }
 
 // TestArrows checks every import in every file, tests and files for other systems included.

@@ -130,7 +130,7 @@ func TestBackfillKilled(t *testing.T) {
 	id, killed := s.awaitJob().ID.String(), 0
 	for n := range backfillKills {
 		s.awaitJobEvents(int64(rows * (n + 1) / (backfillKills + 2)))
-		p.kill()
+		p.Kill()
 		if !s.awaitJob().Last.Done {
 			killed++
 		}

@@ -63,7 +63,7 @@ func (b *broker) stop(kill bool) {
 		b.p.signal(syscall.SIGTERM)
 		b.p.exited(30 * time.Second)
 	}
-	b.p.kill()
+	b.p.Kill()
 }
 
 // blocks returns the files that contain the messages of a stream, oldest first.
@@ -104,8 +104,8 @@ func (s *scenario) awaitPending(p *program, l *load) {
 		return err
 	})
 	select {
-	case <-p.done:
-		s.t.Fatalf("the relay exited with %d:\n%s", p.code, p.log.String())
+	case <-p.Done():
+		s.t.Fatalf("the relay exited with %d:\n%s", p.State().ExitCode(), p.log.String())
 	default:
 	}
 }

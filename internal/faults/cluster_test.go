@@ -43,7 +43,7 @@ func testFailover(t *testing.T) {
 			s.must(primary.Kill())
 			began := time.Now()
 			l.stop()
-			p.kill()
+			p.Kill()
 			s.must(standby.Promote(t.Context()))
 			s.useDatabase(standby.URL())
 			p = s.startRelay(fmt.Sprintf("promoted-%d", n), "")
@@ -61,7 +61,7 @@ func testFailover(t *testing.T) {
 				t.Error("got 0 foreign messages, want some: the fail-over lost no published event")
 			}
 			s.row.verdict.Reordered = 0 // positions were assigned twice; checkVersions has checked the order of each key
-			p.kill()
+			p.Kill()
 			primary = standby
 		}
 	})
@@ -104,7 +104,7 @@ func restore(t *testing.T, fault string, originalContinues bool) {
 			p := s.startRelay("original", "")
 			s.measureRecovery(time.Now())
 			s.awaitIdle()
-			p.kill()
+			p.Kill()
 		}
 		end, original := s.awaitState().LastSeq, s.nextXID()
 		s.must(old.Stop())
@@ -160,7 +160,7 @@ func (s *scenario) createUnplanned() (fresh, late int) {
 	s.probe()
 	l.stop()
 	s.awaitIdle()
-	p.kill()
+	p.Kill()
 	s.must(long.Commit(s.t.Context()))
 	for ; fresh < 30; fresh++ {
 		_, err := s.table.InsertAndCommit(s.t.Context(), s.pool, event.Event{Subject: fmt.Sprintf("%s.fresh.%d", s.stream, fresh)})

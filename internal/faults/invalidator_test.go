@@ -27,7 +27,7 @@ func testInvalidators(t *testing.T) {
 		for n := range times(6, 40) {
 			i, began := rng.IntN(2), time.Now()
 			if rng.IntN(2) == 0 {
-				both[i].kill()
+				both[i].Kill()
 				both[i] = s.startInvalidator("")
 			} else {
 				both[i].signal(syscall.SIGSTOP)

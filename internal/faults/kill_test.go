@@ -35,7 +35,7 @@ func testKills(t *testing.T) {
 			began := time.Now()
 			s.measureRecovery(began)
 			pause(t.Context(), time.Duration(rng.IntN(100))*time.Millisecond)
-			p.kill()
+			p.Kill()
 			s.row.faults++
 		}
 		l.stop()

@@ -40,16 +40,16 @@ mutate 'published before the plan is durable' $faults TestFaults/postgres sql/qu
     "s/CASE WHEN current_setting\('synchronous_commit'\).*?END/'off'/s"
 mutate 'no expected sequence' $faults 'TestFaults/(zombies|three-leaders)' relay/message.go \
     's/p\.msg\.Header\["Nats-Expected-Last-Sequence"\] = /_ = /'
-mutate 'resume after the receipt instead of the end of the stream' $faults TestFaults/kills relay/resume.go \
-    's/found, err := r\.scan\(ctx, t, log, known\)/found, err := &found{low: known, last: known, from: known + 1}, error(nil)/'
-mutate 'acknowledged before UNLINK' $faults 'TestFaults/(redis-readonly|redis-permissions|invalidator-kills)' invalidate/lane.go \
-    's/(\tstop := l\.keepAlive\(func\(\) \{ touch\(msgs\) \}\)\n)/\tfor _, msg := range b.good {\n\t\t_ = msg.Ack()\n\t}\n$1/'
-mutate 'no NOTIFY while the relay sleeps' ./outbox TestNoWakeUpIsLost sql/migrations/001_outbox.sql \
+mutate 'resume after the receipt instead of the end of the stream' $faults TestFaults/kills relay/evidence.go \
+    's/e\.tail, err = r\.scanTail\(ctx, e\)/e.tail, err = (&tail{contiguous: e.known, last: e.known, from: e.known + 1, end: e.state.Last}), error(nil)/'
+mutate 'acknowledged before UNLINK' $faults 'TestFaults/(redis-readonly|redis-permissions|invalidator-kills)' invalidate/process.go \
+    's/(\tstop := c\.keepAlive\(func\(\) \{ inProgress\(msgs\) \}\)\n)/\tfor _, msg := range b.complete {\n\t\t_ = msg.Ack()\n\t}\n$1/'
+mutate 'no NOTIFY while the relay sleeps' ./internal/table TestNoWakeUpIsLost sql/migrations/001_outbox.sql \
     's/WHEN \(NOT pg_try_advisory_xact_lock_shared/WHEN (false AND NOT pg_try_advisory_xact_lock_shared/'
-mutate 'gaps in the stream are not repaired' $faults TestFaults/broker-truncated relay/resume.go \
-    's/if err := r\.heal\(ctx, t, log, r\.suspects\); err != nil/if false/'
-mutate 'xids of another cluster are trusted' ./outbox TestAdopt sql/queries/plan.sql \
+mutate 'gaps in the stream are not repaired' $faults TestFaults/broker-truncated relay/apply.go \
+    's/if err := r\.repairRemoved\(ctx, e, d\); err != nil/if err := error(nil); err != nil/'
+mutate 'xids of another cluster are trusted' ./internal/table TestAdopt sql/queries/plan.sql \
     's/greatest\(late_after, \(SELECT settled.*?\), 0\)/coalesce(late_after, 0)/'
-mutate 'displaced events are not planned again' ./relay TestEventsDisplaced relay/resume.go \
-    's/if err := r\.replan\(ctx, found\); err != nil/if false/'
+mutate 'displaced events are not planned again' ./relay TestEventsDisplaced relay/apply.go \
+    's/range d\.displaced \{/range d.displaced[:0] {/'
 exit $missed

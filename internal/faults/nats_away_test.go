@@ -101,7 +101,7 @@ func testDedupeWindowPast(t *testing.T) {
 				return atLeast(uint64(proxy.Dropped(faultnet.ToClient)), 1)
 			})
 			pause(t.Context(), time.Duration(s.row.faults%4)*400*time.Millisecond) // kill it before or after its ack timeout
-			p.kill()
+			p.Kill()
 			s.eventually(30*time.Second, "deduplication window past", func(ctx context.Context) error {
 				state, err := s.streamState(ctx)
 				if err != nil {
@@ -114,7 +114,7 @@ func testDedupeWindowPast(t *testing.T) {
 			began := time.Now()
 			next := s.startRelay("next", "")
 			s.measureRecovery(began)
-			next.kill()
+			next.Kill()
 			s.row.faults++
 		}
 		l.stop()

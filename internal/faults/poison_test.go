@@ -147,7 +147,7 @@ func testPoisonHalts(t *testing.T) {
 			began := time.Now()
 			park := s.startRelay("lenient", "")
 			s.measureRecovery(began)
-			park.kill()
+			park.Kill()
 			s.row.faults++
 		}
 		p := s.startRelay("strict", "")
@@ -175,7 +175,7 @@ func testPoisonHalts(t *testing.T) {
 func (s *scenario) awaitHalt(p *program, texts ...string) {
 	s.t.Helper()
 	if code := p.exited(30 * time.Second); code != 1 {
-		s.t.Fatalf("outbox %s exited with %d, want 1:\n%s", p.cmd.Args[1], code, p.log.String())
+		s.t.Fatalf("outbox %s exited with %d, want 1:\n%s", p.args[0], code, p.log.String())
 	}
 	for _, text := range texts {
 		if log := p.log.String(); !strings.Contains(log[strings.LastIndex(log, "\noutbox: ")+1:], text) {

@@ -107,7 +107,7 @@ func testExhausted(t *testing.T, server *devstack.Postgres) {
 		p := s.startRelay("exhausted", "")
 		for range times(1, 5) {
 			s.probe()
-			mark := p.log.mark()
+			mark := p.log.Mark()
 			var taken []*pgx.Conn
 			s.eventually(30*time.Second, "relay without a connection", func(ctx context.Context) error {
 				for {
@@ -123,7 +123,7 @@ func testExhausted(t *testing.T, server *devstack.Postgres) {
 				if err := s.terminateRelaySessions(ctx); err != nil {
 					return err
 				}
-				if !strings.Contains(p.log.since(mark), sqlstate.TooManyConnections) {
+				if !strings.Contains(p.log.Since(mark), sqlstate.TooManyConnections) {
 					return fmt.Errorf("%d connections opened, and the relay has logged no rejected one", len(taken))
 				}
 				return nil
@@ -154,7 +154,7 @@ func testDiskFull(t *testing.T, server *devstack.Postgres) {
 		failed := 0
 		for range times(1, 3) {
 			s.probe()
-			mark := p.log.mark()
+			mark := p.log.Mark()
 			p.signal(syscall.SIGSTOP)
 			s.exec(`INSERT INTO outbox.event (subject) SELECT $1 || (SELECT max(nextval(pg_get_serial_sequence('outbox.event', 'id'))) FROM generate_series(1, 1 + (random() * 3 + 0 * g)::int))
 				FROM generate_series(1, 60000) AS g`, s.stream+".hole.")
@@ -176,12 +176,12 @@ func testDiskFull(t *testing.T, server *devstack.Postgres) {
 				if !sqlstate.Is(err, sqlstate.DiskFull) {
 					return fmt.Errorf("insert: got error %w, want disk_full (53100)", err)
 				}
-				if !strings.Contains(p.log.since(mark), sqlstate.DiskFull) && time.Since(full) < 5*time.Second {
+				if !strings.Contains(p.log.Since(mark), sqlstate.DiskFull) && time.Since(full) < 5*time.Second {
 					return errors.New("the relay has logged no 53100") // it need not: its plan may fit into existing pages
 				}
 				return nil
 			})
-			if strings.Contains(p.log.since(mark), sqlstate.DiskFull) {
+			if strings.Contains(p.log.Since(mark), sqlstate.DiskFull) {
 				failed++
 			}
 			began := time.Now()
@@ -247,7 +247,7 @@ func testHalfOpen(t *testing.T) {
 			s.measureRecovery(began)
 			s.row.faults++
 			s.row.note = "take-over by a standby: " + short(time.Since(began))
-			leader.kill()
+			leader.Kill()
 		}
 		s.verify()
 	})

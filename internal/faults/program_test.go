@@ -1,122 +1,72 @@
 package faults
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/child"
 )
 
 // A tool is a program that is built once for all scenarios.
 type tool struct {
-	once   sync.Once
-	dir    string
-	err    error
-	pack   string
-	flags  []string
-	output string
+	pack  string
+	flags []string
+
+	once    sync.Once
+	dir     string
+	program string
+	err     error
 }
 
 var (
-	outboxTool = tool{pack: "github.com/seed-6eff6314/outbox-relay/cmd/outbox", flags: []string{"-tags", "crashpoints"}, output: "outbox"}
-	natsTool   = tool{pack: "github.com/nats-io/nats-server/v2", output: "nats-server"}
+	outboxTool = tool{pack: "github.com/seed-6eff6314/outbox-relay/cmd/outbox", flags: []string{"-tags", "crashpoints"}}
+	natsTool   = tool{pack: "github.com/nats-io/nats-server/v2"}
 )
 
 // path builds the tool if that has not happened yet, and returns the path of the program.
 func (b *tool) path(t testing.TB) string {
 	t.Helper()
 	b.once.Do(func() {
-		if b.dir, b.err = os.MkdirTemp("", "outbox-faults"); b.err != nil {
-			return
-		}
-		args := append(append([]string{"build", "-o", filepath.Join(b.dir, b.output)}, b.flags...), b.pack)
-		if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-			b.err = fmt.Errorf("build %s: %w: %s", b.pack, err, out)
+		if b.dir, b.err = os.MkdirTemp("", "outbox-faults"); b.err == nil {
+			b.program, b.err = child.Build(context.Background(), b.dir, b.pack, b.flags...)
 		}
 	})
 	if b.err != nil {
 		t.Fatal(b.err)
 	}
-	return filepath.Join(b.dir, b.output)
+	return b.program
 }
 
 func (b *tool) remove() { _ = os.RemoveAll(b.dir) }
 
-// A program is a child process. It ends with the test, or, on Linux, when the test binary dies.
+// A program is a child process. It ends with the test, or when the test binary dies.
 type program struct {
+	*child.Process
 	t    testing.TB
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has exited
-	log  tail
-	code int // exit code, -1 after a signal; read only after done
-}
-
-// tail keeps the last 64 KiB that are written to it. It is safe for concurrent use.
-type tail struct {
-	mu      sync.Mutex
-	text    bytes.Buffer
-	written int // bytes, including those that are no longer kept
-}
-
-func (l *tail) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.Write(p)
-	l.written += len(p)
-	if over := l.text.Len() - 64<<10; over > 0 {
-		l.text.Next(over)
-	}
-	return len(p), nil
-}
-
-func (l *tail) String() string { return l.since(0) }
-
-// mark returns the current position, for since.
-func (l *tail) mark() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.written
-}
-
-// since returns what was written after a position and is still kept.
-func (l *tail) since(mark int) string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return string(l.text.Bytes()[max(0, l.text.Len()-(l.written-mark)):])
+	args []string
+	log  child.Output
 }
 
 // start starts a program with env in addition to the environment of the test.
 func start(t testing.TB, env []string, path string, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, cmd: exec.Command(path, args...), done: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error, 1)
-	go func() {
-		defer close(p.done)
-		runtime.LockOSThread() // the kernel sends Pdeathsig when the thread that started the process ends
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		if started <- err; err == nil {
-			_ = p.cmd.Wait() // the exit code is enough
-			p.code = p.cmd.ProcessState.ExitCode()
-		}
-	}()
-	if err := <-started; err != nil {
+	p := &program{t: t, args: args}
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = &p.log, &p.log
+	var err error
+	if p.Process, err = child.Start(cmd, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		p.signal(syscall.SIGCONT)
-		p.kill()
+		p.Kill() // ends a stopped program (SIGSTOP) too
 		if t.Failed() {
 			t.Logf("%s:\n%s", strings.Join(args, " "), p.log.String())
 		}
@@ -126,50 +76,39 @@ func start(t testing.TB, env []string, path string, args ...string) *program {
 
 // name returns the value of the program's flag --name.
 func (p *program) name() string {
-	for i, arg := range p.cmd.Args {
+	for i, arg := range p.args {
 		if arg == "--name" {
-			return p.cmd.Args[i+1]
+			return p.args[i+1]
 		}
 	}
 	return ""
 }
 
-func (p *program) signal(s syscall.Signal) {
-	select {
-	case <-p.done:
-	default:
-		_ = p.cmd.Process.Signal(s) // fails if the process has just exited
-	}
-}
-
-// kill sends SIGKILL and waits until the process has exited.
-func (p *program) kill() {
-	p.signal(syscall.SIGKILL)
-	<-p.done
-}
+// signal sends a signal. It does nothing if the program has exited.
+func (p *program) signal(s syscall.Signal) { _ = p.Signal(s) }
 
 // exited waits until the program exits by itself, and returns its exit code: -1 after a signal.
 func (p *program) exited(within time.Duration) int {
 	p.t.Helper()
 	select {
-	case <-p.done:
+	case <-p.Done():
 	case <-time.After(within):
 		p.t.Fatalf("the program is still running after %v:\n%s", within, p.log.String())
 	}
-	return p.code
+	return p.State().ExitCode()
 }
 
 // wantExit waits until the program exits by itself, and requires an exit code and a text in its log.
 func (p *program) wantExit(within time.Duration, code int, text string) {
 	p.t.Helper()
 	if got := p.exited(within); got != code || !strings.Contains(p.log.String(), text) {
-		p.t.Errorf("outbox %s exited with %d, want %d and %q in its log:\n%s", p.cmd.Args[1], got, code, text, p.log.String())
+		p.t.Errorf("outbox %s exited with %d, want %d and %q in its log:\n%s", p.args[0], got, code, text, p.log.String())
 	}
 }
 
 // memory returns the highest resident memory of a running program so far, in MiB. It returns 0 if the program has
 // exited.
-func (p *program) memory() int { return peakMemory(p.cmd.Process.Pid) }
+func (p *program) memory() int { return peakMemory(p.PID()) }
 
 func peakMemory(pid int) (mib int) {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // the process may have exited
@@ -187,7 +126,7 @@ func checkMemory(t *testing.T, programs ...*program) (mib []int) {
 	for _, p := range programs {
 		used := p.memory()
 		if mib = append(mib, used); used == 0 || used > maxMemory {
-			t.Errorf("outbox %s used %d MiB, want more than 0 and at most %d", p.cmd.Args[1], used, maxMemory)
+			t.Errorf("outbox %s used %d MiB, want more than 0 and at most %d", p.args[0], used, maxMemory)
 		}
 	}
 	return mib
@@ -226,7 +165,7 @@ func (s *scenario) env(crash string) []string {
 func (s *scenario) awaitCrash(p *program) {
 	s.t.Helper()
 	if code := p.exited(60 * time.Second); code != -1 {
-		s.t.Fatalf("outbox %s exited with %d, want a crash:\n%s", p.cmd.Args[1], code, p.log.String())
+		s.t.Fatalf("outbox %s exited with %d, want a crash:\n%s", p.args[0], code, p.log.String())
 	}
 	s.row.faults++
 }
@@ -234,10 +173,10 @@ func (s *scenario) awaitCrash(p *program) {
 // awaitLog calls do and waits until the program has logged a text after that call began.
 func (s *scenario) awaitLog(p *program, text string, do func()) {
 	s.t.Helper()
-	mark := p.log.mark()
+	mark := p.log.Mark()
 	do()
 	s.eventually(60*time.Second, fmt.Sprintf("%q in the log", text), func(context.Context) error {
-		if log := p.log.since(mark); !strings.Contains(log, text) {
+		if log := p.log.Since(mark); !strings.Contains(log, text) {
 			return fmt.Errorf("log:\n%s", log)
 		}
 		return nil

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
+	"github.com/seed-6eff6314/outbox-relay/internal/report"
 	"github.com/seed-6eff6314/outbox-relay/internal/verify"
 )
 
@@ -77,11 +77,12 @@ func runScenario(t *testing.T, fault string, o options, run func(s *scenario)) {
 	run(s)
 	if !t.Failed() {
 		rows = append(rows, s.row)
-		t.Log(s.row.line())
+		t.Log(s.row.cells()...)
 	}
 }
 
-func (r *row) line() string {
+// cells returns the columns of the table.
+func (r *row) cells() []any {
 	v := r.verdict
 	result := fmt.Sprintf("%d lost, %d twice, %d reordered", v.Lost, v.Twice, v.Reordered)
 	if r.stale > 0 {
@@ -98,7 +99,7 @@ func (r *row) line() string {
 	if r.note != "" {
 		result += "; " + r.note
 	}
-	return fmt.Sprintf("| %s | %d | %d | %s | %s |", r.fault, r.faults, v.Committed, result, r.recovery())
+	return []any{r.fault, r.faults, v.Committed, result, r.recovery()}
 }
 
 func (r *row) recovery() string {
@@ -119,41 +120,21 @@ func (r *row) recovery() string {
 
 func short(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
 
-const (
-	tableBegins = "<!-- table of make faults -->\n"
-	tableEnds   = "<!-- end of table -->\n"
-)
-
-// writeTable writes the rows into the document in OUTBOX_FAULTS_DOC. It does nothing if that is empty.
+// writeTable writes the rows into section faults of the document in OUTBOX_FAULTS_DOC. It does nothing if that is empty.
 func writeTable() error {
 	path := os.Getenv(docEnv)
 	if path == "" || len(rows) == 0 {
 		return nil
 	}
-	var b strings.Builder
+	table := report.NewTable("lllll", "fault", "injected", "events", "result", "time to recover (median, most)")
 	injected, events := 0, int64(0)
-	b.WriteString("| fault | injected | events | result | time to recover (median, most) |\n|---|---|---|---|---|\n")
 	for i := range rows {
-		b.WriteString(rows[i].line() + "\n")
+		table.Row(rows[i].cells()...)
 		injected += rows[i].faults
 		events += rows[i].verdict.Committed
 	}
-	fmt.Fprintf(&b, "| all | %d | %d | seed %d | |\n", injected, events, seed())
-	return replaceSection(path, tableBegins, tableEnds, b.String())
-}
-
-// replaceSection replaces the text between two markers in a file.
-func replaceSection(path, begins, ends, section string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	before, rest, ok := strings.Cut(string(text), begins)
-	_, after, found := strings.Cut(rest, ends)
-	if !ok || !found {
-		return fmt.Errorf("update %s: want the markers %q and %q", path, strings.TrimSpace(begins), strings.TrimSpace(ends))
-	}
-	return os.WriteFile(path, []byte(before+begins+"\n"+section+"\n"+ends+after), 0o644)
+	table.Row("all", injected, events, fmt.Sprintf("seed %d", seed()), "")
+	return report.UpdatePage(path, report.Section{Name: "faults", Text: table.String()})
 }
 
 // sizeFrom returns the number in an environment variable, or small if the variable is empty.

@@ -16,17 +16,13 @@ import (
 	"gonum.org/v1/plot/vg"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/plots"
-)
-
-const (
-	retentionBegins = "<!-- what make soak/retention found -->\n"
-	retentionEnds   = "<!-- end of what it found -->\n"
+	"github.com/seed-6eff6314/outbox-relay/internal/report"
 )
 
 // writeReport writes the figure and, between the markers of README.md, the tables.
 func (rs *retentionSoak) writeReport(dir string) error {
 	path := filepath.Join(dir, "README.md")
-	if err := replaceSection(path, retentionBegins, retentionEnds, rs.tables()); err != nil {
+	if err := report.UpdatePage(path, report.Section{Name: "retention", Text: rs.tables()}); err != nil {
 		return err
 	}
 	return rs.draw(filepath.Join(dir, "size"))
@@ -52,9 +48,9 @@ func (rs *retentionSoak) writeSamples(dir string) error {
 }
 
 func (rs *retentionSoak) tables() string {
-	var b strings.Builder
 	r := &rs.result
-	b.WriteString("| family | ids in a partition | created | dropped | largest | second half: min | max | drift | dead tuples, max | counted at the end | updates, deletes |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	sizes := report.NewTable("lrrrrrrrrrr", "family", "ids in a partition", "created", "dropped", "largest", "second half: min", "max", "drift",
+		"dead tuples, max", "counted at the end", "updates, deletes")
 	for i, family := range families {
 		f, size := r.Families[i], rs.partitionSize
 		if family == "receipt" {
@@ -64,13 +60,13 @@ func (rs *retentionSoak) tables() string {
 		if f.Exact >= 0 {
 			exact = fmt.Sprint(f.Exact)
 		}
-		fmt.Fprintf(&b, "| %s | %d | %d | %d | %s | %s | %s | %s | **%d** | %s | %d |\n", family, size, f.Made, f.Dropped, mib(f.Largest), mib(f.Min), mib(f.Max), mib(f.Drift), f.Dead, exact, f.Changed)
+		sizes.Row(family, size, f.Made, f.Dropped, mib(f.Largest), mib(f.Min), mib(f.Max), mib(f.Drift), fmt.Sprintf("**%d**", f.Dead), exact, f.Changed)
 	}
 	pending := int64(0)
 	for _, p := range rs.samples {
 		pending = max(pending, p.Pending)
 	}
-	b.WriteString("\n| what | how much |\n|---|---|\n")
+	figures := report.NewTable("ll", "what", "how much")
 	for _, line := range [][2]string{
 		{"load", fmt.Sprintf("%s, %d events committed (%.0f a second), payload 200 bytes, kept for %s", rs.length, r.Events, float64(r.Events)/rs.length.Seconds(), rs.retention)},
 		{"stream, consumed during the run", fmt.Sprintf("**%d lost, %d twice, %d reordered, %d misplaced**", rs.reader.lost, rs.reader.twice, rs.reader.reordered, rs.reader.misplaced)},
@@ -86,9 +82,9 @@ func (rs *retentionSoak) tables() string {
 		{"system catalogs, second half", mib(r.CatalogMin) + " to " + mib(r.CatalogMax)},
 		{"versions", fmt.Sprintf("%s, %s, %d cores", r.Versions, runtime.Version(), runtime.NumCPU())},
 	} {
-		fmt.Fprintf(&b, "| %s | %s |\n", line[0], line[1])
+		figures.Row(line[0], line[1])
 	}
-	return b.String()
+	return sizes.String() + "\n" + figures.String()
 }
 
 // String returns the number of waits and the longest one.

@@ -141,7 +141,7 @@ func (rs *retentionSoak) run(t *testing.T) {
 		case <-kill.C:
 			began := time.Now()
 			rs.kills = append(rs.kills, began.Sub(rs.began))
-			rs.relay.kill()
+			rs.relay.Kill()
 			rs.relay = rs.startRelay()
 			rs.s.measureRecovery(began)
 		}
@@ -155,7 +155,7 @@ func (rs *retentionSoak) logDiagnostics(t *testing.T) {
 		return
 	}
 	rs.relay.signal(syscall.SIGQUIT) // makes it print its goroutines
-	<-rs.relay.done
+	<-rs.relay.Done()
 	for _, line := range strings.Split(rs.serverLog(), "\n") {
 		if strings.Contains(line, " duration: ") {
 			t.Log(line)

@@ -74,8 +74,8 @@ func (k *soak) round(t *testing.T, faults int) {
 	})
 	s.verify()
 	for i := range k.relays {
-		k.relays[i].kill()
-		k.caches[i].kill()
+		k.relays[i].Kill()
+		k.caches[i].Kill()
 	}
 }
 
@@ -86,9 +86,9 @@ func (k *soak) fault(t *testing.T) {
 		name   string
 		inject func()
 	}{
-		{"relay killed", func() { k.relays[i].kill(); k.relays[i] = s.startRelay(fmt.Sprintf("relay%d", i), "") }},
+		{"relay killed", func() { k.relays[i].Kill(); k.relays[i] = s.startRelay(fmt.Sprintf("relay%d", i), "") }},
 		{"relay stopped", func() { k.relays[i].signal(syscall.SIGSTOP); wait(); k.relays[i].signal(syscall.SIGCONT) }},
-		{"invalidator killed", func() { k.caches[i].kill(); k.caches[i] = s.startInvalidator("") }},
+		{"invalidator killed", func() { k.caches[i].Kill(); k.caches[i] = s.startInvalidator("") }},
 		{"invalidator stopped", func() { k.caches[i].signal(syscall.SIGSTOP); wait(); k.caches[i].signal(syscall.SIGCONT) }},
 		{"nats restarted", func() { s.must(k.broker.Stop()); wait(); s.must(k.broker.Start()) }},
 		{"postgres crashed", func() { s.must(k.postgres.Kill()); wait(); s.must(k.postgres.Start(t.Context())) }},

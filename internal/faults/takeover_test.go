@@ -24,7 +24,7 @@ func testTakeOver(t *testing.T) {
 			standby := s.startRelay("next", "")
 			s.awaitStandby(standby)
 			began := time.Now()
-			leader.kill()
+			leader.Kill()
 			s.measureRecovery(began)
 			s.row.faults++
 			leader = standby
@@ -57,8 +57,8 @@ func testUnreachableHost(t *testing.T) {
 			}
 			s.measureRecovery(began)
 			s.row.faults++
-			leader.kill()
-			standby.kill()
+			leader.Kill()
+			standby.Kill()
 		}
 		l.stop()
 		s.startRelay("last", "")

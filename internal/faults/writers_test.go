@@ -42,7 +42,7 @@ func testUnusualWriters(t *testing.T) {
 		s.skipIDs(5 << 22) // beyond all partitions
 		s.row.faults++
 		s.probe()
-		p.kill()
+		p.Kill()
 		s.eventually(30*time.Second, "partitions extended", func(ctx context.Context) error {
 			_, err := s.table.Extend(ctx, s.pool, table.DefaultRetention) // fails while a writer uses the default partition
 			return err

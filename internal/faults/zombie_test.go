@@ -83,7 +83,7 @@ func testThreeLeaders(t *testing.T) {
 				s.measureRecovery(began)
 			}
 			if rng.IntN(2) == 0 {
-				relays[i].kill()
+				relays[i].Kill()
 				relays[i] = s.startRelay(fmt.Sprintf("leader%d", i), "")
 			} else {
 				relays[i].signal(syscall.SIGSTOP)
@@ -112,7 +112,7 @@ func testForeignWriter(t *testing.T) {
 				s.row.faults++
 				pause(t.Context(), time.Duration(rng.IntN(10))*time.Millisecond)
 			}
-			p.kill()
+			p.Kill()
 			s.row.faults++
 		}
 		l.stop()

@@ -1,4 +1,5 @@
-package devtest
+// Package tlstest issues certificates for tests of connections with TLS.
+package tlstest
 
 import (
 	"crypto/ecdsa"
@@ -13,8 +14,6 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 )
 
 // An Authority is a certificate authority for one test. Its files are removed when the test ends, and its certificates
@@ -60,14 +59,6 @@ func (a *Authority) Issue(name string, hosts ...string) (cert, key string) {
 		a.t.Fatalf("marshal the key of %s: %v", name, err)
 	}
 	return a.write(name+".crt", "CERTIFICATE", a.sign(leaf, private), 0o644), a.write(name+".key", "PRIVATE KEY", encoded, 0o600)
-}
-
-// TLS creates an authority and a certificate of it for 127.0.0.1 and localhost, with common name app.
-func TLS(t testing.TB) devstack.TLSFiles {
-	t.Helper()
-	a := NewAuthority(t, "devtest")
-	cert, key := a.Issue("app", "127.0.0.1", "localhost")
-	return devstack.TLSFiles{CA: a.File, Cert: cert, Key: key}
 }
 
 func (a *Authority) template(name string) *x509.Certificate {
