@@ -60,8 +60,8 @@ func Serve(ctx context.Context, kind string, in io.Reader, out io.Writer) error 
 	return errors.Join(err, server.Close())
 }
 
-// child is a server in a process of its own.
-type child struct {
+// served is a server in a process of its own.
+type served struct {
 	url  string
 	pid  int
 	stop func() error
@@ -71,7 +71,7 @@ type child struct {
 const childWait = 60 * time.Second
 
 // startChild starts a server; without a command line in this process.
-func startChild(command []string, kind string) (*child, error) {
+func startChild(command []string, kind string) (*served, error) {
 	if len(command) == 0 {
 		return startHere(kind)
 	}
@@ -107,20 +107,20 @@ func startChild(command []string, kind string) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: no address came: %w", kind, errors.Join(err, stop()))
 	}
-	return &child{url: strings.TrimSpace(line), pid: cmd.Process.Pid, stop: stop}, nil
+	return &served{url: strings.TrimSpace(line), pid: cmd.Process.Pid, stop: stop}, nil
 }
 
-func startHere(kind string) (*child, error) {
+func startHere(kind string) (*served, error) {
 	if kind == serveCluster {
 		c, err := devstack.StartNATSCluster(devstack.NATSClusterConfig{})
 		if err != nil {
 			return nil, err
 		}
-		return &child{url: c.URL(), pid: os.Getpid(), stop: c.Close}, nil
+		return &served{url: c.URL(), pid: os.Getpid(), stop: c.Close}, nil
 	}
 	n, err := devstack.StartNATS(devstack.NATSConfig{})
 	if err != nil {
 		return nil, err
 	}
-	return &child{url: n.URL(), pid: os.Getpid(), stop: n.Close}, nil
+	return &served{url: n.URL(), pid: os.Getpid(), stop: n.Close}, nil
 }
