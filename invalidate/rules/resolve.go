@@ -127,9 +127,9 @@ func (s *Resolver) candidates() []int {
 	return s.rules.wild
 }
 
-// Asks reports whether the subject pattern of any rule matches, without regard to operations. It needs only the subject, so
+// MatchesSubject reports whether the subject pattern of any rule matches, without regard to operations. It needs only the subject, so
 // a consumer can acknowledge a message that concerns no rule without parsing it.
-func (s *Resolver) Asks(subject string) bool {
+func (s *Resolver) MatchesSubject(subject string) bool {
 	s.split(subject)
 	for _, i := range s.candidates() {
 		if s.rules.rules[i].pattern.matches(s.tokens) {
