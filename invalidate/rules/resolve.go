@@ -162,14 +162,14 @@ func (s *Resolver) apply(i int) error {
 	}
 	s.tag = false
 	for k := range rule.keys {
-		note("key", rule.keys[k].text, s.make(&rule.keys[k]))
+		note("key", rule.keys[k].text, s.addKeys(&rule.keys[k]))
 	}
 	if rule.headers {
 		note("header", HeaderKeys, s.takeHeader(HeaderKeys))
 	}
 	s.tag = true
 	for k := range rule.tags {
-		note("tag", rule.tags[k].text, s.make(&rule.tags[k]))
+		note("tag", rule.tags[k].text, s.addKeys(&rule.tags[k]))
 	}
 	if rule.headers {
 		note("header", HeaderTags, s.takeHeader(HeaderTags))
