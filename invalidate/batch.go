@@ -73,7 +73,7 @@ func (b *batch) add(r *rules.Resolver, msg jetstream.Msg, expired func(*rules.De
 		b.complete = append(b.complete, msg)
 		return
 	}
-	if !r.Asks(msg.Subject()) {
+	if !r.MatchesSubject(msg.Subject()) {
 		b.complete = append(b.complete, msg)
 		b.irrelevant++
 		return

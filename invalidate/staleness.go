@@ -58,7 +58,7 @@ func (s *stalenessCheck) process(ctx context.Context, msgs []jetstream.Msg) erro
 	var t Tally
 	now := time.Now()
 	for _, msg := range msgs {
-		if isMarker(msg) || !s.covered.Asks(msg.Subject()) {
+		if isMarker(msg) || !s.covered.MatchesSubject(msg.Subject()) {
 			continue
 		}
 		t.Events++

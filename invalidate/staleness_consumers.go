@@ -28,7 +28,7 @@ func (v *Invalidator) useStalenessChecks(set *rules.Set) {
 		c.gate = nil // a scale counts from the event, regardless of replicas
 		c.history = nil
 		s := &stalenessCheck{
-			consumer: c, covered: set.Audited().NewResolver(), sample: newSample(v.cfg.StalenessSample), history: v.history,
+			consumer: c, covered: set.Checkable().NewResolver(), sample: newSample(v.cfg.StalenessSample), history: v.history,
 			record: v.recordOf(durable, scale),
 		}
 		c.process = s.process
@@ -37,7 +37,7 @@ func (v *Invalidator) useStalenessChecks(set *rules.Set) {
 }
 
 func (v *Invalidator) checksStaleness(set *rules.Set) bool {
-	return len(v.cfg.Staleness) > 0 && set.Audited().Len() > 0
+	return len(v.cfg.Staleness) > 0 && set.Checkable().Len() > 0
 }
 
 // historyRecorder returns a recorder for a consumer that deletes keys; nil if no staleness check would read its

@@ -119,7 +119,7 @@ func rulesSchemaCommand() *cli.Command {
 
 Example:
   outbox rules schema > rules.schema.json`,
-		Action: func(c *cli.Context) error { return printf(c.App.Writer, "%s", rules.Schema) },
+		Action: func(c *cli.Context) error { return printf(c.App.Writer, "%s", rules.Schema()) },
 	}
 }
 

@@ -118,9 +118,11 @@ func TestTags(t *testing.T) {
 					t.Errorf("flushed %d times", n)
 				}
 			} else {
-				at := r.times("flush", 4)
-				if at[3].Sub(at[2]) < repeatAfter {
-					t.Errorf("flushed at %v", at)
+				// The first flush for the event may be late, so that it shares one with an earlier flush. The second is
+				// due RepeatAfter from the event, whose key is evicted first.
+				at, evicted := r.times("flush", 4), r.cache.of("group:7")[0]
+				if at[3].Sub(evicted) < repeatAfter {
+					t.Errorf("key evicted at %v, flushed at %v", evicted, at)
 				}
 				r.gone()
 			}

@@ -3,7 +3,6 @@ package local_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -297,55 +296,4 @@ func (l *logbook) has(part string) error {
 		return fmt.Errorf("want %q in the log, got\n%s", part, l.text.String())
 	}
 	return nil
-}
-
-// exampleConn connects to the test server, for an example, which has no testing.TB.
-var exampleConn = sync.OnceValue(func() *nats.Conn {
-	conn, err := nats.Connect(devtest.NATS(exampleTB{}).URL())
-	if err != nil {
-		panic(err)
-	}
-	return conn
-})
-
-// exampleTB starts a server for an example.
-type exampleTB struct{ testing.TB }
-
-func (exampleTB) Helper() {}
-
-func (exampleTB) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
-
-// exampleStream creates the stream OUTBOX. It returns a client, and a function that publishes an event as the relay does.
-func exampleStream() (js jetstream.JetStream, publish func(subject string)) {
-	must := func(err error) {
-		if err != nil {
-			panic(err)
-		}
-	}
-	ctx := context.Background()
-	js, err := jetstream.New(exampleConn())
-	must(err)
-	if err := js.DeleteStream(ctx, "OUTBOX"); !errors.Is(err, jetstream.ErrStreamNotFound) {
-		must(err)
-	}
-	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "OUTBOX", Subjects: []string{"users.>", "teams.>"}})
-	must(err)
-	return js, func(subject string) {
-		e := event.Event{ID: uuid.New(), Subject: subject, Payload: []byte(`{}`)}
-		msg := &nats.Msg{Subject: e.Subject, Header: nats.Header{}, Data: e.Payload}
-		e.SetHeaders(msg.Header)
-		_, err := js.PublishMsg(ctx, msg)
-		must(err)
-	}
-}
-
-// run runs an evictor until the caller calls stop, which returns what Run returned.
-func run(e *local.Evictor) (stop func() error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Run(ctx) }()
-	return func() error {
-		cancel()
-		return <-done
-	}
 }

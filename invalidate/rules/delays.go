@@ -99,9 +99,9 @@ func (r *Set) Echo(delay time.Duration, def []time.Duration) *Set {
 	return r.filter(func(c *compiled) bool { return slices.Contains(c.delays(def), delay) })
 }
 
-// Audited returns the rules with a TTL or a version. Only for these can a reader of the cache determine whether a cached
-// value is older than an event.
-func (r *Set) Audited() *Set {
+// Checkable returns the rules with a TTL or a version. Only for these can a staleness check determine whether a cached value
+// is older than an event.
+func (r *Set) Checkable() *Set {
 	return r.filter(func(c *compiled) bool { return c.ttl != Span{} || c.version != nil })
 }
 

@@ -44,11 +44,11 @@ func TestEcho(t *testing.T) {
 	same(t, "subjects of an echo", echo.Subjects(), "[a b]")
 }
 
-func TestAudited(t *testing.T) {
+func TestCheckable(t *testing.T) {
 	t.Parallel()
-	audited := parse(t, delayRules).Audited()
-	list, err := audited.Resolve(&event.Event{Subject: "a"})
+	checkable := parse(t, delayRules).Checkable()
+	list, err := checkable.Resolve(&event.Event{Subject: "a"})
 	fatal(t, err)
-	same(t, "audited", format(list), "off@1 1h0m0s-1h0m0s, once@2")
-	same(t, "rules", audited.Len(), 2)
+	same(t, "checkable", format(list), "off@1 1h0m0s-1h0m0s, once@2")
+	same(t, "rules", checkable.Len(), 2)
 }

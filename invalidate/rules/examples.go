@@ -66,8 +66,8 @@ func ParseExamples(name string, data []byte) ([]Example, error) {
 	list := make([]Example, len(content.Examples))
 	for i := range content.Examples {
 		text := &content.Examples[i]
-		if fault := text.check(); fault != nil {
-			return nil, f.errorIn("examples", i, fault)
+		if problem := text.check(); problem != nil {
+			return nil, f.errorIn("examples", i, problem)
 		}
 		list[i] = Example{
 			Name: text.Name, At: f.position(f.find("examples", i, "", -1)),

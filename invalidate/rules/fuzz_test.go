@@ -45,7 +45,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		try(t, set)
-		try(t, set.Audited())
+		try(t, set.Checkable())
 		for _, delay := range set.Delays([]time.Duration{time.Second}) {
 			try(t, set.Echo(delay, []time.Duration{time.Second}))
 			if delay < rules.MinEcho || delay > rules.MaxEcho {

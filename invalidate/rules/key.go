@@ -12,8 +12,8 @@ import (
 // A group holds the values of one placeholder: values[from:to] of the resolver.
 type group struct{ from, to int }
 
-// make adds the keys of one template.
-func (s *Resolver) make(t *template) error {
+// addKeys adds the keys of one template.
+func (s *Resolver) addKeys(t *template) error {
 	s.values, s.groups = s.values[:0], s.groups[:0]
 	var missing error // of an array element that lacks a value; the other elements still make their keys
 	for i := range t.parts {

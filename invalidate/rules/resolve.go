@@ -127,9 +127,9 @@ func (s *Resolver) candidates() []int {
 	return s.rules.wild
 }
 
-// Asks reports whether the subject pattern of any rule matches, without regard to operations. It needs only the subject, so
+// MatchesSubject reports whether the subject pattern of any rule matches, without regard to operations. It needs only the subject, so
 // a consumer can acknowledge a message that concerns no rule without parsing it.
-func (s *Resolver) Asks(subject string) bool {
+func (s *Resolver) MatchesSubject(subject string) bool {
 	s.split(subject)
 	for _, i := range s.candidates() {
 		if s.rules.rules[i].pattern.matches(s.tokens) {
@@ -162,14 +162,14 @@ func (s *Resolver) apply(i int) error {
 	}
 	s.tag = false
 	for k := range rule.keys {
-		note("key", rule.keys[k].text, s.make(&rule.keys[k]))
+		note("key", rule.keys[k].text, s.addKeys(&rule.keys[k]))
 	}
 	if rule.headers {
 		note("header", HeaderKeys, s.takeHeader(HeaderKeys))
 	}
 	s.tag = true
 	for k := range rule.tags {
-		note("tag", rule.tags[k].text, s.make(&rule.tags[k]))
+		note("tag", rule.tags[k].text, s.addKeys(&rule.tags[k]))
 	}
 	if rule.headers {
 		note("header", HeaderTags, s.takeHeader(HeaderTags))

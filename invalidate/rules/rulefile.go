@@ -33,9 +33,9 @@ func Parse(name string, data []byte) (*Set, error) {
 	}
 	var list []compiled
 	for i := range content.Rules {
-		each, fault := content.Rules[i].compile(i)
-		if fault != nil {
-			return nil, f.errorIn("rules", i, fault)
+		each, problem := content.Rules[i].compile(i)
+		if problem != nil {
+			return nil, f.errorIn("rules", i, problem)
 		}
 		list = append(list, each...)
 		if len(list) > MaxSubjects {

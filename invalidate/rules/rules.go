@@ -24,11 +24,12 @@ const (
 	MaxTTL    = 87600 * time.Hour // the longest time to live, ten years
 )
 
-// Schema is the JSON Schema of a rule file, for editors and other tools. It describes fields and limits, not templates: a
-// file that conforms to it can still be rejected by Parse. Do not modify it.
-//
 //go:embed rules.schema.json
-var Schema []byte
+var schema string
+
+// Schema returns the JSON Schema of a rule file, for editors and other tools. It describes fields and limits, not templates:
+// Parse can still reject a file that conforms to it.
+func Schema() string { return schema }
 
 // A Set is an immutable list of rules. It is safe for concurrent use. Create one with [Parse].
 type Set struct {

@@ -68,7 +68,7 @@ func fieldsOf(t *testing.T, typ reflect.Type, o map[string]property) (fields, re
 func TestSchema(t *testing.T) {
 	t.Parallel()
 	var s schema
-	fatal(t, json.Unmarshal(rules.Schema, &s))
+	fatal(t, json.Unmarshal([]byte(rules.Schema()), &s))
 	same(t, "top", slices.Collect(maps.Keys(s.Properties)), []string{"rules"})
 	same(t, "rules", s.Properties["rules"].MaxItems, rules.MaxRules)
 	fields, required := fieldsOf(t, reflect.TypeFor[rules.Rule](), s.Defs.Rule.Properties)
@@ -88,7 +88,7 @@ func TestSchema(t *testing.T) {
 func TestSchemaLimits(t *testing.T) {
 	t.Parallel()
 	var s schema
-	fatal(t, json.Unmarshal(rules.Schema, &s))
+	fatal(t, json.Unmarshal([]byte(rules.Schema()), &s))
 	p := s.Defs.Rule.Properties
 	echo, ttl := p["echo"].AnyOf, p["ttl"].AnyOf
 	same(t, "limits", []int{
