@@ -11,7 +11,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial/dialtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
@@ -19,14 +18,14 @@ import (
 
 // A fortress is all three servers with TLS, certificates for 127.0.0.1 alone, and no client without one.
 type fortress struct {
-	ours, theirs            *dialtest.Authority
+	ours, theirs            *devtest.Authority
 	urls                    map[string]string // by setting
 	cert, key, alien, alkey string            // of a client
 }
 
 func newFortress(t *testing.T) *fortress {
 	t.Helper()
-	f := &fortress{ours: dialtest.NewAuthority(t, "ours"), theirs: dialtest.NewAuthority(t, "theirs")}
+	f := &fortress{ours: devtest.NewAuthority(t, "ours"), theirs: devtest.NewAuthority(t, "theirs")}
 	cert, key := f.ours.Issue("server", "127.0.0.1")
 	f.cert, f.key = f.ours.Issue("app")
 	f.alien, f.alkey = f.theirs.Issue("app")

@@ -92,7 +92,6 @@ var rooms = map[string]room{
 	"internal/cli/setting":       {may: []string{"internal/cli/exit", "internal/cli/redact", "internal/cli/term"}, never: []string{server, plots, signals}},
 	"internal/cli/help":          {may: []string{"internal/cli/setting", "internal/cli/term"}, never: []string{server, plots, signals}},
 	"internal/cli/dial":          {may: []string{"internal/cli/exit", "internal/cli/redact", "internal/cli/setting"}, never: []string{server, plots, signals}},
-	"internal/cli/dial/dialtest": {never: []string{hosted}},
 	"internal/cli/probe":         {may: []string{"internal/cli/redact"}, never: []string{cli, server, plots, signals}},
 	"internal/cli/metrics":       {may: []string{"relay", "invalidate", "internal/table"}, never: []string{cli, server, plots, signals}},
 	"cmd/outbox": {may: []string{"internal/cli/dial", "internal/cli/exit", "internal/cli/help", "internal/cli/metrics", "internal/cli/probe", "internal/cli/redact", "internal/cli/setting", "internal/cli/term",
@@ -110,14 +109,12 @@ var testRooms = []string{"internal/devstack", "internal/devstack/devtest", "inte
 
 // suites are rooms whose tests import more.
 var suites = map[string][]string{
-	"internal/faults":   {"outbox", "outbox/event", "invalidate", "internal/dead", "internal/jobs", "internal/sqlstate", "internal/table"},
-	"internal/roles":    {"outbox/event", "internal/dead", "internal/doctor", "internal/jobs", "internal/sqlstate", "internal/table"},
-	"internal/jobs":     {"internal/dead"},
-	"outbox":            {"internal/table"},
-	"cmd/outbox":        {"internal/cli/dial/dialtest"},
-	"internal/cli/dial": {"internal/cli/dial/dialtest"},
-	"internal/audit":    {"relay"},
-	"invalidate":        {"internal/dead", "internal/table"},
+	"internal/faults": {"outbox", "outbox/event", "invalidate", "internal/dead", "internal/jobs", "internal/sqlstate", "internal/table"},
+	"internal/roles":  {"outbox/event", "internal/dead", "internal/doctor", "internal/jobs", "internal/sqlstate", "internal/table"},
+	"internal/jobs":   {"internal/dead"},
+	"outbox":          {"internal/table"},
+	"internal/audit":  {"relay"},
+	"invalidate":      {"internal/dead", "internal/table"},
 }
 
 // TestArrows checks every import in every file, tests and files for other systems included.

@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial/dialtest"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
@@ -32,7 +31,7 @@ func TestLocal(t *testing.T) {
 func TestExposed(t *testing.T) {
 	t.Setenv("PGSSLMODE", "")
 	t.Setenv("PGSSLROOTCERT", "")
-	ca := dialtest.NewAuthority(t, "outbox test").File
+	ca := devtest.NewAuthority(t, "outbox test").File
 	bare, blind := plaintext+" db", unverified+" db"
 	for url, want := range map[string]string{
 		// PostgreSQL: prefer is the default, and falls back to plaintext.
@@ -117,7 +116,7 @@ func peersOf(url string) ([]Peer, error) {
 
 // A CA of our own leaves no connection that would do without it, whatever the URL says.
 func TestVerifyPostgres(t *testing.T) {
-	ca := dialtest.NewAuthority(t, "outbox test").File
+	ca := devtest.NewAuthority(t, "outbox test").File
 	for _, url := range []string{"postgres://db,db2:1/x", "postgres://db,db2:1/x?sslmode=disable", "postgres://db,db2:1/x?sslmode=require"} {
 		c, err := pgconn.ParseConfig(url)
 		if err != nil {
