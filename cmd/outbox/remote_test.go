@@ -15,7 +15,7 @@ func TestOtherMachinesAreRefused(t *testing.T) {
 	if err := os.WriteFile(rules, []byte("rules:\n  - {subject: a.>, keys: [a]}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const plaintext, unverified = "nothing encrypts the connection", "nothing verifies the server's certificate"
+	const plaintext, unverified = "the connection is not encrypted", "the server is not verified"
 	const database, broker, cache = "postgres://app@postgres/x", "nats://nats:4222", "redis://redis:6379"
 	for _, c := range []struct{ line, from, way string }{
 		{"migrate up --database-url " + database, `flag --database-url: "postgres" is another machine, and ` + plaintext, "sslmode=verify-full"},
