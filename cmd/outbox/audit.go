@@ -7,12 +7,12 @@ import (
 	"io"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/audit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 )
 
 func auditCommand() *cli.Command {

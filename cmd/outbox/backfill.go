@@ -9,10 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
 )
 

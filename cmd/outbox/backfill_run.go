@@ -10,9 +10,8 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
 )
 

@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/redact"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
 )
 

@@ -8,11 +8,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/dead"
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )

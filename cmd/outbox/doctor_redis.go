@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 )

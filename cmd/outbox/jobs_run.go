@@ -8,15 +8,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/wait"
-
 	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 

@@ -7,10 +7,10 @@ import (
 	"io"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
 )
 

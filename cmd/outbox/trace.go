@@ -11,10 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"

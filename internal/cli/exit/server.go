@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
+
 	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 )
 

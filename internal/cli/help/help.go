@@ -11,9 +11,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-	"github.com/urfave/cli/v2"
 )
 
 // width is that of the terminal that --help is formatted for, in columns.
