@@ -30,7 +30,7 @@ type pauseTarget struct {
 	stream    string
 }
 
-// pauseFlags choose what is paused or resumed, and say who decides.
+// pauseFlags choose the target of a pause or a resume, and name its author.
 func pauseFlags(more ...cli.Flag) []cli.Flag {
 	flags := append(setting.Flags(""),
 		&cli.BoolFlag{Name: "relay", Usage: "the relay, whichever leads"},

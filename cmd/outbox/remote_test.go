@@ -9,7 +9,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 )
 
-// Every command that connects refuses before it does, says how to do it right, and ends as after any usage error.
+// Each command refuses another machine before it connects, names the safe way, and ends with a usage error.
 func TestOtherMachinesAreRefused(t *testing.T) {
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
 	if err := os.WriteFile(rules, []byte("rules:\n  - {subject: a.>, keys: [a]}\n"), 0o600); err != nil {

@@ -15,7 +15,7 @@ import (
 // Places where events wait for a person, as Dead.Place says them.
 const (
 	SourceParked  = "parked"  // rows of outbox.parked: events that the stream refuses for ever
-	SourceLetters = "letters" // messages of the dead-letter stream: events that a consumer can never work off
+	SourceLetters = "dead-letters" // messages of the dead-letter stream: events that a consumer can never work off
 )
 
 // Event is an event that was set aside, and waits for a person to decide about it.

@@ -1,5 +1,5 @@
-// Package health makes one verdict of what the outbox, the stream and its consumers say, for a person on call: what is wrong
-// first, and the command that goes on from there.
+// Package health derives one verdict from the state of the outbox, the stream and its consumers, for a person on call: the most
+// severe problem, and the command to run next.
 package health
 
 import (
@@ -10,60 +10,60 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
-// Verdicts, gravest first: the first that holds is given.
+// Verdicts, most severe first. Assess returns the first that holds.
 const (
-	Paused        = "paused"      // a person paused the relay
-	BrokerDown    = "broker down" // NATS does not answer
-	NoStream      = "no stream"   // it does not exist
-	Recreated     = "stream made again"
-	LostData      = "stream lost data" // it ends before what it acknowledged
+	Paused        = "paused"           // outbox pause paused the relay
+	BrokerDown    = "broker down"      // NATS does not answer
+	NoStream      = "no stream"        // the stream does not exist
+	Recreated     = "stream recreated" // and the relay has published nothing to it
+	LostData      = "stream lost data" // the stream ends before the last sequence that it acknowledged
 	Blocked       = "database blocked" // a relay waits for a lock of another session
-	RelayDown     = "relay down"       // nobody leads
-	Stuck         = "relay stuck"      // it leads, events wait, and nothing is acknowledged
-	TooSlow       = "relay too slow"   // events wait, and more come than go
-	Catching      = "catching up"      // events wait, and more go than come
-	ConsumerStuck = "consumer stuck"   // it has not acknowledged anything for long
-	Decision      = "decision needed"  // events were set aside
+	RelayDown     = "relay down"       // no relay leads
+	Stuck         = "relay stuck"      // a relay leads, events are pending, and the stream acknowledges nothing
+	TooSlow       = "relay too slow"   // more events are committed than published
+	Catching      = "catching up"      // more events are published than committed
+	ConsumerStuck = "consumer stuck"   // a consumer with pending messages acknowledges nothing
+	Decision      = "decision needed"  // there are dead events
 	Healthy       = "healthy"
 )
 
-// Consumer is what NATS says of one.
+// Consumer is the state of a consumer in NATS.
 type Consumer struct {
 	Name        string
-	Pending     uint64 // messages not delivered yet
-	AckPending  int    // delivered and not acknowledged
+	Pending     uint64 // messages not yet delivered
+	AckPending  int    // messages delivered and not yet acknowledged
 	Redelivered int
-	Waiting     int        // pulls that wait for messages: somebody is there
-	PausedUntil *time.Time // by JetStream; nil: it delivers
-	Floor       uint64     // sequence up to which all is acknowledged
-	Delivered   uint64     // sequence that was delivered last
+	Waiting     int        // pulls that wait for messages; 0 if no process reads
+	PausedUntil *time.Time // nil: not paused
+	Floor       uint64     // sequence up to which every message is acknowledged
+	Delivered   uint64     // last delivered sequence
 	LastAck     time.Time  // zero: never
-	Oldest      time.Time  // when the first message that it has not acknowledged was stored; zero: there is none, or it is not known
+	Oldest      time.Time  // when the first unacknowledged message was stored; zero: none, or unknown
 }
 
-// Stream is what NATS says of it.
+// Stream is the state of the stream in NATS.
 type Stream struct {
 	Created time.Time
 	Last    uint64
 }
 
-// Facts are what a verdict is made of.
+// Facts are the input of a verdict.
 type Facts struct {
 	Status    table.Status
 	Pulse     table.Pulse
-	Paused    string // how the relay is paused: "paused since …"; empty: it is not
-	Broker    error  // why NATS does not answer; then Stream and Consumers say nothing
+	Paused    string // description of the pause of the relay: "paused since …"; empty: not paused
+	Broker    error  // why NATS does not answer; then Stream and Consumers are empty
 	Stream    *Stream
 	Name      string // of the stream
 	Consumers []Consumer
-	Dead      int // letters that nobody has decided about
+	Dead      int // dead letters without a decision
 	Now       time.Time
 }
 
-// Limits are how much is still healthy. The zero value of a field means its default.
+// Limits bound what counts as healthy. The zero value of a field means its default.
 type Limits struct {
-	Lag   time.Duration // of the relay: age of the oldest event that is not acknowledged. Defaults to 10 s
-	Quiet time.Duration // without an ack of a consumer that has something to do, or of the stream. Defaults to 30 s
+	Lag   time.Duration // age of the oldest event that the stream has not acknowledged. Defaults to 10 s
+	Quiet time.Duration // time without an ack of the stream, or of a consumer with pending messages. Defaults to 30 s
 }
 
 func (l *Limits) setDefaults() {
@@ -75,22 +75,22 @@ func (l *Limits) setDefaults() {
 	}
 }
 
-// Verdict is one line for a person, and the command to run next.
+// Verdict is a state, its explanation for a person, and the command to run next.
 type Verdict struct {
 	State  string `json:"state"`
 	Detail string `json:"detail"`
 	Next   string `json:"next,omitempty"`
 }
 
-// Judge gives the verdict.
-func Judge(f *Facts, limits Limits) Verdict {
+// Assess returns the verdict on facts.
+func Assess(f *Facts, limits Limits) Verdict {
 	limits.setDefaults()
-	for _, judge := range []func(*Facts, *Limits) *Verdict{paused, broker, database, relaying, consumers, decisions} {
-		if v := judge(f, &limits); v != nil {
+	for _, assess := range []func(*Facts, *Limits) *Verdict{paused, broker, database, relaying, consumers, decisions} {
+		if v := assess(f, &limits); v != nil {
 			return *v
 		}
 	}
-	return Verdict{State: Healthy, Detail: "everything committed is published, and what consumes it is at the end"}
+	return Verdict{State: Healthy, Detail: "every committed event is published, and every consumer is up to date"}
 }
 
 func verdict(state, next, format string, args ...any) *Verdict {
@@ -101,21 +101,21 @@ func paused(f *Facts, _ *Limits) *Verdict {
 	if f.Paused == "" {
 		return nil
 	}
-	return verdict(Paused, "outbox resume --relay", "the relay is %s; %d events wait", f.Paused, f.Status.Pending)
+	return verdict(Paused, "outbox resume --relay", "the relay is %s; %d events are pending", f.Paused, f.Status.Pending)
 }
 
 func broker(f *Facts, _ *Limits) *Verdict {
 	switch {
 	case f.Broker != nil:
-		return verdict(BrokerDown, "outbox doctor --skip postgres,redis", "NATS does not answer, %d events wait in the table: %v", f.Status.Pending, f.Broker)
+		return verdict(BrokerDown, "outbox doctor --skip postgres,redis", "NATS does not answer, %d events are pending in the table: %v", f.Status.Pending, f.Broker)
 	case f.Stream == nil && f.Status.Leader == "" && f.Status.Pending == 0:
 		return verdict(NoStream, "outbox relay --stream "+f.Name+" --subjects …", "stream %s does not exist yet, and no relay runs", f.Name)
 	case f.Stream == nil:
-		return verdict(NoStream, "outbox doctor", "stream %s does not exist, %d events wait", f.Name, f.Status.Pending)
+		return verdict(NoStream, "outbox doctor", "stream %s does not exist, %d events are pending", f.Name, f.Status.Pending)
 	case !f.Pulse.StreamCreated.IsZero() && f.Pulse.StreamCreated.UnixMicro() != f.Stream.Created.UnixMicro():
-		return verdict(Recreated, "outbox audit", "stream %s was made again at %s; the relay has not published anything to it yet", f.Name, f.Stream.Created.Format(time.RFC3339))
+		return verdict(Recreated, "outbox audit", "stream %s was recreated at %s; the relay has not published anything to it yet", f.Name, f.Stream.Created.Format(time.RFC3339))
 	case f.Stream.Last < f.Status.Sequence:
-		return verdict(LostData, "outbox audit", "stream %s ends at sequence %d, and has acknowledged %d: the relay publishes the rest again", f.Name, f.Stream.Last, f.Status.Sequence)
+		return verdict(LostData, "outbox audit", "stream %s ends at sequence %d but has acknowledged %d; the relay publishes the lost events again", f.Name, f.Stream.Last, f.Status.Sequence)
 	}
 	return nil
 }
@@ -139,15 +139,15 @@ func relaying(f *Facts, limits *Limits) *Verdict {
 	quiet := f.Pulse.Now.Sub(f.Pulse.AckedAt)
 	switch {
 	case s.Leader == "":
-		return verdict(RelayDown, "outbox relay --stream "+f.Name, "no relay runs; %d events wait, the oldest for %s", s.Pending, s.Lag.Round(time.Second))
+		return verdict(RelayDown, "outbox relay --stream "+f.Name, "no relay runs; %d events are pending, the oldest for %s", s.Pending, s.Lag.Round(time.Second))
 	case s.Lag <= limits.Lag:
 		return nil
 	case f.Pulse.AckedAt.IsZero() || quiet > limits.Quiet:
-		return verdict(Stuck, "the log of "+s.Leader, "%s leads, %d events wait, the oldest for %s, and position %d is not acknowledged", s.Leader, s.Pending, s.Lag.Round(time.Second), s.Acked+1)
+		return verdict(Stuck, "read the log of "+s.Leader, "%s leads, %d events are pending, the oldest for %s, and the stream does not acknowledge position %d", s.Leader, s.Pending, s.Lag.Round(time.Second), s.Acked+1)
 	case f.Pulse.Out >= f.Pulse.In:
-		return verdict(Catching, "outbox top", "%d events wait, the oldest for %s: %.0f/s go, %.0f/s come", s.Pending, s.Lag.Round(time.Second), f.Pulse.Out, f.Pulse.In)
+		return verdict(Catching, "outbox top", "%d events are pending, the oldest for %s; %.0f/s published, %.0f/s committed", s.Pending, s.Lag.Round(time.Second), f.Pulse.Out, f.Pulse.In)
 	}
-	return verdict(TooSlow, "outbox top", "%d events wait, the oldest for %s: %.0f/s go, %.0f/s come", s.Pending, s.Lag.Round(time.Second), f.Pulse.Out, f.Pulse.In)
+	return verdict(TooSlow, "outbox top", "%d events are pending, the oldest for %s; %.0f/s published, %.0f/s committed", s.Pending, s.Lag.Round(time.Second), f.Pulse.Out, f.Pulse.In)
 }
 
 func consumers(f *Facts, limits *Limits) *Verdict {
@@ -156,24 +156,24 @@ func consumers(f *Facts, limits *Limits) *Verdict {
 		if c.Pending+uint64(c.AckPending) == 0 {
 			continue
 		}
-		idle := f.Now.Sub(c.Oldest) // it may have had nothing to do before
+		idle := f.Now.Sub(c.Oldest) // since then: it may have had no messages before
 		if c.LastAck.After(c.Oldest) {
 			idle = f.Now.Sub(c.LastAck)
 		}
 		switch {
 		case c.PausedUntil != nil:
-			return verdict(ConsumerStuck, "outbox resume --consumer "+c.Name, "consumer %s is paused, %d messages wait", c.Name, c.Pending)
+			return verdict(ConsumerStuck, "outbox resume --consumer "+c.Name, "consumer %s is paused, %d messages are pending", c.Name, c.Pending)
 		case idle <= limits.Quiet+delay(c.Name):
 		case c.Waiting == 0 && c.AckPending == 0:
-			return verdict(ConsumerStuck, "outbox invalidate --rules …", "nobody reads from consumer %s, %d messages wait", c.Name, c.Pending)
+			return verdict(ConsumerStuck, "outbox invalidate --rules …", "no process reads from consumer %s, %d messages are pending", c.Name, c.Pending)
 		default:
-			return verdict(ConsumerStuck, "the log of the program that reads it", "consumer %s has not acknowledged anything for %s, %d messages wait", c.Name, idle.Round(time.Second), c.Pending+uint64(c.AckPending))
+			return verdict(ConsumerStuck, "read the log of the process that reads from it", "consumer %s has acknowledged nothing for %s, %d messages are pending", c.Name, idle.Round(time.Second), c.Pending+uint64(c.AckPending))
 		}
 	}
 	return nil
 }
 
-// delay is how long a consumer of an invalidator keeps messages in hand by design: its name ends with that.
+// delay is the time for which a consumer of an invalidator holds messages by design. The end of its name is that time.
 func delay(name string) time.Duration {
 	d, err := time.ParseDuration(name[strings.LastIndexByte(name, '-')+1:])
 	if err != nil {
@@ -184,7 +184,7 @@ func delay(name string) time.Duration {
 
 func decisions(f *Facts, _ *Limits) *Verdict {
 	if n := int(f.Status.Parked) + f.Dead; n > 0 {
-		return verdict(Decision, "outbox dead list", "%d events were set aside (%d parked, %d letters), everything else goes on", n, f.Status.Parked, f.Dead)
+		return verdict(Decision, "outbox dead list", "%d dead events (%d parked, %d dead letters); all others are delivered", n, f.Status.Parked, f.Dead)
 	}
 	return nil
 }

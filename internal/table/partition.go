@@ -17,7 +17,7 @@ const DefaultRetention = 7 * 24 * time.Hour
 
 // States of a partition. See outbox.partitions in sql/migrations/003_operate.sql.
 const (
-	PartitionNet     = "net"     // the default one
+	PartitionNet     = "default" // the default one
 	PartitionAhead   = "ahead"   // nothing is in it yet
 	PartitionOpen    = "open"    // it is being filled
 	PartitionWaiting = "waiting" // full, but not everything in it is done with: Why says what
