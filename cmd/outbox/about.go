@@ -9,12 +9,13 @@ import (
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/urfave/cli/v2"
+
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/help"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/metrics"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-	"github.com/urfave/cli/v2"
 )
 
 //go:embed completion/*.txt
@@ -22,8 +23,9 @@ var completionScripts embed.FS
 
 func completionCommand() *cli.Command {
 	return &cli.Command{
-		Name: "completion", Usage: "print a shell's completion script", UsageText: "outbox completion --shell <bash|zsh|fish|powershell>",
-		Description: `The script asks outbox itself, and so fits the version that is installed. What is no command and no flag is a file.
+		Name: "completion", Usage: "print the completion script of a shell", UsageText: "outbox completion --shell <bash|zsh|fish|powershell>",
+		Description: `The script calls outbox, so it fits the version that is installed. Words that are neither a command nor a flag complete
+as files.
 
 Examples:
   source <(outbox completion --shell bash)
@@ -41,11 +43,11 @@ func completion(c *cli.Context) error {
 	}
 	shell := c.String("shell")
 	if err := setting.OneOf("bash", "zsh", "fish", "powershell")(shell); err != nil {
-		return exit.Usagef(c, "flag --shell %q: %w", shell, err)
+		return exit.Usagef(c, "flag --shell: %w", err)
 	}
 	script, err := completionScripts.ReadFile("completion/" + shell + ".txt")
 	if err != nil {
-		return fmt.Errorf("make completion: %w", err)
+		return fmt.Errorf("read completion script: %w", err)
 	}
 	return printf(c.App.Writer, "%s", script)
 }
@@ -53,7 +55,7 @@ func completion(c *cli.Context) error {
 func manCommand() *cli.Command {
 	return &cli.Command{
 		Name: "man", Usage: "print the manual page", UsageText: "outbox man",
-		Description: `Prints one page for all commands and settings, in the language of man (roff).
+		Description: `Prints one page for all commands and settings, in roff.
 
 Examples:
   outbox man > outbox.1 && man ./outbox.1
@@ -67,13 +69,13 @@ Examples:
 func versionCommand() *cli.Command {
 	return &cli.Command{
 		Name: "version", Usage: "print the version and what it was built with", UsageText: "outbox version [-o table|json]",
-		Description: "Reads what the Go tool wrote into the program.\n\nExample:\n  outbox version -o json",
+		Description: "Prints the build information that the Go tool wrote into the program.\n\nExample:\n  outbox version -o json",
 		Flags:       []cli.Flag{term.OutputFlag()},
 		Action:      printVersion,
 	}
 }
 
-// A build is what the Go tool wrote into this program.
+// A build is the build information that the Go tool wrote into this program.
 type build struct {
 	Version  string            `json:"version"`
 	Revision string            `json:"revision,omitempty"`
@@ -81,7 +83,8 @@ type build struct {
 	Modules  map[string]string `json:"modules"`
 }
 
-var toldModules = []string{"github.com/jackc/pgx/v5", "github.com/nats-io/nats.go", "github.com/redis/go-redis/v9"}
+// shownModules are the modules whose versions a bug report needs.
+var shownModules = []string{"github.com/jackc/pgx/v5", "github.com/nats-io/nats.go", "github.com/redis/go-redis/v9"}
 
 func readBuild() build {
 	b := build{Version: "(unknown)", Modules: map[string]string{}}
@@ -99,7 +102,7 @@ func readBuild() build {
 		}
 	}
 	for _, m := range info.Deps {
-		if slices.Contains(toldModules, m.Path) {
+		if slices.Contains(shownModules, m.Path) {
 			b.Modules[m.Path] = m.Version
 		}
 	}

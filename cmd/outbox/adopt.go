@@ -7,27 +7,26 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
 func adoptCommand() *cli.Command {
 	return &cli.Command{
-		Name: "adopt", Usage: "let an outbox that was restored into another PostgreSQL cluster go on here", UsageText: "outbox adopt --yes|--dry-run [flags]",
-		Description: `An outbox knows the cluster that planned it. Restored into another one (pg_dump, a logical copy), it is a copy, and
-no relay publishes from it: staging must not publish what production does. When this copy takes over for good and the
-original is off, adopt says so. What was committed and not planned is planned now, whatever its old transaction ids say.
-Writers wait meanwhile: the ids of the whole table are read once, some seconds for ten million.
+		Name: "adopt", Usage: "allow a restored copy to publish from this cluster", UsageText: "outbox adopt --yes|--dry-run [flags]",
+		Description: `An outbox records the PostgreSQL cluster that planned its events. After a restore into another cluster (pg_dump, logical
+replication) it is a copy, and no relay publishes from it: a staging copy must not publish the events of production. Run
+adopt when this copy replaces the original and the original is switched off. It plans every committed event that has no
+position yet. Writers wait while it reads the ids of the table once: some seconds for ten million rows.
 
 Examples:
   outbox adopt --dry-run
   outbox adopt --yes`,
 		Flags: append(setting.Flags(""), term.OutputFlag(),
-			&cli.BoolFlag{Name: "yes", Usage: "the original is off, and this copy takes over"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be done"}),
+			&cli.BoolFlag{Name: "yes", Usage: "confirm that the original is switched off and this copy replaces it"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print what adopt would do, change nothing"}),
 		Action: action("", runAdopt),
 	}
 }
@@ -43,7 +42,7 @@ type adoption struct {
 
 func runAdopt(ctx context.Context, s *session) error {
 	if s.c.Bool("yes") == s.c.Bool("dry-run") {
-		return exit.Usagef(s.c, "say --yes when the original is off and this copy takes over, or --dry-run to see what that would do")
+		return exit.Usagef(s.c, "want --yes if the original is switched off and this copy replaces it, or --dry-run to see what adopt would do")
 	}
 	if err := s.dialPostgres(ctx); err != nil {
 		return err
@@ -70,9 +69,9 @@ func runAdopt(ctx context.Context, s *session) error {
 func adoptionText(home table.Home, out adoption) string {
 	switch {
 	case !home.Moved():
-		return "the outbox lives in this cluster already: nothing to adopt"
+		return "the outbox belongs to this cluster: nothing to adopt"
 	case out.Adopted:
-		return fmt.Sprintf("adopted from cluster %d: %d events had no position and are planned now; start outbox relay", out.Original, out.Planned)
+		return fmt.Sprintf("adopted from cluster %d: planned %d events that had no position; next: outbox relay", out.Original, out.Planned)
 	}
-	return fmt.Sprintf("planned in cluster %d, restored into %d: %d events have no position and would be planned; run: outbox adopt --yes", out.Original, out.Cluster, out.Planned)
+	return fmt.Sprintf("dry run, nothing changed: the outbox was planned in cluster %d and restored into %d, adopt would plan %d events that have no position; next: outbox adopt --yes", out.Original, out.Cluster, out.Planned)
 }

@@ -22,9 +22,9 @@ import (
 func attachCommand() *cli.Command {
 	return &cli.Command{
 		Name: "attach", Usage: "capture the changes of a table as events", UsageText: "outbox attach --table <table> --subject <template> [flags]",
-		Description: `Puts triggers on a table, so that each insert, update and delete writes its events in the same transaction, with
-no application code. {column} in the subject and the key is filled from the row, {op} is inserted, updated or
-deleted. A table that has them gets new ones. Writers of the table wait for --lock-timeout at most.
+		Description: `Creates triggers on a table, so that each insert, update and delete writes its event in the same transaction, without
+application code. In the subject and the key, {column} is the value of that column, and {op} is inserted, updated or
+deleted. Triggers of an earlier attach are replaced. Writers of the table wait at most for --lock-timeout.
 
 Examples:
   outbox attach --table users --subject users.{id}.updated --columns id,name,email
@@ -34,12 +34,12 @@ Examples:
 			&cli.StringFlag{Name: "table", Usage: "`TABLE` as SQL names it: users, shop.\"Order\" (required)"},
 			&cli.StringFlag{Name: "subject", Usage: "`TEMPLATE` of the subject: users.{id}.{op} (required)"},
 			&cli.StringFlag{Name: "key", Usage: "`TEMPLATE` of the key (default: the primary key)"},
-			&cli.StringFlag{Name: "columns", Usage: "`COLUMNS` of the payload, joined by commas (default: the whole row)"},
-			&cli.StringFlag{Name: "watch", Usage: "an update counts only if one of these `COLUMNS` changed (default: any change)"},
-			&cli.StringFlag{Name: "on", Value: "insert,update,delete", Usage: "`OPERATIONS` that count"},
+			&cli.StringFlag{Name: "columns", Usage: "`COLUMNS` of the payload, joined by commas (default: all)"},
+			&cli.StringFlag{Name: "watch", Usage: "`COLUMNS`, joined by commas; an update that changes none of them creates no event (default: all)"},
+			&cli.StringFlag{Name: "on", Value: "insert,update,delete", Usage: "`OPERATIONS` that create events, joined by commas"},
 			lockTimeoutFlag(),
-			&cli.BoolFlag{Name: "dry-run", Usage: "check it against the table in a transaction that is rolled back"},
-			&cli.BoolFlag{Name: "list", Usage: "list the tables that are attached, change nothing"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "attach in a transaction and roll it back"},
+			&cli.BoolFlag{Name: "list", Usage: "list the attached tables, change nothing"},
 			term.OutputFlag()),
 		Action: action("", func(ctx context.Context, s *session) error {
 			if s.c.Bool("list") {
@@ -51,13 +51,13 @@ Examples:
 }
 
 func lockTimeoutFlag() cli.Flag {
-	return &cli.StringFlag{Name: "lock-timeout", Value: "5s", Usage: "`TIME` to wait for the table's lock, at most"}
+	return &cli.StringFlag{Name: "lock-timeout", Value: "5s", Usage: "`TIME` to wait for the lock of the table, at most"}
 }
 
 func lockTimeout(c *cli.Context) (time.Duration, error) {
 	d, err := time.ParseDuration(c.String("lock-timeout"))
 	if err != nil || d < time.Millisecond {
-		return 0, exit.Usagef(c, "flag --lock-timeout %q: want a time of at least 1ms, such as 5s", c.String("lock-timeout"))
+		return 0, exit.Usagef(c, "flag --lock-timeout: want a time of at least 1ms such as 5s, got %q", c.String("lock-timeout"))
 	}
 	return d, nil
 }
@@ -74,7 +74,7 @@ func attach(ctx context.Context, s *session) error {
 	for _, op := range setting.Split(s.c.String("on")) {
 		a.Operations = append(a.Operations, outbox.Operation(op))
 		if !slices.Contains(operations, op) {
-			return exit.Usagef(s.c, "flag --on %q: want insert, update, delete%s", op, exit.Suggest(op, operations))
+			return exit.Usagef(s.c, "flag --on: want insert, update or delete, got %q%s", op, exit.Suggest(op, operations))
 		}
 	}
 	lock, err := lockTimeout(s.c)
@@ -95,11 +95,11 @@ func attach(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	return s.printf("%s %s: %s becomes %s, by function %s.%s\n",
+	return s.printf("%s %s: %s creates event %s, through function %s.%s\n",
 		did, a.Table, joinOperations(a.Operations, ", "), a.Subject, s.table.Schema(), function)
 }
 
-// tryAttach attaches in a transaction that it rolls back.
+// tryAttach attaches in a transaction and rolls it back.
 func tryAttach(ctx context.Context, tbl *table.Table, pool *pgxpool.Pool, a outbox.Attachment, lock time.Duration) (function string, err error) {
 	undo := errors.New("undo")
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
@@ -161,7 +161,7 @@ func orAll(columns []string) string {
 func detachCommand() *cli.Command {
 	return &cli.Command{
 		Name: "detach", Usage: "stop capturing the changes of a table", UsageText: "outbox detach --table <table> [flags]",
-		Description: "Removes the triggers of attach. Events that were written stay. Fine when there is none.\n\nExample:\n  outbox detach --table users",
+		Description: "Removes the triggers that attach created, if there are any. Events that they wrote stay.\n\nExample:\n  outbox detach --table users",
 		Flags: append(setting.Flags(""),
 			&cli.StringFlag{Name: "table", Usage: "`TABLE` as SQL names it: users, shop.\"Order\" (required)"},
 			lockTimeoutFlag()),

@@ -7,27 +7,29 @@ import (
 	"io"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/audit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 )
 
 func auditCommand() *cli.Command {
 	return &cli.Command{
-		Name: "audit", Usage: "prove that nothing was lost: table, plan, receipts, stream and consumers compared", UsageText: "outbox audit [--since <time>] [--repair] [flags]",
-		Description: `Compares every committed event with the stream, up to where both end when it begins; writers and relays may go on. It reads
-the headers of the stream once, some ten thousand a second or more, and changes nothing. What the limits of the stream or the retention of
-the table have dropped is counted, and is no finding; nor is what was committed within --grace, or while the relay is paused.
+		Name: "audit", Usage: "compare table, plan, receipts, stream and consumers", UsageText: "outbox audit [--since <time>] [--repair] [flags]",
+		Description: `Compares every committed event with the stream, up to the end that both have when the audit begins. Writers and relays may
+continue. It reads the headers of the stream once, at ten thousand or more per second, and changes nothing. It counts, but
+does not report as findings, events that a limit of the stream or the retention of the table dropped, and events that were
+committed within --grace or while the relay is paused.
 
---repair gives missing events a new position at the end of the plan, and waits for the relay to publish them. What cannot be undone in a
-stream that only grows, duplicates, foreign and misplaced messages and the order of a key, is recorded as accepted, with who and when, and
-is no finding from then on; of each reordered key a copy of the newest event follows. Events that wait for a person stay: see outbox dead.
-It needs the rights of the owner of the outbox. Killed anywhere, it goes on when it is run again.
+--repair gives missing events a new position at the end of the plan, and waits for the relay to publish them. Findings that
+cannot be undone in a stream are recorded as accepted, with author and time, and are no findings from then on: duplicates,
+foreign and misplaced messages, and the order of a key. For each reordered key, a copy of its newest event is published.
+Dead events stay; see outbox dead. --repair requires the rights of the owner of the outbox. It is safe to interrupt and run
+again.
 
-Exit codes: 0 clean, 3 findings, 69 a server is unavailable, 1 anything else.
+Exit codes: 0 clean, 3 findings, 69 a server is not available, 1 any other error.
 
 Examples:
   outbox audit
@@ -35,13 +37,13 @@ Examples:
   outbox audit --repair --dry-run
   outbox audit --repair`,
 		Flags: append(setting.Flags("invalidate", "dead-stream"),
-			&cli.StringFlag{Name: "since", Usage: "only what was planned since then: an `AGE` such as 1h or 7d, or a time as in RFC 3339"},
-			&cli.StringFlag{Name: "until", Usage: "only what was planned until then: an `AGE` or a time"},
-			&cli.BoolFlag{Name: "repair", Usage: "mend what can be mended, through the relay"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "with --repair: only say what it would do"},
-			&cli.IntFlag{Name: "limit", Value: 20, Usage: "`N` findings of each kind that are shown; all are counted"},
-			&cli.DurationFlag{Name: "grace", Value: time.Minute, Usage: "`TIME` that an event may take to the stream"},
-			&cli.DurationFlag{Name: "patience", Value: time.Minute, Usage: "`TIME` that --repair waits for a relay that does nothing"},
+			&cli.StringFlag{Name: "since", Usage: "`TIME`, or an age such as 1h or 7d: audit only events planned since then"},
+			&cli.StringFlag{Name: "until", Usage: "`TIME` or age: audit only events planned until then"},
+			&cli.BoolFlag{Name: "repair", Usage: "repair findings through the relay"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "with --repair: print what it would do, change nothing"},
+			&cli.IntFlag{Name: "limit", Value: 20, Usage: "`N` findings of each kind to print; all are counted"},
+			&cli.DurationFlag{Name: "grace", Value: time.Minute, Usage: "`TIME` that an event may take to reach the stream"},
+			&cli.DurationFlag{Name: "patience", Value: time.Minute, Usage: "`TIME` that --repair waits for a relay that makes no progress"},
 			term.OutputFlag()),
 		Action: action("invalidate", runAudit),
 	}
@@ -58,16 +60,16 @@ func readAuditFlags(s *session) (cfg audit.Config, err error) {
 	}
 	switch {
 	case cfg.Grace <= 0 || cfg.Patience <= 0 || cfg.Limit < 1:
-		return cfg, exit.Usagef(s.c, "--grace and --patience want a time such as 1m, --limit 1 or more")
+		return cfg, exit.Usagef(s.c, "want --grace and --patience above 0 such as 1m, and --limit of 1 or more")
 	case s.c.Bool("dry-run") && !s.c.Bool("repair"):
-		return cfg, exit.Usagef(s.c, "--dry-run goes with --repair: without it nothing is changed")
+		return cfg, exit.Usagef(s.c, "flag --dry-run requires --repair, without which audit changes nothing")
 	case !cfg.Since.IsZero() && !cfg.Until.IsZero() && !cfg.Since.Before(cfg.Until):
-		return cfg, exit.Usagef(s.c, "--since %s is not before --until %s", s.c.String("since"), s.c.String("until"))
+		return cfg, exit.Usagef(s.c, "want --since before --until, got %s and %s", s.c.String("since"), s.c.String("until"))
 	}
 	return cfg, nil
 }
 
-// auditTime is a time, or one so long ago; zero when the flag is not set.
+// auditTime is the time of a flag, which may be a time or an age; zero if the flag is not set.
 func auditTime(c *cli.Context, flag string) (time.Time, error) {
 	text := c.String(flag)
 	if text == "" {
@@ -78,7 +80,7 @@ func auditTime(c *cli.Context, flag string) (time.Time, error) {
 	}
 	back, err := setting.Days(text)
 	if err != nil {
-		return time.Time{}, exit.Usagef(c, "flag --%s %q: want an age such as 1h or 7d, or a time such as 2026-01-02T15:04:05Z", flag, text)
+		return time.Time{}, exit.Usagef(c, "flag --%s: want an age such as 1h or 7d, or a time such as 2026-01-02T15:04:05Z, got %q", flag, text)
 	}
 	return time.Now().Add(-back), nil
 }
@@ -91,7 +93,7 @@ func runAudit(ctx context.Context, s *session) error {
 	if err := s.dialPostgres(ctx); err != nil {
 		return err
 	}
-	letters, err := openLetters(ctx, s)
+	letters, err := openDeadLetters(ctx, s)
 	if err != nil {
 		return err
 	}

@@ -17,14 +17,14 @@ import (
 
 type auditJSON struct {
 	Stream       string    `json:"stream"`
-	Created      time.Time `json:"stream_created,omitzero"` // missing: there is no such stream
-	Sequence     uint64    `json:"sequence"`                // up to which the stream was judged
-	Position     int64     `json:"position"`                // up to which the plan was
+	Created      time.Time `json:"stream_created,omitzero"` // absent: the stream does not exist
+	Sequence     uint64    `json:"sequence"`                // last one of the stream that was compared
+	Position     int64     `json:"position"`                // last one of the plan that was compared
 	Committed    int64     `json:"committed"`
 	Published    int64     `json:"published"`
-	Pending      int64     `json:"pending"` // too young to be a finding, or not
-	Expired      int64     `json:"expired"` // dropped by limits of the stream
-	Dropped      int64     `json:"dropped"` // messages whose rows retention dropped
+	Pending      int64     `json:"pending"` // not published yet
+	Expired      int64     `json:"expired"` // dropped by a limit of the stream
+	Dropped      int64     `json:"dropped"` // messages whose rows the retention dropped
 	Accepted     int64     `json:"accepted"`
 	Missing      int64     `json:"missing"`
 	Unplanned    int64     `json:"unplanned"`
@@ -39,7 +39,7 @@ type auditJSON struct {
 	Clean        bool      `json:"clean"`
 	Leader       string    `json:"leader"`
 	RelayPaused  bool      `json:"relay_paused"`
-	SharedStream bool      `json:"shared_stream"` // others write to it: foreign messages are no finding
+	SharedStream bool      `json:"shared_stream"` // others publish to it, so foreign messages are no findings
 	Seconds      float64   `json:"seconds"`
 
 	Consumers []auditConsumerJSON      `json:"consumers"`
@@ -47,19 +47,19 @@ type auditJSON struct {
 	Repair    *auditRepairJSON         `json:"repair,omitempty"`
 
 	report  *audit.Report
-	waiting error // what a repair planned is not published yet
+	waiting error // the relay has not yet published all that a repair planned
 }
 
 type auditConsumerJSON struct {
 	Name       string `json:"name"`
-	Sequence   uint64 `json:"sequence"` // up to which it has acknowledged all
+	Sequence   uint64 `json:"sequence"` // up to which it has acknowledged every message
 	Position   int64  `json:"position,omitempty"`
-	Pending    uint64 `json:"pending"` // not consumed: not delivered, or not acknowledged
+	Pending    uint64 `json:"pending"` // not delivered, or not acknowledged
 	AckPending int    `json:"ack_pending"`
 }
 
 type findingJSON struct {
-	EventID  string `json:"event_id"` // empty: the message says none
+	EventID  string `json:"event_id"` // empty: the message has none
 	Subject  string `json:"subject"`
 	Key      string `json:"key"`
 	Position int64  `json:"position,omitempty"`
@@ -70,7 +70,7 @@ type findingJSON struct {
 type auditRepairJSON struct {
 	DryRun    bool  `json:"dry_run"`
 	Replanned int64 `json:"replanned"` // missing events that got a new position
-	Awaited   int64 `json:"awaited"`   // missing events that the relay publishes by itself
+	Awaited   int64 `json:"awaited"`   // missing events that the relay publishes without a new position
 	Planned   int64 `json:"planned"`   // rows that no relay would have planned
 	Accepted  int64 `json:"accepted"`
 	Copies    int64 `json:"copies"` // of the newest events of reordered keys
@@ -110,31 +110,31 @@ func newAuditJSON(r *audit.Report) *auditJSON {
 }
 
 func (out *auditJSON) print(w io.Writer) error {
-	state := "clean: nothing is lost, doubled or out of order"
+	state := "clean: no event is lost, duplicated or out of order"
 	if !out.Clean {
 		state = fmt.Sprintf("%d findings", out.report.Findings())
 	}
 	rows := [][]string{
 		{"verdict", state}, {"committed", fmt.Sprint(out.Committed)}, {"published", fmt.Sprint(out.Published)}, {"pending", fmt.Sprint(out.Pending)},
-		{"expired", fmt.Sprintf("%d, by limits of the stream", out.Expired)}, {"dropped", fmt.Sprintf("%d, whose rows retention dropped", out.Dropped)},
+		{"expired", fmt.Sprintf("%d, by a limit of the stream", out.Expired)}, {"dropped", fmt.Sprintf("%d, by the retention of the table", out.Dropped)},
 		{"accepted", fmt.Sprint(out.Accepted)},
 	}
 	for _, kind := range audit.Kinds() {
 		text := fmt.Sprint(out.report.Found[kind].N)
 		if kind == audit.Foreign && out.SharedStream {
-			text += ", others write to the stream"
+			text += ", others publish to the stream"
 		}
 		rows = append(rows, []string{string(kind), text})
 	}
 	for _, k := range out.Consumers {
-		rows = append(rows, []string{"consumer", fmt.Sprintf("%s: at sequence %d, %d not consumed", k.Name, k.Sequence, k.Pending)})
+		rows = append(rows, []string{"consumer", fmt.Sprintf("%s: at sequence %d, %d not acknowledged", k.Name, k.Sequence, k.Pending)})
 	}
 	if r := out.Repair; r != nil {
 		did := "repair"
 		if r.DryRun {
 			did = "would repair"
 		}
-		rows = append(rows, []string{did, fmt.Sprintf("%d planned again, %d by the relay itself, %d never planned, %d accepted, %d copies, %d receipts",
+		rows = append(rows, []string{did, fmt.Sprintf("%d planned again, %d published by the relay without a new plan, %d planned for the first time, %d accepted, %d copies, %d receipts",
 			r.Replanned, r.Awaited, r.Planned, r.Accepted, r.Copies, r.Receipts)})
 	}
 	if err := term.Table(w, nil, rows); err != nil || len(out.Findings) == 0 {
@@ -157,21 +157,21 @@ func orDash(n int64) string {
 	return fmt.Sprint(n)
 }
 
-// auditNext is the command that goes on from a finding.
+// auditNext is the next step for each kind of finding.
 var auditNext = map[audit.Kind]string{
-	audit.Missing:     "outbox audit --repair publishes them again",
-	audit.Unplanned:   "outbox status tells why the relay does not plan them; outbox audit --repair waits for it",
-	audit.Unpublished: "outbox status tells why the relay does not publish them; outbox audit --repair waits for it",
-	audit.Duplicates:  "outbox trace --event-id … shows one; outbox audit --repair accepts them",
-	audit.Reordered:   "outbox audit --repair sends the newest event of each key again",
-	audit.Foreign:     "find out who else writes to the stream; outbox audit --repair accepts them",
-	audit.Misplaced:   "outbox trace --event-id … shows one; outbox audit --repair accepts them",
-	audit.Unreceipted: "outbox audit --repair writes the receipt",
-	audit.Parked:      "outbox dead list --place parked",
-	audit.Dead:        "outbox dead list --place letters",
+	audit.Missing:     "to publish them again, run: outbox audit --repair",
+	audit.Unplanned:   "to see why the relay does not plan them, run: outbox status; to wait for it, run: outbox audit --repair",
+	audit.Unpublished: "to see why the relay does not publish them, run: outbox status; to wait for it, run: outbox audit --repair",
+	audit.Duplicates:  "to see one, run: outbox trace --event-id …; to accept them, run: outbox audit --repair",
+	audit.Reordered:   "to publish the newest event of each key again, run: outbox audit --repair",
+	audit.Foreign:     "find the other publisher of the stream; to accept them, run: outbox audit --repair",
+	audit.Misplaced:   "to see one, run: outbox trace --event-id …; to accept them, run: outbox audit --repair",
+	audit.Unreceipted: "to write the receipt, run: outbox audit --repair",
+	audit.Parked:      "run: outbox dead list --source parked",
+	audit.Dead:        "run: outbox dead list --source dead-letters",
 }
 
-// verdict is how the command ends: with what goes on from each kind of finding.
+// verdict returns the error that sets the exit code, and prints the next step for each kind of finding.
 func (out *auditJSON) verdict(s *session) error {
 	if out.waiting != nil {
 		return exit.With(exit.Findings, out.waiting)

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// scriptTamper does to the script's stream what nobody should: tamper delete 7, tamper purge, tamper foreign, tamper twice 7.
+// scriptTamper damages the script's stream: tamper delete 7, tamper purge, tamper foreign, tamper twice 7.
 func scriptTamper(ts *testscript.TestScript, _ bool, args []string) {
 	withJetStream(ts, func(ctx context.Context, js jetstream.JetStream) error {
 		stream, err := js.Stream(ctx, ts.Getenv("OUTBOX_STREAM"))

@@ -9,30 +9,34 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
 )
 
 func backfillCommand() *cli.Command {
 	return &cli.Command{
-		Name: "backfill", Usage: "insert events for the rows that a table has already", UsageText: "outbox backfill <--table <table>|--job <id>> [flags]",
-		Description: `For a new cache, a new consumer, a table that was attached late: each row gets one event, which looks like one of the table's
-capture trigger (--op update). Rows are locked (SELECT … FOR SHARE) for the moment in which their events are inserted, so a
-consumer never has an older version of a row after a newer one. Writers wait for that moment, a page, and never come to a
-deadlock by it; a row that they hold is waited for 100 ms, then tried again, and left for the end. What changes while it runs:
-  updated        the new version, in its own event and in ours      deleted   no event of ours, if not reached yet
-  inserted       its own event, and one of ours if it is ahead      key changed   events of its own; ours if it is ahead
-On a table that is not attached (--subject) these have their own events only if the application inserts them.
+		Name: "backfill", Usage: "insert an event for each existing row of a table", UsageText: "outbox backfill <--table <table>|--job <id>> [flags]",
+		Description: `Use it for a new cache, a new consumer, or a table that was attached late. Each row gets one event, like one of the capture
+trigger (--op update). It is safe to kill: outbox backfill --job continues it, and no row gets two events. outbox pause --job
+pauses it. --rate caps all tables combined; up to four tables run in parallel.
 
-It can be killed anywhere, goes on with --job where it was, and gives no row two events. outbox pause --job stops it for a while.
---rate is the most of all tables together, of which four are worked at at a time. Steps have a tenth of the time: a database that
-is slow, or has much else to do, has less of them. A lock makes no dead row and no bloat; it writes a field of the row in place, 56
-bytes of WAL a row (200 where the page is the first time after a checkpoint), beside 350 for a small event.
+Rows are locked (SELECT … FOR SHARE) while their events are inserted, a page at a time, so that no consumer receives an older
+version of a row after a newer one. Writers wait for a page at most, and never deadlock with the backfill. It waits 100 ms for
+a row that a writer holds, tries it again, and leaves it for the end. Rows that change while it runs:
 
-Needs the role outbox_owner, and on the table SELECT and, for the lock, UPDATE on one of its columns.
+  updated       the backfill inserts the new version; the update has its own event too
+  deleted       no event of the backfill, if it has not reached the row yet
+  inserted      its own event, and one of the backfill if it has not passed that key yet
+  key changed   its own events, and one of the backfill if it has not passed the new key yet
+
+If the table is not attached (--subject), a change has its own event only if the application inserts one.
+
+Steps take a tenth of the time at most, so a busy database gets fewer of them. A lock causes no dead row and no bloat: it
+writes 56 bytes of WAL per row (200 for the first row of a page after a checkpoint), beside 350 for a small event.
+
+It requires the role outbox_owner, and on the table SELECT and, for the lock, UPDATE on one of its columns.
 
 Examples:
   outbox backfill --table users --dry-run
@@ -40,23 +44,23 @@ Examples:
   outbox backfill --table users --where "created_at < '2026-01-01'" --subject side.users.{id} --columns id,name
   outbox backfill --job 4b6d9a3e-8a0f-4d8b-9a53-6a1d2a9c7f10`,
 		Flags: slices.Concat(setting.Flags(""), backfillFlags(), jobFlags(), []cli.Flag{
-			&cli.IntFlag{Name: "page", Value: 250, Usage: "`N` rows locked at once, at most; fewer where a step takes long"},
+			&cli.IntFlag{Name: "page", Value: 250, Usage: "`N` rows locked at a time, at most; fewer if a step takes long"},
 			term.OutputFlag()}),
 		Action: action("", backfill),
 	}
 }
 
-// backfillFlags are those that say what a new backfill does.
+// backfillFlags describe a new backfill.
 func backfillFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "table", Usage: "`TABLE` as SQL names it: users, shop.\"Order\"; may be given more than once"},
-		&cli.StringFlag{Name: "where", Usage: "`CONDITION` on the columns of the row, as SQL has it (default: all rows)"},
+		&cli.StringFlag{Name: "where", Usage: "`CONDITION` on the columns of a row, in SQL (default: all rows)"},
 		&cli.StringFlag{Name: "subject", Usage: "`TEMPLATE` of the subject (default: as attached)"},
 		&cli.StringFlag{Name: "event-key", Usage: "`TEMPLATE` of the key (default: as attached, else the primary key)"},
 		&cli.StringFlag{Name: "columns", Usage: "`COLUMNS` of the payload, joined by commas (default: as attached, else the whole row)"},
-		&cli.StringFlag{Name: "op", Value: "update", Usage: "`OPERATION` that the events tell, in the header Outbox-Op and as {op}: update or insert"},
+		&cli.StringFlag{Name: "op", Value: "update", Usage: "`OPERATION` of the events, in the header Outbox-Op and as {op}: update or insert"},
 		&cli.Int64Flag{Name: "limit", Usage: "`N` events of each table, at most (default: all rows)"},
-		&cli.BoolFlag{Name: "dry-run", Usage: "count the rows and show the first event, insert nothing"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "count the rows and print the first event, change nothing"},
 	}
 }
 
@@ -66,7 +70,7 @@ func backfill(ctx context.Context, s *session) error {
 		return err
 	}
 	if r.pace.Page = s.c.Int("page"); r.pace.Page < 1 {
-		return exit.Usagef(s.c, "flag --page %d: want 1 or more", r.pace.Page)
+		return exit.Usagef(s.c, "flag --page: want 1 or more, got %d", r.pace.Page)
 	}
 	queries, err := backfillQueries(s.c, r.resumes())
 	if err != nil {
@@ -99,22 +103,22 @@ func backfillQueries(c *cli.Context, resumes bool) (queries []jobs.BackfillQuery
 	case resumes:
 		return nil, nil
 	case len(tables) == 0:
-		return nil, exit.Usagef(c, "--table missing, or --job to go on with one")
+		return nil, exit.Usagef(c, "missing --table, or --job to continue a backfill")
 	case c.Int64("limit") < 0:
-		return nil, exit.Usagef(c, "flag --limit %d: want 1 or more", c.Int64("limit"))
+		return nil, exit.Usagef(c, "flag --limit: want 1 or more, got %d", c.Int64("limit"))
 	}
 	if err := setting.OneOf("update", "insert")(c.String("op")); err != nil {
-		return nil, exit.Usagef(c, "flag --op %q: %w", c.String("op"), err)
+		return nil, exit.Usagef(c, "flag --op: %w", err)
 	}
 	for _, name := range []string{"where", "subject", "event-key", "columns"} {
 		if c.IsSet(name) && len(tables) > 1 {
-			return nil, exit.Usagef(c, "--%s is about one table; backfill each by itself", name)
+			return nil, exit.Usagef(c, "--%s requires a single --table", name)
 		}
 	}
 	seen := make(map[string]bool)
 	for _, name := range tables {
 		if seen[name] {
-			return nil, exit.Usagef(c, "--table %s is given twice", name)
+			return nil, exit.Usagef(c, "duplicate --table %s", name)
 		}
 		seen[name] = true
 		queries = append(queries, jobs.BackfillQuery{
@@ -142,7 +146,7 @@ func startBackfills(ctx context.Context, s *session, queries []jobs.BackfillQuer
 	}
 	for _, job := range list {
 		if spec, err := job.BackfillSpec(); err == nil && !spec.Attached {
-			s.notef("outbox: %s is not attached: what changes meanwhile has events only if the application inserts them\n", spec.Table)
+			s.notef("outbox: %s is not attached: rows that change during the backfill have events of their own only if the application inserts them\n", spec.Table)
 		}
 	}
 	return list, nil

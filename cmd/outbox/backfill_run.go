@@ -10,9 +10,8 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
 )
 
@@ -29,7 +28,7 @@ func (r *jobRun) fill(ctx context.Context, list []*jobs.Job) error {
 		if len(list) > 1 {
 			tasks[i].Name = tableOf(job) + ": "
 		}
-		r.notef("job %s: %s; if it is interrupted, go on with: %s\n", job.ID, tableOf(job), r.again(job))
+		r.notef("job %s: %s; to continue it after an interruption, run: %s\n", job.ID, tableOf(job), r.again(job))
 	}
 	board := term.NewBoard(term.NewProgress(r.c.App.ErrWriter, r.did), tasks)
 	failed := make([]error, len(list))
@@ -80,12 +79,12 @@ func (r *jobRun) stoppedFilling(list []*jobs.Job, failed []error) error {
 		all = append(all, failed[i])
 	}
 	if interrupted {
-		all = append(all, fmt.Errorf("interrupted: %d events are %s, nothing is lost and nothing will come twice: %w", events, r.did, context.Canceled))
+		all = append(all, fmt.Errorf("interrupted after %d events were %s; nothing is lost, and no event will be sent twice: %w", events, r.did, context.Canceled))
 	}
 	if len(all) == 0 {
 		return nil
 	}
-	return &stoppedError{again: strings.Join(again, "\ngo on with: "), err: errors.Join(all...)}
+	return &stoppedError{again: strings.Join(again, "\nto continue, run: "), err: errors.Join(all...)}
 }
 
 // filledJSON is the outcome of the backfill of one table.
@@ -117,7 +116,7 @@ func (r *jobRun) printFilled(list []*jobs.Job) error {
 			if !f.Done {
 				end = " so far"
 			}
-			if err := printf(w, "inserted %d events of %s%s, %d rows looked at (job %s)\n", f.Inserted, f.Table, end, f.Seen, f.Job); err != nil {
+			if err := printf(w, "inserted %d events of %s%s, %d rows scanned (job %s)\n", f.Inserted, f.Table, end, f.Seen, f.Job); err != nil {
 				return err
 			}
 		}

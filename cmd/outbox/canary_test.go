@@ -23,7 +23,7 @@ import (
 
 const canary = "cAnAry7391"
 
-// A program is this test binary as the program, with an environment of its own.
+// A program is this test binary as outbox, with an environment of its own.
 type program struct {
 	t   *testing.T
 	env []string
@@ -81,16 +81,16 @@ func (p program) watch(args ...string) string {
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	overdue := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() }) // then the test says what is missing
+	overdue := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() }) // then the test fails below
 	defer overdue.Stop()
 	lines := bufio.NewScanner(io.TeeReader(stderr, &all))
 	for asked := false; lines.Scan(); {
 		if !asked && strings.Contains(lines.Text(), `"err":`) {
 			asked = true
-			_ = cmd.Process.Signal(syscall.SIGTERM) // fails only if it has ended
+			_ = cmd.Process.Signal(syscall.SIGTERM) // fails only if the process has ended
 		}
 	}
-	_ = cmd.Wait() // its code is not what this is about
+	_ = cmd.Wait() // the exit code does not matter here
 	if !strings.Contains(all.String(), `"err":`) {
 		p.t.Errorf("%s logged no error:\n%s", strings.Join(args, " "), all.String())
 	}
@@ -104,8 +104,8 @@ func (p program) silent(what, out string) {
 	}
 }
 
-// A password is in every place that can hold one, and in what is printed it never is: servers are away, refuse it, or
-// are written so that no parser understands it.
+// A password is in every setting that can contain one, and never in the output: with servers that do not answer or refuse it,
+// and with values that no parser understands.
 func TestNothingPrintsSecrets(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -154,7 +154,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 			running := []string{"relay --subjects a.>", "invalidate --rules " + rules}
 			for _, line := range running {
 				if !strings.HasSuffix(place, "away") && !strings.HasSuffix(place, "refused") {
-					code, out := p.run(append(strings.Fields(line), "--listen", "127.0.0.1:x")...) // ends, whatever the rest
+					code, out := p.run(append(strings.Fields(line), "--listen", "127.0.0.1:x")...) // fails in any case
 					p.silent(fmt.Sprintf("%s (%d)", line, code), out)
 					continue
 				}
@@ -164,7 +164,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	}
 }
 
-// refusingServers are up, and know nobody called app with that password.
+// refusingServers are up and refuse the user app with that password.
 func refusingServers(t *testing.T) (pg, broker, cache string) {
 	t.Helper()
 	own := devtest.OwnPostgres(t, devstack.PostgresConfig{HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})

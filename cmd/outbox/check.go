@@ -8,21 +8,22 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/redact"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
 )
 
 func checkCommand() *cli.Command {
 	return &cli.Command{
-		Name: "check", Usage: "tell a monitoring system whether the outbox is healthy", UsageText: "outbox check [-o nagios|prometheus|json] [flags]",
-		Description: `One look, one answer. Thresholds are given as warn or warn:critical. With -o nagios the exit codes are those of its
-plugins: 0 ok, 1 warning, 2 critical, 3 unknown. With prometheus (text for a node exporter's textfile collector) and json
-they are those of every command: 0 healthy, 3 not, 69 a server is away.
+		Name: "check", Usage: "report the health of the outbox to a monitoring system", UsageText: "outbox check [-o nagios|prometheus|json] [flags]",
+		Description: `Reads the state once, compares it with thresholds, and exits. A threshold is warn or warn:critical.
+
+With -o nagios the exit codes are those of nagios plugins: 0 ok, 1 warning, 2 critical, 3 unknown. With -o prometheus (for
+the textfile collector of the node exporter) and -o json they are 0 healthy, 3 not healthy, 69 a server is not available.
 
 Examples:
   outbox check --max-lag 10s:60s --max-dead 0:100
@@ -30,16 +31,16 @@ Examples:
   outbox check -o json | jq .state`,
 		Flags: append(setting.Flags("invalidate", "dead-stream"),
 			term.OutputFlag("nagios", "prometheus", "json"),
-			&cli.StringFlag{Name: "max-lag", Value: "10s:60s", Usage: "`TIMES` that the oldest event which is not acknowledged may wait"},
-			&cli.StringFlag{Name: "max-pending", Value: "100000:1000000", Usage: "`NUMBERS` of events that may wait for the stream"},
-			&cli.StringFlag{Name: "max-consumer-pending", Value: "100000:1000000", Usage: "`NUMBERS` of messages that may wait for one consumer"},
-			&cli.StringFlag{Name: "max-dead", Value: "0:1000", Usage: "`NUMBERS` of events that may wait for a person, parked ones and letters"},
-			&cli.DurationFlag{Name: "quiet", Value: 30 * time.Second, Usage: "`TIME` without an ack after which a consumer that has something to do is stuck"}),
+			&cli.StringFlag{Name: "max-lag", Value: "10s:60s", Usage: "`THRESHOLD` of the age of the oldest event that the stream has not acknowledged"},
+			&cli.StringFlag{Name: "max-pending", Value: "100000:1000000", Usage: "`THRESHOLD` of the events that the stream has not acknowledged"},
+			&cli.StringFlag{Name: "max-consumer-pending", Value: "100000:1000000", Usage: "`THRESHOLD` of the messages that one consumer has not acknowledged"},
+			&cli.StringFlag{Name: "max-dead", Value: "0:1000", Usage: "`THRESHOLD` of the events that wait for a person: parked events and dead letters"},
+			&cli.DurationFlag{Name: "quiet", Value: 30 * time.Second, Usage: "`TIME` without an ack after which a consumer with pending messages counts as stuck"}),
 		Action: action("invalidate", checkHealth),
 	}
 }
 
-// States of a check, the codes of a nagios plugin.
+// States of a check, which are the exit codes of a nagios plugin.
 const (
 	checkOK = iota
 	checkWarning
@@ -49,7 +50,7 @@ const (
 
 var checkNames = [...]string{"OK", "WARNING", "CRITICAL", "UNKNOWN"}
 
-// A threshold is a number and how much of it is still well.
+// A threshold is a measured value and its limits.
 type threshold struct {
 	name           string // of the value
 	value          float64
@@ -67,7 +68,7 @@ func (t *threshold) state() int {
 	return checkOK
 }
 
-// limit reads warn or warn:critical with a parser of one of them.
+// limit parses warn or warn:critical; parse parses one of the two.
 func limit(text string, parse func(string) (float64, error)) (warn, critical float64, err error) {
 	first, second, two := strings.Cut(text, ":")
 	if warn, err = parse(first); err != nil {
@@ -78,7 +79,7 @@ func limit(text string, parse func(string) (float64, error)) (warn, critical flo
 		critical, err = parse(second)
 	}
 	if err == nil && critical < warn {
-		err = fmt.Errorf("critical is below warn")
+		err = fmt.Errorf("want critical of at least warn")
 	}
 	return warn, critical, err
 }
@@ -86,7 +87,7 @@ func limit(text string, parse func(string) (float64, error)) (warn, critical flo
 func secondsOf(text string) (float64, error) {
 	d, err := time.ParseDuration(text)
 	if err == nil && d < 0 {
-		err = fmt.Errorf("%s is negative", text)
+		err = fmt.Errorf("want 0 or more, got %s", text)
 	}
 	return d.Seconds(), err
 }
@@ -96,7 +97,7 @@ func countOf(text string) (float64, error) {
 	return float64(n), err
 }
 
-// thresholds fills in what the flags say; values come with a look.
+// thresholds reads the flags; the values are filled in later.
 func thresholds(c *cli.Context) (out []threshold, err error) {
 	for _, flag := range []struct {
 		name, value, unit string
@@ -107,7 +108,7 @@ func thresholds(c *cli.Context) (out []threshold, err error) {
 	} {
 		t := threshold{name: flag.value, unit: flag.unit}
 		if t.warn, t.critical, err = limit(c.String(flag.name), flag.parse); err != nil {
-			return nil, exit.Usagef(c, "--%s %q: want warn or warn:critical, as in %s", flag.name, c.String(flag.name), "10:100, or 10s:60s where it is a time")
+			return nil, exit.Usagef(c, "flag --%s: want warn or warn:critical such as 10:100, or 10s:60s for a time, got %q", flag.name, c.String(flag.name))
 		}
 		out = append(out, t)
 	}
@@ -132,9 +133,9 @@ func checkHealth(ctx context.Context, s *session) error {
 	return checkCode(format, code, failure, out)
 }
 
-// read reads the facts and judges them. failure is the reason why a server was not reached.
+// read reads the facts and assesses them. failure is the error of a server that was not reached.
 func (out *checkJSON) read(ctx context.Context, s *session, limits []threshold) (code int, failure error) {
-	l, err := openLookout(ctx, s)
+	l, err := openMonitor(ctx, s)
 	if err != nil {
 		return checkUnknown, err
 	}
@@ -142,21 +143,21 @@ func (out *checkJSON) read(ctx context.Context, s *session, limits []threshold) 
 	if err != nil {
 		return checkUnknown, err
 	}
-	return out.judge(v, limits, s.c.Duration("quiet")), v.Broker
+	return out.assess(v, limits, s.c.Duration("quiet")), v.Broker
 }
 
-// checkCode is how the command ends.
+// checkCode returns the error that sets the exit code.
 func checkCode(format string, code int, failure error, out *checkJSON) error {
-	said := fmt.Errorf("%s: %s", out.Verdict.State, out.Verdict.Detail)
+	verdict := fmt.Errorf("%s: %s", out.Verdict.State, out.Verdict.Detail)
 	switch {
 	case format == "nagios" && code != checkOK:
-		return exit.With(code, said)
+		return exit.With(code, verdict)
 	case format == "nagios" || code == checkOK:
 		return nil
 	case failure != nil:
 		return failure
 	}
-	return exit.With(exit.Findings, said)
+	return exit.With(exit.Findings, verdict)
 }
 
 type checkJSON struct {
@@ -166,8 +167,8 @@ type checkJSON struct {
 	limits  []threshold
 }
 
-// judge fills in the values and says how grave it is. What stops the way of events is critical whatever the thresholds say.
-func (out *checkJSON) judge(v *sight, limits []threshold, quiet time.Duration) int {
+// assess fills in the values and returns the state. A verdict that stops the delivery of events is critical whatever the thresholds are.
+func (out *checkJSON) assess(v *snapshot, limits []threshold, quiet time.Duration) int {
 	most := uint64(0)
 	for _, k := range v.Consumers {
 		most = max(most, k.Pending+uint64(k.AckPending))
@@ -181,9 +182,9 @@ func (out *checkJSON) judge(v *sight, limits []threshold, quiet time.Duration) i
 		code = max(code, limits[i].state())
 	}
 	out.limits = limits
-	out.Verdict = health.Check(&v.Facts, health.Limits{Lag: time.Duration(limits[0].warn * float64(time.Second)), Quiet: quiet})
+	out.Verdict = health.Assess(&v.Facts, health.Limits{Lag: time.Duration(limits[0].warn * float64(time.Second)), Quiet: quiet})
 	switch out.Verdict.State {
-	case health.Healthy, health.Catching, health.TooSlow, health.Decision: // thresholds say how grave these are
+	case health.Healthy, health.Catching, health.TooSlow, health.Decision: // the thresholds decide
 	case health.Paused:
 		code = max(code, checkWarning)
 	default:
@@ -224,11 +225,11 @@ func (out *checkJSON) prometheus(w io.Writer) error {
 	gauge := func(name, help string, value float64, label string) {
 		fmt.Fprintf(&b, "# HELP outbox_check_%s %s\n# TYPE outbox_check_%[1]s gauge\noutbox_check_%[1]s%[3]s %[4]s\n", name, help, label, decimal(value))
 	}
-	gauge("healthy", "1 if nothing is wrong; the label says what.", float64(healthy), fmt.Sprintf("{verdict=%q}", out.Verdict.State))
+	gauge("healthy", "1 if the outbox is healthy. The label is the verdict.", float64(healthy), fmt.Sprintf("{verdict=%q}", out.Verdict.State))
 	for _, v := range []struct{ name, help string }{
-		{"lag_seconds", "Age of the oldest event that the stream has not acknowledged."}, {"pending", "Events that wait for the stream."},
-		{"consumer_pending", "Messages that wait for the consumer that is furthest behind."}, {"dead", "Events that wait for a person."},
-		{"in_per_second", "Events that came, over half a minute."}, {"out_per_second", "Events that the stream acknowledged, over half a minute."},
+		{"lag_seconds", "Age of the oldest event that the stream has not acknowledged."}, {"pending", "Events that the stream has not acknowledged."},
+		{"consumer_pending", "Messages that the slowest consumer has not acknowledged."}, {"dead", "Events that wait for a person."},
+		{"in_per_second", "Committed events, over 30 s."}, {"out_per_second", "Acknowledged events, over 30 s."},
 	} {
 		if value, ok := out.Values[v.name]; ok {
 			gauge(v.name, v.help, value, "")

@@ -10,18 +10,19 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/redact"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-	"github.com/urfave/cli/v2"
 )
 
 func configCommand() *cli.Command {
 	return &cli.Command{
-		Name: "config", Usage: "write, check and show the file of settings", UsageText: "outbox config <init|validate|show|schema> [flags]",
-		Description: `A setting comes from its flag, else its environment variable, else the file of --config, else its default. One file can
-hold the settings of every command, those of relay and invalidate in sections of their own.
+		Name: "config", Usage: "create, check and show settings", UsageText: "outbox config <init|validate|show|schema> [flags]",
+		Description: `A setting comes from its flag, else from its environment variable, else from the file of --config, else it has its
+default. One file can contain the settings of all commands; those of relay and invalidate have a section each.
 
 Examples:
   outbox config init --file outbox.yaml
@@ -33,8 +34,8 @@ Examples:
 
 func configShowCommand() *cli.Command {
 	return &cli.Command{
-		Name: "show", Usage: "print every setting with its value and where it came from", UsageText: "outbox config show [flags]",
-		Description: "Needs no server. Passwords and tokens are hidden.\n\nExample:\n  outbox config show --config outbox.yaml -o json",
+		Name: "show", Usage: "print each setting with its value and origin", UsageText: "outbox config show [flags]",
+		Description: "Connects to no server. Passwords and tokens are hidden.\n\nExample:\n  outbox config show --config outbox.yaml -o json",
 		Flags:       append(setting.Flags(""), term.OutputFlag()),
 		Action:      action("", configShow),
 	}
@@ -65,16 +66,16 @@ func configShow(_ context.Context, s *session) error {
 
 func configInitCommand() *cli.Command {
 	return &cli.Command{
-		Name: "init", Usage: "print a file of settings with all of them, explained", UsageText: "outbox config init [--file <file>] [--force]",
-		Description: `Every setting is there at its default, so the file changes nothing until it is edited. What is removed from it keeps its
-default. --file writes it, readable by its owner alone, and refuses to replace a file.
+		Name: "init", Usage: "create a settings file with a comment on each setting", UsageText: "outbox config init [--file <file>] [--force]",
+		Description: `Prints the file, or writes it with --file, readable only by its owner. Each setting has its default, so the file changes
+nothing until you edit it. A setting that you remove from it keeps its default.
 
 Examples:
   outbox config init > outbox.yaml
   outbox config init --file outbox.yaml --force`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "file", Usage: "`FILE` to write, instead of standard output"},
-			&cli.BoolFlag{Name: "force", Usage: "replace the file"},
+			&cli.BoolFlag{Name: "force", Usage: "replace an existing file"},
 		},
 		Action: configInit,
 	}
@@ -84,13 +85,13 @@ func configInit(c *cli.Context) error {
 	path := c.String("file")
 	if path == "" {
 		if c.Bool("force") {
-			return exit.Usagef(c, "flag --force goes with --file")
+			return exit.Usagef(c, "flag --force requires --file")
 		}
 		_, err := fmt.Fprint(c.App.Writer, setting.InitialFile())
 		return err
 	}
 	if err := writeOnce(path, setting.InitialFile(), c.Bool("force")); errors.Is(err, fs.ErrExist) {
-		return exit.Usagef(c, "%s exists; --force replaces it", path)
+		return exit.Usagef(c, "%s exists; to replace it, add --force", path)
 	} else if err != nil {
 		return fmt.Errorf("write settings: %w", err)
 	}
@@ -98,13 +99,13 @@ func configInit(c *cli.Context) error {
 	return err
 }
 
-// writeOnce writes a file that its owner alone can read, whole or not at all.
+// writeOnce writes a file that only its owner can read. It writes the whole file or none.
 func writeOnce(path, content string, replace bool) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // gone once it was renamed
+	defer os.Remove(f.Name()) //nolint:errcheck // it no longer exists after a rename
 	_, err = f.WriteString(content)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
@@ -112,14 +113,14 @@ func writeOnce(path, content string, replace bool) error {
 	if replace {
 		return os.Rename(f.Name(), path)
 	}
-	return os.Link(f.Name(), path) // refuses one that exists
+	return os.Link(f.Name(), path) // fails if path exists
 }
 
 func configSchemaCommand() *cli.Command {
 	return &cli.Command{
-		Name: "schema", Usage: "print the JSON Schema of the file of settings", UsageText: "outbox config schema",
-		Description: `For editors and other tools. It knows less than outbox config validate: nothing of values that contradict each other,
-for example.
+		Name: "schema", Usage: "print the JSON Schema of a settings file", UsageText: "outbox config schema",
+		Description: `For editors and other tools. It checks less than outbox config validate: values that contradict each other, for example,
+are not checked.
 
 Example:
   outbox config schema > outbox.schema.json`,

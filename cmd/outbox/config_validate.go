@@ -22,10 +22,10 @@ import (
 
 func configValidateCommand() *cli.Command {
 	return &cli.Command{
-		Name: "validate", Usage: "find everything that is wrong with the settings", UsageText: "outbox config validate [--config <file>] [flags]",
-		Description: `Looks at the file, the environment and the flags together, as every command does, and tells all mistakes at once with
-their places, and values that contradict each other. Exits 2 if there are any. Passwords in the file itself and files that
-are not on this machine are warnings. Needs no server, but the variables that the file names.
+		Name: "validate", Usage: "find all mistakes in the settings", UsageText: "outbox config validate [--config <file>] [flags]",
+		Description: `Checks the file, the environment and the flags together, as every command does, and prints all mistakes with file, line
+and column, also values that contradict each other. Exits 2 if there are any. A password in the file itself, and a file that
+does not exist on this machine, are warnings. It connects to no server, but the variables that the file names must be set.
 
 Examples:
   outbox config validate --config outbox.yaml
@@ -72,7 +72,7 @@ func configValidate(c *cli.Context) error {
 	}
 	for _, err := range conflicts(set) {
 		severity := severe
-		if errors.Is(err, fs.ErrNotExist) { // it may exist on the machine that the settings are for
+		if errors.Is(err, fs.ErrNotExist) { // it may exist on the machine that uses the settings
 			severity = mild
 		}
 		out.add(severity, err)
@@ -86,7 +86,7 @@ func configValidate(c *cli.Context) error {
 	if err := s.print(out, out.print); err != nil || out.OK {
 		return err
 	}
-	return exit.Usagef(c, "%s wrong with the settings", things(wrong))
+	return exit.Usagef(c, "%s in the settings", mistakes(wrong))
 }
 
 func (out *validation) add(severity string, err error) {
@@ -120,14 +120,14 @@ func (out *validation) print(w io.Writer) error {
 	if !out.OK {
 		return nil
 	}
-	return printf(w, "ok: %d settings given, %s\n", out.Settings, cmp.Or(out.File, "no file"))
+	return printf(w, "ok: %d settings, %s\n", out.Settings, cmp.Or(out.File, "no file"))
 }
 
-func things(n int) string {
+func mistakes(n int) string {
 	if n == 1 {
-		return "1 thing is"
+		return "1 mistake"
 	}
-	return fmt.Sprintf("%d things are", n)
+	return fmt.Sprintf("%d mistakes", n)
 }
 
 // bareSecrets returns a warning for each password that is in the file itself.
@@ -137,9 +137,9 @@ func bareSecrets(set *setting.Set) (errs []error) {
 		if !o.Bare {
 			continue
 		}
-		text := "a password or token is in the file itself; write ${NAME} for it, or use the setting that names a file"
+		text := "the file contains a password or token; write ${NAME} instead, or use the setting that names a file"
 		if info, err := os.Stat(o.Position.File); err == nil && info.Mode().Perm()&0o007 != 0 {
-			text += "; everybody on this machine can read it"
+			text += "; every user of this machine can read it"
 		}
 		errs = append(errs, set.At(entry.Key(), fmt.Errorf("%s: %s", entry.Key(), text)))
 	}
@@ -173,7 +173,7 @@ func conflicts(set *setting.Set) (errs []error) {
 		}
 	}
 	if set.Text("invalidate.dead_stream") == set.Text("stream") {
-		add("invalidate.dead_stream", fmt.Errorf("invalidate.dead_stream and stream are both %q: poison would come back for ever", set.Text("stream")))
+		add("invalidate.dead_stream", fmt.Errorf("invalidate.dead_stream and stream must differ, both are %q: a poison event would be delivered again indefinitely", set.Text("stream")))
 	} else {
 		add("invalidate.", invalidatorConfig(set, parsed).Check())
 	}
@@ -185,7 +185,7 @@ func conflicts(set *setting.Set) (errs []error) {
 func tooYoung(set *setting.Set, key string) error {
 	age, late := set.Duration("relay.max_age"), set.Durations(key)
 	if age > 0 && len(late) > 0 && slices.Max(late) >= age {
-		return fmt.Errorf("relay.max_age %v drops events before %s (%v) has looked at them: want more than that, better days", age, key, slices.Max(late))
+		return fmt.Errorf("want relay.max_age above %[2]s (%[3]v), preferably days, got %[1]v: the stream would drop events before they are read", age, key, slices.Max(late))
 	}
 	return nil
 }
@@ -194,26 +194,26 @@ func tooYoung(set *setting.Set, key string) error {
 func oddities(set *setting.Set) (errs []error) {
 	odd := func(key, format string, args ...any) { errs = append(errs, set.At(key, fmt.Errorf(format, args...))) }
 	if at := set.Text("relay.listen"); at != "" && at == set.Text("invalidate.listen") {
-		odd("invalidate.listen", "relay.listen and invalidate.listen are the same address: the second one to start on a machine cannot have it")
+		odd("invalidate.listen", "relay.listen and invalidate.listen are the same address: on one machine, the second to start cannot listen")
 	}
 	if set.On("relay.no_create") {
 		for _, key := range []string{"relay.replicas", "relay.max_age"} {
 			if o := set.Origin(key); o.Value != o.Setting.Default() {
-				odd(key, "%s is for a stream that outbox relay makes, and relay.no_create is true", key)
+				odd(key, "%s has no effect: it applies when outbox relay creates the stream, and relay.no_create is true", key)
 			}
 		}
 	}
 	if set.Duration("relay.ack_wait") > set.Duration("relay.grace") {
-		odd("relay.grace", "relay.grace is shorter than relay.ack_wait: a relay that is told to stop will not learn of an ack that is lost")
+		odd("relay.grace", "relay.grace is shorter than relay.ack_wait: a relay that stops cannot read from the stream whether an unacknowledged publish succeeded")
 	}
-	if err := tooYoung(set, "invalidate.audit"); err != nil {
-		odd("relay.max_age", "%w; it matters if a rule has a ttl or a version", err)
+	if err := tooYoung(set, "invalidate.staleness"); err != nil {
+		odd("relay.max_age", "%w; this matters only if a rule has a ttl or a version", err)
 	}
-	if age, window := set.Duration("relay.max_age"), set.Duration("invalidate.replay_window"); age > 0 && window > age {
-		odd("relay.max_age", "relay.max_age is shorter than invalidate.replay_window: the stream no longer has all that should be worked off again")
+	if age, window := set.Duration("relay.max_age"), set.Duration("invalidate.redelivery_window"); age > 0 && window > age {
+		odd("relay.max_age", "relay.max_age is shorter than invalidate.redelivery_window: after a Redis fail-over the stream lacks events that must be processed again")
 	}
 	if set.On("insecure") {
-		odd("insecure", "insecure is true: connections to other machines need not be encrypted (%s)", set.Origin("insecure").From)
+		odd("insecure", "insecure is true (%s): connections to other machines may be unencrypted or unverified", set.Origin("insecure").From)
 	}
 	return errs
 }

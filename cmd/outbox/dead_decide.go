@@ -14,23 +14,23 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/dead"
 )
 
 func deadReplayCommand() *cli.Command {
 	return &cli.Command{
-		Name: "replay", Usage: "put copies of events that wait into the outbox", UsageText: "outbox dead replay <filter>|--all [flags]",
-		Description: `Inserts a copy of each event as a new row, which the relay publishes like any other; its header Outbox-Resend-Of names the
-original. Mend the cause first: what is refused once more is parked once more, at a new position. The decision is kept in
-the same transaction, so that a replay that was interrupted can be run again: none is replayed twice. Copies come in
-the order in which the events wait. An event that cannot be inserted again is left and told, and the exit code is 1.
+		Name: "replay", Usage: "insert copies of dead events into the outbox", UsageText: "outbox dead replay <filter>|--all [flags]",
+		Description: `Inserts a copy of each event as a new row, in the order of dead list, and the relay publishes it like any other. The header
+Outbox-Resend-Of of the copy names the original. Remove the cause first: an event that is rejected again becomes dead again.
+
+The decision is recorded in the transaction that inserts the copy. Run an interrupted replay again: no event is replayed
+twice. An event that cannot be inserted stays dead, its error is printed, and the exit code is 1.
 
 Examples:
   outbox dead replay --reason no_stream --dry-run
-  outbox dead replay --place letters --subject 'orders.>' -o json | jq .replayed
+  outbox dead replay --source dead-letters --subject 'orders.>' -o json | jq .replayed
   outbox dead replay --all`,
 		Flags:  deadDecideFlags(),
 		Action: action("invalidate", deadReplay),
@@ -39,26 +39,26 @@ Examples:
 
 func deadDropCommand() *cli.Command {
 	return &cli.Command{
-		Name: "drop", Usage: "give events that wait up for ever", UsageText: "outbox dead drop <filter>|--all [flags]",
-		Description: `Records that the events are dropped. Rows of the outbox stay; letters are deleted from the dead-letter stream, and with
-them what the table does not have. It asks on a terminal, and needs --yes elsewhere.
+		Name: "drop", Usage: "drop dead events permanently", UsageText: "outbox dead drop <filter>|--all [flags]",
+		Description: `Records that the events are dropped. Rows of parked events stay in the table. Dead letters are deleted from the dead-letter
+stream, with the only copy of an event that the table no longer has. On a terminal it asks; elsewhere it requires --yes.
 
 Examples:
   outbox dead drop --older-than 720h --dry-run
-  outbox dead drop --place letters --number 17 --yes
+  outbox dead drop --source dead-letters --number 17 --yes
   outbox dead drop --all --yes -o json`,
-		Flags:  append(deadDecideFlags(), &cli.BoolFlag{Name: "yes", Usage: "do not ask"}),
+		Flags:  append(deadDecideFlags(), &cli.BoolFlag{Name: "yes", Usage: "do not ask for confirmation"}),
 		Action: action("invalidate", deadDrop),
 	}
 }
 
 func deadDecideFlags() []cli.Flag {
 	return deadFlags(0,
-		&cli.BoolFlag{Name: "all", Usage: "every event of the place, where no filter is given"},
-		&cli.BoolFlag{Name: "dry-run", Usage: "say which events it would be, change nothing"})
+		&cli.BoolFlag{Name: "all", Usage: "all events of the source, if there is no filter"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "list the events, change nothing"})
 }
 
-// deadFirst is how many events and subjects a dry run shows.
+// deadFirst is the number of events and subjects that a dry run prints.
 const deadFirst = 10
 
 func deadReplay(ctx context.Context, s *session) error {
@@ -77,7 +77,7 @@ func deadDrop(ctx context.Context, s *session) error {
 	stdin, asks := term.IsTerminal(s.c.App.Reader)
 	asks = asks && !s.c.Bool("yes")
 	if !asks && !s.c.Bool("yes") && !s.c.Bool("dry-run") {
-		return exit.Usagef(s.c, "--yes missing: nobody can be asked, since standard input is no terminal; --dry-run says which events it would be")
+		return exit.Usagef(s.c, "missing --yes, because standard input is not a terminal; --dry-run lists the events")
 	}
 	q, d, err := openDecision(ctx, s)
 	if err != nil {
@@ -95,23 +95,23 @@ func deadDrop(ctx context.Context, s *session) error {
 	return errors.Join(d.printOutcome("dropped", out), s.blameNATS(err), unfinished("dropped", out))
 }
 
-// openDecision opens the places of a decision. It returns a usage error if neither a filter nor --all says what it is about.
-func openDecision(ctx context.Context, s *session) (*deadQuery, *deadPlaces, error) {
+// openDecision opens the sources of a decision. It returns a usage error without a filter and without --all.
+func openDecision(ctx context.Context, s *session) (*deadQuery, *deadSources, error) {
 	q, err := readDeadQuery(s.c)
 	if err != nil {
 		return nil, nil, err
 	}
 	if q.filter == (dead.Filter{}) && !s.c.Bool("all") {
-		return nil, nil, exit.Usagef(s.c, "a filter is missing (--event-id, --number, --reason, --subject, --older-than, --newer-than), or --all; outbox dead list shows the events")
+		return nil, nil, exit.Usagef(s.c, "missing filter; want --event-id, --number, --reason, --subject, --older-than, --newer-than or --all; to see the events, run: outbox dead list")
 	}
 	d, err := openDead(ctx, s, &q, true)
 	return &q, d, err
 }
 
 // work is the decision. It reports its progress every second.
-func (d *deadPlaces) work(q *deadQuery, did string) dead.Work {
+func (d *deadSources) work(q *deadQuery, did string) dead.Work {
 	printed := time.Now()
-	return dead.Work{Filter: q.filter, Limit: q.limit, Sources: d.places, Progress: func(out dead.Outcome) {
+	return dead.Work{Filter: q.filter, Limit: q.limit, Sources: d.sources, Progress: func(out dead.Outcome) {
 		if time.Since(printed) > time.Second {
 			printed = time.Now()
 			d.notef("%d %s so far\n", out.Done, did)
@@ -120,8 +120,8 @@ func (d *deadPlaces) work(q *deadQuery, did string) dead.Work {
 }
 
 // list returns the events of a decision, and their number, which is at most the limit.
-func (d *deadPlaces) list(ctx context.Context, q *deadQuery) (dead.Listing, int, error) {
-	list, err := dead.List(ctx, &q.filter, deadFirst, d.places...)
+func (d *deadSources) list(ctx context.Context, q *deadQuery) (dead.Listing, int, error) {
+	list, err := dead.List(ctx, &q.filter, deadFirst, d.sources...)
 	n := list.Total
 	if q.limit > 0 {
 		n = min(n, q.limit)
@@ -130,15 +130,15 @@ func (d *deadPlaces) list(ctx context.Context, q *deadQuery) (dead.Listing, int,
 	return list, n, d.blameNATS(err)
 }
 
-func (d *deadPlaces) ask(ctx context.Context, q *deadQuery, stdin io.Reader) error {
+func (d *deadSources) ask(ctx context.Context, q *deadQuery, stdin io.Reader) error {
 	_, n, err := d.list(ctx, q)
 	if err != nil || n == 0 {
 		return err
 	}
-	d.notef("drop %d events for ever? type yes: ", n)
+	d.notef("drop %d events permanently? type yes: ", n)
 	answer, err := bufio.NewReader(stdin).ReadString('\n')
 	if strings.TrimSpace(answer) != "yes" {
-		return errors.Join(errors.New("not confirmed, nothing was dropped"), err)
+		return errors.Join(errors.New("not confirmed; nothing was dropped"), err)
 	}
 	return nil
 }
@@ -148,7 +148,7 @@ type deadSubject struct {
 	Events  int    `json:"events"`
 }
 
-func (d *deadPlaces) dryRun(ctx context.Context, q *deadQuery, would string) error {
+func (d *deadSources) dryRun(ctx context.Context, q *deadQuery, would string) error {
 	list, n, err := d.list(ctx, q)
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (d *deadPlaces) dryRun(ctx context.Context, q *deadQuery, would string) err
 			return err
 		}
 		if more := len(subjects) - len(rows); more > 0 || list.Others > 0 {
-			if err := printf(w, "and more subjects; outbox dead list shows the events\n"); err != nil {
+			if err := printf(w, "and more subjects; to see the events, run: outbox dead list\n"); err != nil {
 				return err
 			}
 		}
@@ -185,7 +185,7 @@ type deadFailedJSON struct {
 	Error string `json:"error"`
 }
 
-func (d *deadPlaces) printOutcome(did string, out dead.Outcome) error {
+func (d *deadSources) printOutcome(did string, out dead.Outcome) error {
 	failed := []deadFailedJSON{}
 	var rows [][]string
 	for i := range out.Failed {
@@ -198,23 +198,23 @@ func (d *deadPlaces) printOutcome(did string, out dead.Outcome) error {
 			return err
 		}
 		if out.Already > 0 {
-			if err := printf(w, "%d were decided about before\n", out.Already); err != nil {
+			if err := printf(w, "%d already had a decision\n", out.Already); err != nil {
 				return err
 			}
 		}
 		if len(rows) == 0 {
 			return nil
 		}
-		return term.Table(w, []string{"PLACE", "ID", "EVENT_ID", "SUBJECT", "ERROR"}, rows)
+		return term.Table(w, []string{"SOURCE", "NUMBER", "EVENT_ID", "SUBJECT", "ERROR"}, rows)
 	})
 }
 
-// unfinished is the error that some events were left.
+// unfinished is the error if a decision left events.
 func unfinished(did string, out dead.Outcome) error {
 	if len(out.Failed) == 0 {
 		return nil
 	}
 	f := &out.Failed[0]
-	return fmt.Errorf("%d events were not %s; run: outbox dead show --place %s --number %d, and give them up with outbox dead drop",
+	return fmt.Errorf("%d events were not %s; to see the first, run: outbox dead show --source %s --number %d; to give them up: outbox dead drop",
 		len(out.Failed), did, f.Source, f.Number)
 }

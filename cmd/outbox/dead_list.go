@@ -16,13 +16,13 @@ import (
 
 func deadListCommand() *cli.Command {
 	return &cli.Command{
-		Name: "list", Usage: "list the events that wait for a person", UsageText: "outbox dead list [flags]",
-		Description: `Lists parked events by their position, then letters by their sequence in the dead-letter stream. A letter that stays
-listed after a replay was interrupted is deleted by the next one, and not replayed again.
+		Name: "list", Usage: "list dead events", UsageText: "outbox dead list [flags]",
+		Description: `Lists parked events by position, then dead letters by their sequence in the dead-letter stream. A dead letter may still be
+listed after an interrupted replay; the next replay deletes it and does not replay it again.
 
 Examples:
   outbox dead list
-  outbox dead list --place parked --older-than 1h
+  outbox dead list --source parked --older-than 1h
   outbox dead list --subject 'users.>' -o json | jq .total`,
 		Flags:  deadFlags(100),
 		Action: action("invalidate", deadList),
@@ -30,9 +30,9 @@ Examples:
 }
 
 type deadJSON struct {
-	Place    string    `json:"place"`
+	Source   string    `json:"source"`
 	Number   int64     `json:"number"`
-	EventID  string    `json:"event_id"` // empty: no relay published it
+	EventID  string    `json:"event_id"` // empty: the message has none
 	Subject  string    `json:"subject"`
 	Key      string    `json:"key"`
 	Reason   string    `json:"reason"`
@@ -47,7 +47,7 @@ type deadListJSON struct {
 }
 
 func newDeadJSON(d *dead.Event) deadJSON {
-	item := deadJSON{Place: d.Source, Number: d.Number, Subject: d.Subject, Key: d.Key, Reason: d.Reason, Detail: d.Detail, Since: d.Since}
+	item := deadJSON{Source: d.Source, Number: d.Number, Subject: d.Subject, Key: d.Key, Reason: d.Reason, Detail: d.Detail, Since: d.Since}
 	if d.ID != uuid.Nil {
 		item.EventID = d.ID.String()
 	}
@@ -57,10 +57,10 @@ func newDeadJSON(d *dead.Event) deadJSON {
 	return item
 }
 
-func newDeadItems(letters []dead.Event) []deadJSON {
-	items := make([]deadJSON, len(letters))
-	for i := range letters {
-		items[i] = newDeadJSON(&letters[i])
+func newDeadItems(events []dead.Event) []deadJSON {
+	items := make([]deadJSON, len(events))
+	for i := range events {
+		items[i] = newDeadJSON(&events[i])
 	}
 	return items
 }
@@ -74,7 +74,7 @@ func deadList(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	list, err := dead.List(ctx, &q.filter, q.limit, d.places...)
+	list, err := dead.List(ctx, &q.filter, q.limit, d.sources...)
 	if err != nil {
 		return s.blameNATS(err)
 	}
@@ -83,21 +83,21 @@ func deadList(ctx context.Context, s *session) error {
 			return err
 		}
 		if more := list.Total - len(list.First); more > 0 {
-			s.notef("%d more; outbox dead list --limit 0 shows all of them\n", more)
+			s.notef("%d more; to list all, run: outbox dead list --limit 0\n", more)
 		}
 		if list.Total == 0 {
-			s.notef("no such event waits for a person\n")
+			s.notef("no dead event matches\n")
 		}
 		return nil
 	})
 }
 
-func printDead(w io.Writer, letters []dead.Event) error {
+func printDead(w io.Writer, events []dead.Event) error {
 	var rows [][]string
-	for i := range letters {
-		d := newDeadJSON(&letters[i])
-		rows = append(rows, []string{d.Place, fmt.Sprint(d.Number), cmp.Or(d.EventID, "-"), cmp.Or(term.Plain(d.Subject), "-"), cmp.Or(term.Plain(d.Key), "-"),
+	for i := range events {
+		d := newDeadJSON(&events[i])
+		rows = append(rows, []string{d.Source, fmt.Sprint(d.Number), cmp.Or(d.EventID, "-"), cmp.Or(term.Plain(d.Subject), "-"), cmp.Or(term.Plain(d.Key), "-"),
 			term.Clip(term.Plain(d.Reason+": "+d.Detail), 60), term.Age(d.Since)})
 	}
-	return term.Table(w, []string{"PLACE", "ID", "EVENT_ID", "SUBJECT", "KEY", "REASON", "AGE"}, rows)
+	return term.Table(w, []string{"SOURCE", "NUMBER", "EVENT_ID", "SUBJECT", "KEY", "REASON", "AGE"}, rows)
 }

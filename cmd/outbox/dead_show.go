@@ -22,14 +22,14 @@ import (
 
 func deadShowCommand() *cli.Command {
 	return &cli.Command{
-		Name: "show", Usage: "print everything about one event that waits", UsageText: "outbox dead show --event-id <uuid> | --place <place> --number <n> [flags]",
-		Description: `Prints headers and payload, why, when and by whom the event was set aside, and whether it can be replayed. An event may wait
-in several places. The payload is text when it is UTF-8, else base64.
+		Name: "show", Usage: "print everything about a dead event", UsageText: "outbox dead show --event-id <uuid> | --source <source> --number <n> [flags]",
+		Description: `Prints headers and payload, why, when and by which relay or consumer the event was set aside, and whether it can be
+replayed. One event may be dead several times. The payload is text if it is UTF-8, else base64.
 
 Examples:
   outbox dead show --event-id 4b6d9a3e-8a0f-4d8b-9a53-6a1d2a9c7f10
-  outbox dead show --place parked --number 17 -o json | jq -r '.items[0].payload'`,
-		Flags:  deadFlags(100, &cli.IntFlag{Name: "payload-limit", Value: 65536, Usage: "`N` bytes of the payload at most; 0: all"}),
+  outbox dead show --source parked --number 17 -o json | jq -r '.items[0].payload'`,
+		Flags:  deadFlags(100, &cli.IntFlag{Name: "payload-limit", Value: 65536, Usage: "`N` bytes of the payload, at most; 0: all"}),
 		Action: action("invalidate", deadShow),
 	}
 }
@@ -38,7 +38,7 @@ type deadShownJSON struct {
 	deadJSON
 	Relay            string            `json:"relay,omitempty"`
 	Position         int64             `json:"position,omitempty"`
-	Sequence         uint64            `json:"sequence,omitempty"` // in the stream that the letter came from
+	Sequence         uint64            `json:"sequence,omitempty"` // in the stream that the dead letter came from
 	CreatedAt        time.Time         `json:"created_at,omitzero"`
 	ResendOf         string            `json:"resend_of,omitempty"`
 	ContentType      string            `json:"content_type"`
@@ -59,23 +59,23 @@ func deadShow(ctx context.Context, s *session) error {
 	limit := s.c.Int("payload-limit")
 	switch {
 	case limit < 0:
-		return exit.Usagef(s.c, "flag --payload-limit %d: want 0 or more", limit)
+		return exit.Usagef(s.c, "flag --payload-limit: want 0 or more, got %d", limit)
 	case q.filter.EventID == uuid.Nil && q.filter.Number == 0:
-		return exit.Usagef(s.c, "--event-id missing, or --place and --number; outbox dead list shows them")
+		return exit.Usagef(s.c, "missing --event-id, or --source and --number; run: outbox dead list")
 	}
 	d, err := openDead(ctx, s, &q, true)
 	if err != nil {
 		return err
 	}
 	items := []deadShownJSON{}
-	for _, place := range d.places {
-		list, err := dead.List(ctx, &q.filter, q.limit, place)
+	for _, source := range d.sources {
+		list, err := dead.List(ctx, &q.filter, q.limit, source)
 		if err != nil {
 			return s.blameNATS(err)
 		}
-		for i := range list.First { // one by one: they may be large
+		for i := range list.First { // one by one, because payloads may be large
 			one := list.First[i : i+1]
-			if err := dead.In(s.table).Load(ctx, s.pool, place, one); err != nil {
+			if err := dead.In(s.table).Load(ctx, s.pool, source, one); err != nil {
 				return s.blameNATS(err)
 			}
 			items = append(items, newDeadShown(&one[0], limit))
@@ -83,7 +83,7 @@ func deadShow(ctx context.Context, s *session) error {
 		}
 	}
 	if len(items) == 0 {
-		return fmt.Errorf("no such event waits for a person; run: outbox dead list, and see the view %s.trail for what was decided", s.table.Schema())
+		return fmt.Errorf("no dead event matches; run: outbox dead list; the view %s.trail has the decisions about earlier ones", s.table.Schema())
 	}
 	return s.print(map[string]any{"items": items, "total": len(items)}, func(w io.Writer) error {
 		for i := range items {
@@ -116,7 +116,7 @@ func newDeadShown(d *dead.Event, limit int) deadShownJSON {
 	payload := d.Payload
 	if limit > 0 && len(payload) > limit {
 		payload, s.PayloadTruncated = payload[:limit], true
-		for isText && !utf8.Valid(payload) { // amid a character
+		for isText && !utf8.Valid(payload) { // the cut is within a character
 			payload = payload[:len(payload)-1]
 		}
 	}
@@ -128,7 +128,7 @@ func newDeadShown(d *dead.Event, limit int) deadShownJSON {
 }
 
 func (s *deadShownJSON) print(w io.Writer) error {
-	rows := [][]string{{"place", s.Place}, {"number", fmt.Sprint(s.Number)}}
+	rows := [][]string{{"source", s.Source}, {"number", fmt.Sprint(s.Number)}}
 	add := func(name, value string) {
 		if value != "" && value != "0" {
 			rows = append(rows, []string{name, term.Plain(value)})
@@ -159,7 +159,7 @@ func (s *deadShownJSON) print(w io.Writer) error {
 	}
 	size := fmt.Sprintf("%d bytes, %s", s.PayloadBytes, s.PayloadEncoding)
 	if s.PayloadTruncated {
-		size += ", cut; --payload-limit 0 prints all of it"
+		size += ", cut; --payload-limit 0 prints all"
 	}
 	rows = append(rows, []string{"payload", size})
 	if err := term.Table(w, nil, rows); err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// scriptMend changes what the script's stream covers: mend subjects….
-func scriptMend(ts *testscript.TestScript, _ bool, args []string) {
+// scriptCover sets the subjects of the script's stream: cover subjects….
+func scriptCover(ts *testscript.TestScript, _ bool, args []string) {
 	withJetStream(ts, func(ctx context.Context, js jetstream.JetStream) error {
 		stream, err := js.Stream(ctx, ts.Getenv("OUTBOX_STREAM"))
 		if err != nil {
@@ -29,8 +29,8 @@ func scriptMend(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// scriptLetters puts so many dead letters into the script's dead-letter stream, the last one without its payload.
-func scriptLetters(ts *testscript.TestScript, _ bool, args []string) {
+// scriptDeadLetters stores that many dead letters in the script's dead-letter stream, the last one without its payload.
+func scriptDeadLetters(ts *testscript.TestScript, _ bool, args []string) {
 	var n int
 	_, err := fmt.Sscan(args[0], &n)
 	ts.Check(err)

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A replay that is killed the hard way again and again while it commits and deletes letters replays each of them once, in
+// A replay that is killed with SIGKILL repeatedly, while it commits and deletes dead letters, replays each of them once, in
 // their order.
 func TestKilledReplays(t *testing.T) {
 	t.Parallel()
@@ -38,7 +38,7 @@ func TestKilledReplays(t *testing.T) {
 	fatal(t, err)
 	fatal(t, os.Symlink(self, bin))
 	replay := func(ctx context.Context) *exec.Cmd {
-		cmd := exec.CommandContext(ctx, bin, "dead", "replay", "--place", "letters", "--all", "-o", "json")
+		cmd := exec.CommandContext(ctx, bin, "dead", "replay", "--source", "dead-letters", "--all", "-o", "json")
 		cmd.Env = append(os.Environ(), "OUTBOX_DATABASE_URL="+devtest.Postgres(t).URL(), "OUTBOX_NATS_URL="+devtest.NATS(t).URL(),
 			"OUTBOX_SCHEMA="+tbl.Schema(), "OUTBOX_STREAM="+stream)
 		cmd.Stderr = os.Stderr
@@ -63,28 +63,28 @@ func TestKilledReplays(t *testing.T) {
 		}
 		cancel()
 		if err := cmd.Wait(); err == nil {
-			t.Fatal("it ended before it was killed")
+			t.Fatal("the replay ended before it was killed")
 		}
 		if decisions()+left() > letters {
 			between++
 		}
 	}
-	t.Logf("after %d kills, %d of them amid deletes: %d letters left, %d decisions", kills, between, left(), decisions())
+	t.Logf("after %d kills, %d of them during deletes: %d dead letters left, %d decisions", kills, between, left(), decisions())
 	if between == 0 {
-		t.Error("no kill came between a commit and its deletes: the test shows nothing")
+		t.Error("no kill came between a commit and its deletes, so the test proves nothing")
 	}
 	out, err := replay(t.Context()).Output()
 	fatal(t, err)
 	t.Logf("%s", out)
 	if n := left(); n != 0 {
-		t.Errorf("%d letters left", n)
+		t.Errorf("%d dead letters left", n)
 	}
 	rows, err := pool.Query(t.Context(), tbl.SQL(`SELECT resend_of::text FROM outbox.event ORDER BY id`))
 	fatal(t, err)
 	copies, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	fatal(t, err)
 	if fmt.Sprint(copies) != fmt.Sprint(originals) {
-		t.Errorf("%d copies of %d letters, or not in their order", len(copies), letters)
+		t.Errorf("%d copies of %d dead letters, or not in their order", len(copies), letters)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// users of deploy/nats/outbox.conf, with their passwords here.
+// deployed are the users of deploy/nats/outbox.conf, with passwords for these tests.
 var deployed = map[string]string{"outbox_relay": "relay-pw", "outbox_invalidate": "invalidate-pw", "outbox_watch": "watch-pw", "outbox_dead": "dead-pw", "outbox_audit": "audit-pw", "outbox_operate": "operate-pw"}
 
 const deployedRules = `rules:
@@ -28,14 +28,14 @@ const deployedRules = `rules:
   - {subject: "orders.*", keys: ["order:${payload.id}"]}
 `
 
-// presentPasswords sets what deploy/nats/outbox.conf names, before any test: a server in this process reads it.
+// presentPasswords sets the variables that deploy/nats/outbox.conf names, before any test: a server in this process reads them.
 func presentPasswords() {
 	for user, password := range deployed {
 		os.Setenv(strings.ToUpper(user)+"_PASSWORD", password)
 	}
 }
 
-// A site runs the files of deploy as they stand.
+// A site runs the files of deploy unchanged.
 type site struct {
 	program
 	t     *testing.T
@@ -81,7 +81,7 @@ func (s *site) sql(statement string, args ...any) {
 	}
 }
 
-// until waits for what status says, asked by the user that may.
+// until waits for a condition on the status, which the permitted user reads.
 func (s *site) until(what string, holds func(*statusJSON) bool) {
 	s.t.Helper()
 	args := s.as("outbox_watch", "status", "-o", "json")
@@ -127,7 +127,7 @@ func TestDeployedPermissions(t *testing.T) {
 	s.sql("SELECT outbox.enqueue('orders.2', '{}')") // poison: its rule wants an id
 	s.background(relay...)
 	s.background(s.as("outbox_invalidate", "invalidate")...)
-	s.until("all published once and worked off", func(st *statusJSON) bool {
+	s.until("all published once and processed", func(st *statusJSON) bool {
 		return st.Pending == 0 && st.Stream.LastSeq == 8 && worked(st, "invalidate-now", "invalidate-echo-5s")
 	})
 	left, err := s.admin.Keys(t.Context(), "*").Result()
@@ -150,7 +150,7 @@ func TestDeployedPermissions(t *testing.T) {
 	}
 }
 
-// worked says whether consumers have nothing left to do.
+// worked reports whether these consumers have nothing left to do.
 func worked(st *statusJSON, names ...string) bool {
 	done := 0
 	for _, c := range st.Consumers {
@@ -161,7 +161,7 @@ func worked(st *statusJSON, names ...string) bool {
 	return done == len(names)
 }
 
-// onlyExit is an error that is not that a process was killed.
+// onlyExit returns err unless it only reports that the process was killed.
 func onlyExit(err error) error {
 	if err != nil && err.Error() == "signal: killed" {
 		return nil
@@ -183,7 +183,7 @@ func (s *site) deadLetters() (n uint64) {
 	return info.State.Messages
 }
 
-// operates has a person on call do what has users of its own.
+// operates runs the commands that have users of their own.
 func (s *site) operates() {
 	s.t.Helper()
 	for _, c := range []struct {
@@ -205,7 +205,7 @@ func (s *site) operates() {
 	}
 }
 
-// letter reads the one dead letter and deletes it, as outbox dead does.
+// letter reads the single dead letter and deletes it, as outbox dead does.
 func (s *site) letter() {
 	s.t.Helper()
 	js, err := jetstream.New(s.connect("outbox_dead", "_INBOX_outbox_dead"))
@@ -246,7 +246,7 @@ func (s *site) connect(user, inbox string) *nats.Conn {
 	return nc
 }
 
-// denials tries what each user must not do.
+// denials tries each operation that a user must not be able to perform.
 func (s *site) denials() {
 	s.t.Helper()
 	if nc, err := nats.Connect(s.url); !errors.Is(err, nats.ErrAuthorization) {
@@ -262,7 +262,7 @@ func (s *site) denials() {
 	nobody := api("STREAM.PURGE.OUTBOX", "STREAM.DELETE.OUTBOX", "STREAM.UPDATE.OUTBOX", "STREAM.MSG.DELETE.OUTBOX", "STREAM.SNAPSHOT.OUTBOX",
 		"STREAM.RESTORE.OUTBOX", "STREAM.CREATE.OTHER", "STREAM.PURGE.OUTBOX_DEAD", "STREAM.LIST", "CONSUMER.DURABLE.CREATE.OUTBOX.x", "CONSUMER.CREATE.OUTBOX",
 		"CONSUMER.DELETE.OUTBOX.invalidate-now", "CONSUMER.PAUSE.OUTBOX.invalidate-now", "DIRECT.GET.OUTBOX", "CONSUMER.CREATE.OUTBOX_DEAD.x")
-	but := func(names ...string) []string { // nobody may, but this user may
+	but := func(names ...string) []string { // except for this user
 		return slices.DeleteFunc(slices.Clone(nobody), func(subject string) bool {
 			return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(subject, "$JS.API."+name) })
 		})
@@ -304,7 +304,7 @@ func (s *site) denials() {
 	}
 }
 
-// pushes tries to have events delivered where the user may not publish: the body of a request is not what rights see.
+// pushes tries to have events delivered to a subject that the user may not publish to: permissions do not cover the body of a request.
 func (s *site) pushes() {
 	s.t.Helper()
 	nc := s.connect("outbox_invalidate", "_INBOX_outbox_invalidate")
@@ -319,7 +319,7 @@ func (s *site) pushes() {
 	}
 }
 
-// denied looks at what the server said of the last thing that was sent.
+// denied requires that the server reported a permissions violation for the last message.
 func (s *site) denied(nc *nats.Conn, user, what, subject string) {
 	s.t.Helper()
 	if err := nc.FlushTimeout(patience); err != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
 )
 
-// aclRedis is a Redis with deploy/redis/outbox.acl as it stands, where the user was given a password.
+// aclRedis starts a Redis with deploy/redis/outbox.acl unchanged, and gives its user a password.
 func aclRedis(t *testing.T, args ...string) string {
 	t.Helper()
 	path, err := filepath.Abs("../../deploy/redis/outbox.acl")

@@ -7,27 +7,29 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/redact"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-	"github.com/urfave/cli/v2"
 )
 
 func doctorCommand() *cli.Command {
 	return &cli.Command{
-		Name: "doctor", Usage: "check PostgreSQL, NATS and Redis for what the outbox relies on", UsageText: "outbox doctor [flags]",
-		Description: `Each line is one check with its state, the evidence and, for a finding, the command that mends it. It changes
-nothing. Exit code 3 when there are findings (warn or fail), 69 when a server could not be reached.
+		Name: "doctor", Usage: "check PostgreSQL, NATS and Redis", UsageText: "outbox doctor [flags]",
+		Description: `Each line is one check with its state, the evidence and, for a finding, the command that repairs it. It changes nothing.
+
+Exit codes: 0 no findings, 3 findings (warn or fail), 69 a server is not available.
 
 Examples:
   outbox doctor --subjects 'users.>'
   outbox doctor --rules rules.yaml
   outbox doctor --skip redis -o json`,
 		Flags: append(setting.Flags("relay", "subjects", "chain"),
-			&cli.StringFlag{Name: "rules", Usage: "`FILE` of rules (YAML), held against the subjects of the last events"},
-			&cli.StringFlag{Name: "nats-monitor", Usage: "`URL` at which the server of NATS is monitored, such as http://127.0.0.1:8222: it alone tells how often it syncs to disk"},
-			&cli.StringFlag{Name: "skip", Usage: "leave `SERVERS` out, joined by commas: postgres, nats, redis, rules"},
+			&cli.StringFlag{Name: "rules", Usage: "`FILE` with rules (YAML), to be compared with the subjects of recent events"},
+			&cli.StringFlag{Name: "nats-monitor", Usage: "`URL` of the monitoring port of NATS, such as http://127.0.0.1:8222; only it reports how often the server syncs to disk"},
+			&cli.StringFlag{Name: "skip", Usage: "`PARTS` to skip, joined by commas: postgres, nats, redis, rules"},
 			term.OutputFlag()),
 		Action: action("relay", runDoctor),
 	}
@@ -40,16 +42,16 @@ const (
 	stateFail = "fail"
 )
 
-// A check is one thing that doctor looked at.
+// A check is one condition that doctor checked.
 type check struct {
 	Server   string `json:"server"`
 	Check    string `json:"check"`
 	State    string `json:"state"`
 	Evidence string `json:"evidence"`
-	Mend     string `json:"mend,omitempty"` // a command, or what to do
+	Repair   string `json:"repair,omitempty"` // the command that repairs it, or what to do
 }
 
-// A checkup is what doctor found on one server.
+// A checkup is the checks of one server.
 type checkup struct {
 	server string
 	checks []check
@@ -60,27 +62,27 @@ func (u *checkup) ok(name, evidence string, args ...any) {
 	u.add(name, stateOK, "", fmt.Sprintf(evidence, args...))
 }
 
-func (u *checkup) warn(name, mend, evidence string, args ...any) {
-	u.add(name, stateWarn, mend, fmt.Sprintf(evidence, args...))
+func (u *checkup) warn(name, repair, evidence string, args ...any) {
+	u.add(name, stateWarn, repair, fmt.Sprintf(evidence, args...))
 }
 
-func (u *checkup) fail(name, mend, evidence string, args ...any) {
-	u.add(name, stateFail, mend, fmt.Sprintf(evidence, args...))
+func (u *checkup) fail(name, repair, evidence string, args ...any) {
+	u.add(name, stateFail, repair, fmt.Sprintf(evidence, args...))
 }
 
-func (u *checkup) add(name, state, mend, evidence string) {
-	u.checks = append(u.checks, check{Server: u.server, Check: name, State: state, Evidence: redact.Text(evidence), Mend: mend})
+func (u *checkup) add(name, state, repair, evidence string) {
+	u.checks = append(u.checks, check{Server: u.server, Check: name, State: state, Evidence: redact.Text(evidence), Repair: repair})
 }
 
-// unreached notes that a server did not answer, or answered with a refusal.
-func (u *checkup) unreached(err error, mend string) {
+// unreached records that a server did not answer, or answered with a refusal.
+func (u *checkup) unreached(err error, repair string) {
 	u.away = exit.IsUnavailable(err)
-	u.fail("reachable", mend, "%v", err)
+	u.fail("reachable", repair, "%v", err)
 }
 
-// broke notes that a look failed midway.
+// broke records that the facts of a check could not be read.
 func (u *checkup) broke(name string, err error) {
-	u.fail(name, "mend what the evidence says, then run: outbox doctor", "%v", err)
+	u.fail(name, "remove the cause of the error, then run: outbox doctor", "%v", err)
 }
 
 func runDoctor(ctx context.Context, s *session) error {
@@ -90,7 +92,7 @@ func runDoctor(ctx context.Context, s *session) error {
 	skip := setting.Split(s.c.String("skip"))
 	for _, name := range skip {
 		if err := setting.OneOf(exit.Postgres, exit.NATS, exit.Redis, rulesPart)(name); err != nil {
-			return exit.Usagef(s.c, "flag --skip %q: %w", name, err)
+			return exit.Usagef(s.c, "flag --skip: %w", err)
 		}
 	}
 	all := []check{}
@@ -99,7 +101,7 @@ func runDoctor(ctx context.Context, s *session) error {
 		server string
 		read   func(context.Context, *session, *checkup) error
 	}{
-		{exit.Postgres, checkPostgres}, {exit.NATS, checkNATS}, {exit.Redis, checkRedis}, {rulesPart, checkRules},
+		{exit.Postgres, inspectPostgres}, {exit.NATS, inspectNATS}, {exit.Redis, inspectRedis}, {rulesPart, inspectRules},
 	} {
 		if part.server == rulesPart && s.set.Text("invalidate.rules") == "" || slices.Contains(skip, part.server) {
 			continue
@@ -125,10 +127,10 @@ func runDoctor(ctx context.Context, s *session) error {
 
 func verdict(all []check, away []string) error {
 	warnings, failures := count(all, stateWarn), count(all, stateFail)
-	err := fmt.Errorf("%d failed and %d warnings of %d checks", failures, warnings, len(all))
+	err := fmt.Errorf("%d failures and %d warnings in %d checks", failures, warnings, len(all))
 	switch {
 	case len(away) > 0:
-		return exit.With(exit.Unavailable, fmt.Errorf("%s not reached: %w", strings.Join(away, ", "), err))
+		return exit.With(exit.Unavailable, fmt.Errorf("%s not available: %w", strings.Join(away, ", "), err))
 	case warnings+failures > 0:
 		return exit.With(exit.Findings, err)
 	}
@@ -149,8 +151,8 @@ func printChecks(w io.Writer, all []check) error {
 	var rows [][]string
 	for _, c := range all {
 		rows = append(rows, []string{c.State, c.Server, c.Check, c.Evidence})
-		if c.Mend != "" {
-			rows = append(rows, []string{"", "", "", "mend: " + c.Mend})
+		if c.Repair != "" {
+			rows = append(rows, []string{"", "", "", "repair: " + c.Repair})
 		}
 	}
 	return term.Table(w, nil, rows)

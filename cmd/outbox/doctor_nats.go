@@ -23,25 +23,25 @@ import (
 )
 
 const (
-	// largestMessage is what the largest event needs: payload, its headers, and those that the relay adds.
+	// largestMessage is the size of the largest event: its payload, its headers, and those that the relay adds.
 	largestMessage  = event.MaxPayload + event.MaxHeaders + event.MaxSubject + event.MaxKey + 2048
 	shortestWindow  = 2 * time.Minute
 	enableJetStream = "start nats-server with -js, or allow JetStream for the account"
 )
 
-func checkNATS(ctx context.Context, s *session, u *checkup) error {
+func inspectNATS(ctx context.Context, s *session, u *checkup) error {
 	err := s.dialNATS(ctx)
 	if exit.IsUsage(err) {
 		return err
 	}
 	if err != nil {
-		u.unreached(err, "outbox config show tells which URL is in use; nats server check connection")
+		u.unreached(err, "nats server check connection; to see the URL in use, run: outbox config show")
 		return nil
 	}
 	nc, js := s.nc, s.js
 	u.ok("reachable", "nats-server %s", nc.ConnectedServerVersion())
 	if nc.MaxPayload() < largestMessage {
-		u.warn("max_payload", "set max_payload = 1MB in the server's configuration", "%d bytes, the largest event needs %d: a larger one is parked", nc.MaxPayload(), largestMessage)
+		u.warn("max_payload", "set max_payload = 1MB in the server's configuration", "%d bytes, and the largest event needs %d: the relay parks a larger one", nc.MaxPayload(), largestMessage)
 	} else {
 		u.ok("max_payload", "%d bytes", nc.MaxPayload())
 	}
@@ -65,7 +65,7 @@ func checkNATS(ctx context.Context, s *session, u *checkup) error {
 	}
 	info := stream.CachedInfo()
 	u.ok("stream", "%s: %d messages, last sequence %d", name, info.State.Msgs, info.State.LastSeq)
-	judgeSubjects(u, &info.Config, s.set, func(subject string) (owner string) {
+	checkSubjects(u, &info.Config, s.set, func(subject string) (owner string) {
 		names := js.StreamNames(ctx, jetstream.WithStreamListSubject(subject))
 		for found := range names.Name() {
 			if found != name {
@@ -74,13 +74,13 @@ func checkNATS(ctx context.Context, s *session, u *checkup) error {
 		}
 		return owner
 	})
-	judgeStream(u, &info.Config, s.set.On("relay.chain"), s.set.Duration("relay.ack_wait"))
-	judgeReplicas(u, info, nc)
+	checkStream(u, &info.Config, s.set.On("relay.chain"), s.set.Duration("relay.ack_wait"))
+	checkReplicas(u, info, nc)
 	if !info.TimeStamp.IsZero() {
-		judgeClock(u, doctor.ClockSkew(info.TimeStamp, asked, time.Now()))
+		checkClock(u, doctor.ClockSkew(info.TimeStamp, asked, time.Now()))
 	}
 	interval, err := syncInterval(ctx, s.c.String("nats-monitor"))
-	judgeSync(u, interval, err, info.Config.Replicas)
+	checkSync(u, interval, err, info.Config.Replicas)
 	return nil
 }
 
@@ -91,8 +91,9 @@ func wantedSubjects(set *setting.Set) string {
 	return "<subjects>"
 }
 
-// judgeSubjects compares what the stream covers with what is wanted; owner tells which other stream has a subject.
-func judgeSubjects(u *checkup, c *jetstream.StreamConfig, set *setting.Set, owner func(subject string) string) {
+// checkSubjects compares the subjects of the stream with those of the settings. owner returns the other stream that has a
+// subject, if any.
+func checkSubjects(u *checkup, c *jetstream.StreamConfig, set *setting.Set, owner func(subject string) string) {
 	want := set.List("relay.subjects")
 	if set.On("relay.chain") {
 		want = append(want, relay.ControlSubject(c.Name))
@@ -105,7 +106,7 @@ func judgeSubjects(u *checkup, c *jetstream.StreamConfig, set *setting.Set, owne
 	}
 	for _, subject := range missing {
 		if other := owner(subject); other != "" {
-			u.fail("overlap", "nats stream info "+other+"; a subject belongs to one stream", "%s, which this stream does not cover, goes to stream %s", subject, other)
+			u.fail("overlap", "nats stream info "+other+"; a subject can belong to one stream only", "this stream does not cover %s, which belongs to stream %s", subject, other)
 		}
 	}
 	if len(missing) > 0 {
@@ -116,21 +117,21 @@ func judgeSubjects(u *checkup, c *jetstream.StreamConfig, set *setting.Set, owne
 	u.ok("subjects", "%s", strings.Join(c.Subjects, ", "))
 }
 
-func judgeStream(u *checkup, c *jetstream.StreamConfig, chain bool, ackWait time.Duration) {
-	again := "make another stream; see outbox relay --help"
+func checkStream(u *checkup, c *jetstream.StreamConfig, chain bool, ackWait time.Duration) {
+	again := "create another stream; see: outbox relay --help"
 	edit := "nats stream edit " + c.Name
 	switch {
 	case c.NoAck:
-		u.fail("acks", again, "no_ack is on: nothing could be known of a publish")
+		u.fail("acks", again, "no_ack is on: the relay cannot know whether a publish succeeded")
 	case c.Sealed:
-		u.fail("acks", again, "the stream is sealed: it takes nothing")
+		u.fail("acks", again, "the stream is sealed and accepts no messages")
 	case c.Mirror != nil:
 		u.fail("acks", "publish to its origin", "the stream is a mirror of %s", c.Mirror.Name)
 	default:
-		u.ok("acks", "the stream takes messages and acknowledges them")
+		u.ok("acks", "the stream accepts messages and acknowledges them")
 	}
 	if chain && len(c.Sources) > 0 {
-		u.warn("writers", again+" with --chain off", "the stream takes in %d others: the relay is not its only writer", len(c.Sources))
+		u.warn("writers", again+" with --chain off", "the stream has %d sources: the relay is not its only writer", len(c.Sources))
 	}
 	if c.Storage != jetstream.FileStorage {
 		u.warn("storage", again, "%s: a restart of the server empties the stream", c.Storage)
@@ -139,23 +140,23 @@ func judgeStream(u *checkup, c *jetstream.StreamConfig, chain bool, ackWait time
 	}
 	switch {
 	case c.Retention != jetstream.LimitsPolicy && chain:
-		u.fail("retention", again+", or run with --chain off", "%s: acknowledged messages are dropped", c.Retention)
+		u.fail("retention", again+", or run with --chain off", "%s: the stream drops acknowledged messages", c.Retention)
 	case c.Retention != jetstream.LimitsPolicy:
-		u.warn("retention", again, "%s: acknowledged messages are dropped", c.Retention)
+		u.warn("retention", again, "%s: the stream drops acknowledged messages", c.Retention)
 	case c.Discard == jetstream.DiscardNew:
-		u.warn("retention", edit+" --discard=old", "limits with discard new: a full stream refuses events, and the relay waits")
+		u.warn("retention", edit+" --discard=old", "limits with discard new: a full stream rejects events, and the relay waits")
 	default:
 		u.ok("retention", "limits, %s", limits(c))
 	}
-	// A publish without an answer is repeated after ackWait, and once more after the outage that it was; a chained stream needs the
-	// window for nothing but what an operator publishes by hand.
+	// The relay repeats a publish without an answer after ackWait, and again after the outage. On a chained stream only messages
+	// that an operator publishes by hand need the window.
 	if shortest := max(shortestWindow, 4*ackWait); c.Duplicates < shortest {
-		u.warn("duplicates", edit+" --dupe-window="+shortest.String(), "window %s, shorter than %s, what retries after %s may need", c.Duplicates, shortest, ackWait)
+		u.warn("duplicates", edit+" --dupe-window="+shortest.String(), "window %s is shorter than %s, which retries after %s may need", c.Duplicates, shortest, ackWait)
 	} else {
 		u.ok("duplicates", "window %s", c.Duplicates)
 	}
 	if c.MaxMsgSize > 0 && c.MaxMsgSize < largestMessage {
-		u.warn("max_msg_size", edit+" --max-msg-size=-1", "%d bytes, the largest event needs %d: a larger one is parked", c.MaxMsgSize, largestMessage)
+		u.warn("max_msg_size", edit+" --max-msg-size=-1", "%d bytes, and the largest event needs %d: the relay parks a larger one", c.MaxMsgSize, largestMessage)
 	} else {
 		u.ok("max_msg_size", "%d", c.MaxMsgSize)
 	}
@@ -180,23 +181,23 @@ func limits(c *jetstream.StreamConfig) string {
 	return strings.Join(out, ", ")
 }
 
-// errNoMonitor says that nobody told where the server is monitored.
+// errNoMonitor means that --nats-monitor is not set.
 var errNoMonitor = errors.New("no --nats-monitor was given")
 
-// syncInterval asks the monitoring port of a server how often it syncs to disk. Clients are not told.
+// syncInterval reads from the monitoring port of a server how often it syncs to disk. Clients cannot read it.
 func syncInterval(ctx context.Context, monitor string) (time.Duration, error) {
 	if monitor == "" {
 		return 0, errNoMonitor
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(monitor, "/")+"/jsz?config=true", http.NoBody)
 	if err != nil {
-		return 0, fmt.Errorf("ask %s: %w", monitor, err)
+		return 0, fmt.Errorf("read %s: %w", monitor, err)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return 0, err
 	}
-	defer response.Body.Close() //nolint:errcheck // read to its end or not, it is done with
+	defer response.Body.Close() //nolint:errcheck // the answer is complete
 	var answer struct {
 		Config *struct {
 			SyncInterval time.Duration `json:"sync_interval"`
@@ -204,7 +205,7 @@ func syncInterval(ctx context.Context, monitor string) (time.Duration, error) {
 		} `json:"config"`
 	}
 	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&answer); err != nil || answer.Config == nil {
-		return 0, fmt.Errorf("ask %s: it does not answer as nats-server does (%s)", monitor, response.Status)
+		return 0, fmt.Errorf("read %s: want an answer of nats-server, got %s", monitor, response.Status)
 	}
 	if answer.Config.SyncAlways {
 		return 0, nil
@@ -212,42 +213,42 @@ func syncInterval(ctx context.Context, monitor string) (time.Duration, error) {
 	return answer.Config.SyncInterval, nil
 }
 
-// judgeSync says what a loss of power costs.
-func judgeSync(u *checkup, interval time.Duration, err error, replicas int) {
-	const risk = "a loss of power can take acknowledged messages of that time; the relay publishes them again, consumers that have seen them see them twice"
+// checkSync reports what a loss of power can cost.
+func checkSync(u *checkup, interval time.Duration, err error, replicas int) {
+	const risk = "a loss of power can lose the acknowledged messages of that time; the relay publishes them again, so consumers may receive them twice"
 	switch {
 	case errors.Is(err, errNoMonitor):
-		u.ok("sync_interval", "not known without --nats-monitor; the default is 2m: %s", risk)
+		u.ok("sync_interval", "unknown without --nats-monitor; the default is 2m: %s", risk)
 	case err != nil:
 		u.warn("sync_interval", "outbox doctor --nats-monitor http://<server>:8222", "%v", err)
 	case interval > 0 && replicas == 1:
-		u.warn("sync_interval", "sync_interval: always, in the section jetstream of the server's configuration, or more replicas", "%s and one replica: %s", interval, risk)
+		u.warn("sync_interval", "set sync_interval: always in the section jetstream of the server's configuration, or add replicas", "%s and one replica: %s", interval, risk)
 	case interval > 0:
-		u.ok("sync_interval", "%s, %d replicas: they would have to lose power together", interval, replicas)
+		u.ok("sync_interval", "%s, %d replicas, which would have to lose power together", interval, replicas)
 	default:
 		u.ok("sync_interval", "always")
 	}
 }
 
-// judgeReplicas compares the stream with the cluster it lives in.
-func judgeReplicas(u *checkup, info *jetstream.StreamInfo, nc *nats.Conn) {
+// checkReplicas compares the stream with its cluster.
+func checkReplicas(u *checkup, info *jetstream.StreamInfo, nc *nats.Conn) {
 	replicas := info.Config.Replicas
 	if nc.ConnectedClusterName() == "" || info.Cluster == nil {
 		u.ok("replicas", "%d, on a single server", replicas)
 		return
 	}
-	var behind []string
+	var late []string
 	for _, peer := range info.Cluster.Replicas {
 		if peer.Offline || !peer.Current {
-			behind = append(behind, fmt.Sprintf("%s (%d behind)", peer.Name, peer.Lag))
+			late = append(late, fmt.Sprintf("%s (lag %d)", peer.Name, peer.Lag))
 		}
 	}
 	servers := len(nc.Servers())
 	switch {
 	case replicas == 1 && servers > 1:
-		u.warn("replicas", "nats stream edit "+info.Config.Name+" --replicas=3", "1 in a cluster of %d servers: the stream is away when its server is", servers)
-	case len(behind) > 0:
-		u.warn("replicas", "nats stream info "+info.Config.Name+"; nats server report jetstream", "%d, not current: %s", replicas, strings.Join(behind, ", "))
+		u.warn("replicas", "nats stream edit "+info.Config.Name+" --replicas=3", "1 in a cluster of %d servers: the stream is not available when its server is not", servers)
+	case len(late) > 0:
+		u.warn("replicas", "nats stream info "+info.Config.Name+"; nats server report jetstream", "%d, not current: %s", replicas, strings.Join(late, ", "))
 	default:
 		u.ok("replicas", "%d, leader %s", replicas, info.Cluster.Leader)
 	}

@@ -9,11 +9,12 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 )
 
-func checkRedis(ctx context.Context, s *session, u *checkup) (err error) {
+func inspectRedis(ctx context.Context, s *session, u *checkup) (err error) {
 	rdb, err := dial.Redis(s.set, slog.New(slog.DiscardHandler), dial.OneDial)
 	if err != nil {
 		return err
@@ -29,10 +30,10 @@ func checkRedis(ctx context.Context, s *session, u *checkup) (err error) {
 		return err
 	})
 	if err != nil {
-		u.unreached(err, "outbox config show tells which URL is in use; redis-cli -u \"$REDIS_URL\" ping")
+		u.unreached(err, "redis-cli -u \"$REDIS_URL\" ping; to see the URL in use, run: outbox config show")
 		return nil
 	}
-	judgeRedis(u, facts)
+	checkRedis(u, facts)
 	return nil
 }
 
@@ -55,22 +56,22 @@ func readRedis(ctx context.Context, rdb redis.UniversalClient) (redisFacts, erro
 	return facts, nil
 }
 
-func judgeRedis(u *checkup, f redisFacts) {
+func checkRedis(u *checkup, f redisFacts) {
 	u.ok("reachable", "redis %s, %s", f["redis_version"], f["redis_mode"])
 	if role := f["role"]; role != "master" {
-		u.fail("role", "give the URL of the master, or of its sentinels: redis-sentinel://h1:26379/master", "%s: it refuses to delete", role)
+		u.fail("role", "set the URL of the master, or of its sentinels: redis-sentinel://h1:26379/master", "%s: it rejects deletes", role)
 	} else {
 		u.ok("role", "master")
 	}
 	policy, most, used := f["maxmemory_policy"], f.number("maxmemory"), f.number("used_memory")
 	if most > 0 && policy == "noeviction" && used > most/10*9 {
-		u.warn("memory", "redis-cli config set maxmemory-policy allkeys-lru", "noeviction with %d of %d bytes used: the cache will refuse what readers fill in", used, most)
+		u.warn("memory", "redis-cli config set maxmemory-policy allkeys-lru", "noeviction with %d of %d bytes used: the cache will reject the values of readers", used, most)
 		return
 	}
 	u.ok("memory", "maxmemory %d, policy %s", most, policy)
 }
 
 func (f redisFacts) number(name string) int64 {
-	n, _ := strconv.ParseInt(f[name], 10, 64) //nolint:errcheck // a field that is missing counts as 0
+	n, _ := strconv.ParseInt(f[name], 10, 64) //nolint:errcheck // a missing field counts as 0
 	return n
 }

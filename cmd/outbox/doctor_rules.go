@@ -14,13 +14,13 @@ import (
 
 const (
 	rulesPart  = "rules"
-	rulesSpan  = 7 * 24 * time.Hour // events that rules are held against
-	rulesMost  = 100_000            // and how many of them at most
-	rulesNamed = 5                  // subjects and rules named in one finding
+	rulesSpan  = 7 * 24 * time.Hour // age of the events that rules are compared with
+	rulesMost  = 100_000            // of those events, at most
+	rulesNamed = 5                  // subjects or rules named in one finding
 )
 
-// checkRules compares the rules with the subjects of recent events, in both directions.
-func checkRules(ctx context.Context, s *session, u *checkup) error {
+// inspectRules compares the rules with the subjects of recent events, in both directions.
+func inspectRules(ctx context.Context, s *session, u *checkup) error {
 	set, err := readRules(s.set)
 	if err != nil {
 		u.fail("file", "outbox rules check --rules "+s.set.Text("invalidate.rules"), "%v", err)
@@ -30,7 +30,7 @@ func checkRules(ctx context.Context, s *session, u *checkup) error {
 		if err := s.dialPostgres(ctx); exit.IsUsage(err) {
 			return err
 		} else if err != nil {
-			u.unreached(err, "outbox config show tells which URL is in use")
+			u.unreached(err, "to see the URL in use, run: outbox config show")
 			return nil
 		}
 	}
@@ -38,7 +38,7 @@ func checkRules(ctx context.Context, s *session, u *checkup) error {
 	looked, err := s.table.RecentEvents(ctx, s.pool, time.Now().Add(-rulesSpan), rulesMost, func(_ int64, e *event.Event) bool {
 		name := family(e.Subject)
 		if key := e.Headers[event.HeaderOp] + " " + e.Subject; seen[key] {
-			return true // one will do
+			return true // one event of each kind is enough
 		} else {
 			seen[key] = true
 		}
@@ -55,11 +55,11 @@ func checkRules(ctx context.Context, s *session, u *checkup) error {
 		u.broke("subjects", err)
 		return nil
 	}
-	judgeRules(u, set.Len(), used, strange, looked)
+	checkRules(u, set.Len(), used, strange, looked)
 	return nil
 }
 
-func judgeRules(u *checkup, rules int, used map[int]bool, strange map[string]int, looked int) {
+func checkRules(u *checkup, rules int, used map[int]bool, strange map[string]int, looked int) {
 	var idle []string
 	for i := range rules {
 		if !used[i] {
@@ -68,21 +68,21 @@ func judgeRules(u *checkup, rules int, used map[int]bool, strange map[string]int
 	}
 	switch {
 	case looked == 0:
-		u.ok("used", "no event to hold the %d rules against", rules)
+		u.ok("used", "no recent event to compare the %d rules with", rules)
 	case len(idle) > 0:
-		u.warn("used", "outbox rules explain --subject <subject>", "of the last %d events none matches rule %s", looked, some(idle))
+		u.warn("used", "outbox rules explain --subject <subject>", "none of the last %d events matches rule %s", looked, some(idle))
 	default:
 		u.ok("used", "each of the %d rules matches one of the last %d events", rules, looked)
 	}
 	if len(strange) > 0 {
 		names := slices.SortedFunc(maps.Keys(strange), func(a, b string) int { return strings.Compare(a, b) })
-		u.warn("subjects", "a rule for them, or none if nothing is cached of them", "no rule matches %s", some(names))
+		u.warn("subjects", "add a rule for them, unless nothing is cached of them", "no rule matches %s", some(names))
 	} else {
 		u.ok("subjects", "every subject of the last %d events has a rule", looked)
 	}
 }
 
-// some names the first of a list.
+// some is a list with at most rulesNamed names.
 func some(list []string) string {
 	text := strings.Join(list[:min(len(list), rulesNamed)], ", ")
 	if more := len(list) - rulesNamed; more > 0 {

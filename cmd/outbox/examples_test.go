@@ -21,14 +21,14 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// An example is a line of a command's help that a person would copy.
+// An example is a line of the help of a command that a person can copy.
 type example struct {
 	path string // of the command whose help has it
 	line string
 	leaf bool
 }
 
-// examples are those of every command.
+// examples returns the examples of all commands.
 func examples() (all []example) {
 	walk("outbox", newApp().Commands, func(path string, c *cli.Command) {
 		inside := false
@@ -47,7 +47,7 @@ func examples() (all []example) {
 	return all
 }
 
-// exampleFiles are the files that examples name. They are fit to be read.
+// exampleFiles are valid files with the names that examples use.
 var exampleFiles = map[string]string{
 	"outbox.yaml": setting.InitialFile(),
 	"rules.yaml": `rules:
@@ -65,7 +65,7 @@ var exampleFiles = map[string]string{
 `,
 }
 
-// inFolder makes a folder with these files, in which examples are run.
+// inFolder creates a folder with these files, for the examples to run in.
 func inFolder(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -77,15 +77,15 @@ func inFolder(t *testing.T) string {
 	return folder
 }
 
-// What examples pipe to, and what they pipe from, is no matter of ours.
+// otherTools replaces the programs that examples pipe to or from.
 const otherTools = `
 	for tool in psql jq man gzip tee head sudo kubectl crontab; do eval "$tool() { cat >/dev/null; }"; done
 	jq() { cat >/dev/null; } ; man() { :; }
 	cat() { while IFS= read -r _; do :; done; }
 `
 
-// Every example is one that a shell takes, of a command that there is, with flags that it has and values that will do. Every
-// command has one of its own.
+// A shell accepts each example, its command and flags exist, and its values are valid. Each command has an example in its own
+// help.
 func TestExamplesAreTaken(t *testing.T) {
 	t.Parallel()
 	folder := inFolder(t)
@@ -112,7 +112,7 @@ func TestExamplesAreTaken(t *testing.T) {
 	})
 }
 
-// recordedCalls are the arguments of each call of outbox that a shell makes of a line.
+// recordedCalls returns the arguments of each call of outbox that a shell makes for a line.
 func recordedCalls(t *testing.T, folder, line string) (calls [][]string) {
 	t.Helper()
 	record := filepath.Join(t.TempDir(), "calls")
@@ -133,7 +133,7 @@ func recordedCalls(t *testing.T, folder, line string) (calls [][]string) {
 	return calls
 }
 
-// parseOnly reads a command line up to the point where the command would begin to act.
+// parseOnly parses a command line without running the command.
 func parseOnly(folder string, args []string) (path string, err error) {
 	app := newApp()
 	app.Writer, app.ErrWriter = &bytes.Buffer{}, &bytes.Buffer{}
@@ -149,10 +149,10 @@ func parseOnly(folder string, args []string) (path string, err error) {
 	return path, err
 }
 
-// checkGiven checks the values of flags as far as they can be without acting.
+// checkGiven checks the values of flags that can be checked without running the command.
 func checkGiven(c *cli.Context, folder string) error {
 	for _, name := range c.LocalFlagNames() {
-		value := c.String(name) // empty for what is no text: the library has checked that
+		value := c.String(name) // empty if it is not a text, which the library has checked
 		var wrong error
 		for _, s := range setting.All() {
 			if s.Name() == name {
@@ -174,8 +174,8 @@ func checkGiven(c *cli.Context, folder string) error {
 	return nil
 }
 
-// runnable are the commands whose examples are also run, on real servers, and the codes with which they may end there: an
-// outbox without a relay, a stream or letters. Others only run for long, or are not known here.
+// runnable are the commands whose examples are also run on real servers, and the exit codes that are valid there: an
+// outbox without a relay, a stream or dead letters. Other commands run indefinitely.
 var runnable = map[string][]int{
 	"outbox migrate up": {0}, "outbox migrate status": {0}, "outbox migrate print": {0}, "outbox adopt": {0, 1}, "outbox roles print": {0}, "outbox roles apply": {0},
 	"outbox roles status": {0, 3}, "outbox attach": {0}, "outbox detach": {0}, "outbox pause": {0, 1}, "outbox resume": {0, 1}, "outbox rules check": {0}, "outbox rules explain": {0},
@@ -184,14 +184,14 @@ var runnable = map[string][]int{
 	"outbox config init": {0}, "outbox config validate": {0}, "outbox config show": {0}, "outbox config schema": {0}, "outbox completion": {0}, "outbox man": {0}, "outbox version": {0},
 }
 
-// The examples of commands that end by themselves do what they say.
+// The examples of commands that end by themselves run on real servers.
 func TestExamplesRun(t *testing.T) {
 	t.Parallel()
 	folder, env := inFolder(t), exampleServers(t)
 	bin := programFolder(t)
 	for _, e := range examples() {
 		codes, ok := runnable[e.path]
-		if !ok || !e.leaf || strings.Contains(e.line, "://") { // servers of somebody else
+		if !ok || !e.leaf || strings.Contains(e.line, "://") { // a server that does not exist here
 			continue
 		}
 		bash := exec.CommandContext(t.Context(), "bash", "--norc", "-c", otherTools+`set -o pipefail; eval "$LINE"`)
@@ -209,7 +209,7 @@ func TestExamplesRun(t *testing.T) {
 	}
 }
 
-// exampleServers are real ones, with the tables that the examples name in a database of their own.
+// exampleServers returns the environment of real servers, and a database with the tables that the examples name.
 func exampleServers(t *testing.T) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -8,12 +8,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/metrics"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/probe"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/replicas"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
@@ -21,11 +20,14 @@ import (
 
 func invalidateCommand() *cli.Command {
 	return &cli.Command{
-		Name: "invalidate", Usage: "delete from Redis what the events of a stream make stale", UsageText: "outbox invalidate --stream <name> --rules <file> [flags]",
-		Description: `Consumes the stream until SIGTERM or SIGINT and deletes the keys that the rules name; an event is acknowledged when
-its keys are gone, and deletes them once more after --echo, for readers that read the old row before the change.
-Any number may run, each event goes to one of them. SIGHUP reads the rules again. With --explain it prints what one
-event would delete, and needs no server. Settings can be in the section invalidate of the file.
+		Name: "invalidate", Usage: "delete from Redis the keys that events make stale", UsageText: "outbox invalidate --stream <name> --rules <file> [flags]",
+		Description: `Consumes the stream and deletes the keys that the rules name. It acknowledges an event once its keys are deleted, and
+deletes them again after --echo, because a reader may have read the old row before the change and filled the cache after
+the first delete. Any number of invalidators may run; each event goes to one of them.
+
+SIGHUP reloads the rules. SIGTERM or SIGINT stops it: it finishes the events in hand within --grace and exits with 0; a
+second signal ends it at once with 1. With --explain it prints what one event would delete, and connects to no server.
+Its settings may be in the section invalidate of the settings file.
 
 Examples:
   outbox invalidate --stream OUTBOX --rules rules.yaml --listen :9465
@@ -35,7 +37,7 @@ Examples:
 			&cli.StringFlag{Name: "subject", Usage: "with --explain: `SUBJECT` of the event (required)"},
 			&cli.StringFlag{Name: "payload", Usage: "with --explain: `JSON` of the event"},
 			&cli.StringFlag{Name: "key", Usage: "with --explain: `KEY` of the event"},
-			&cli.StringFlag{Name: "op", Usage: "with --explain: `OPERATION` that a capture trigger noted: insert, update or delete"},
+			&cli.StringFlag{Name: "op", Usage: "with --explain: `OPERATION` of the capture trigger: insert, update or delete"},
 			term.OutputFlag()),
 		Action: action("invalidate", func(ctx context.Context, s *session) error {
 			if s.c.Bool("explain") {
@@ -43,7 +45,7 @@ Examples:
 			}
 			for _, name := range []string{"subject", "payload", "key", "op", "output"} {
 				if s.c.IsSet(name) {
-					return exit.Usagef(s.c, "flag --%s goes with --explain", name)
+					return exit.Usagef(s.c, "flag --%s requires --explain", name)
 				}
 			}
 			return runInvalidator(ctx, s)
@@ -98,8 +100,8 @@ func runInvalidator(ctx context.Context, s *session) error {
 func invalidatorConfig(set *setting.Set, parsed *rules.Set) invalidate.Config {
 	return invalidate.Config{
 		Stream: set.Text("stream"), Durable: set.Text("invalidate.durable"), Rules: parsed, Echo: set.Durations("invalidate.echo"),
-		TagRate: offIfZero(set.Number("invalidate.tag_rate")), RedeliveryWindow: offIfZero(set.Duration("invalidate.replay_window")),
-		Staleness: set.Durations("invalidate.audit"), StalenessSample: set.Share("invalidate.audit_sample"),
+		TagRate: offIfZero(set.Number("invalidate.tag_rate")), RedeliveryWindow: offIfZero(set.Duration("invalidate.redelivery_window")),
+		Staleness: set.Durations("invalidate.staleness"), StalenessSample: set.Share("invalidate.staleness_sample"),
 		Batch: set.Number("invalidate.batch"), DeadStream: set.Text("invalidate.dead_stream"),
 		Replicas: set.Number("invalidate.replicas"), AckWait: set.Duration("invalidate.ack_wait"), Grace: set.Duration("invalidate.grace"),
 	}
@@ -114,7 +116,7 @@ func invalidatorReady(v *invalidate.Invalidator, s *session) func(context.Contex
 				checks["work"] = "paused until Redis answers"
 			}
 			if !consumer.PausedUntil.IsZero() {
-				checks[consumer.Consumer] = probe.OK + ", paused by a person until " + consumer.PausedUntil.Format(time.RFC3339)
+				checks[consumer.Consumer] = probe.OK + ", paused until " + consumer.PausedUntil.Format(time.RFC3339)
 			}
 		}
 		return probe.Of("", checks)
@@ -140,26 +142,26 @@ func watchReplicas(ctx context.Context, s *session) (watch *replicas.Watch, stop
 	go func() {
 		defer close(ended)
 		err := watch.Run(ctx, func(err error) {
-			s.set.Log.Warn("cannot see how far the replicas are, echoes wait for them", "err", err)
+			s.set.Log.Warn("replicas not readable, retrying; echoes wait", "err", err)
 		})
 		if err != nil && !errors.Is(err, context.Canceled) {
-			s.set.Log.Error("no longer looking at the replicas, each echo waits 30 s", "err", err)
+			s.set.Log.Error("stopped reading the replicas; each echo waits 30 s", "err", err)
 		}
 	}()
 	return watch, func() { cancel(); <-ended }, nil
 }
 
-// reloads counts the attempts to read the rules again.
+// reloads counts the reloads of the rules.
 type reloads struct{ done, refused prometheus.Counter }
 
 func newReloads() *reloads {
 	return &reloads{
-		done:    prometheus.NewCounter(prometheus.CounterOpts{Name: "outbox_invalidator_reloads_total", Help: "Times that the rules were read again."}),
-		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "outbox_invalidator_reload_errors_total", Help: "Times that rules could not be read again, and the old ones stayed."}),
+		done:    prometheus.NewCounter(prometheus.CounterOpts{Name: "outbox_invalidator_reloads_total", Help: "Times that the rules were reloaded."}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "outbox_invalidator_reload_errors_total", Help: "Times that a reload failed and the old rules stayed."}),
 	}
 }
 
-// onHangup reads the rules again on each SIGHUP until ctx ends. stop waits for a reload that is running.
+// onHangup reloads the rules on each SIGHUP until ctx ends. stop waits for a reload that is running.
 func (r *reloads) onHangup(ctx context.Context, set *setting.Set, v *invalidate.Invalidator) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals, forget := hangups()
@@ -186,9 +188,9 @@ func (r *reloads) reload(ctx context.Context, set *setting.Set, v *invalidate.In
 	}
 	if err != nil {
 		r.refused.Inc()
-		set.Log.Error("rules not read again, going on with the old ones", "err", err)
+		set.Log.Error("rules not reloaded, keeping the old ones", "err", err)
 		return
 	}
 	r.done.Inc()
-	set.Log.Info("rules read again", "n", parsed.Len())
+	set.Log.Info("rules reloaded", "n", parsed.Len())
 }

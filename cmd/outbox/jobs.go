@@ -22,14 +22,14 @@ import (
 
 func jobsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "jobs", Usage: "list replays and backfills, how far they are, and what goes on with each", UsageText: "outbox jobs [flags]",
-		Description: `A job is running while a session of PostgreSQL does it, paused by outbox pause --job, done, or stopped: interrupted, killed or
-failed. What is stopped goes on with the command in the last column.
+		Name: "jobs", Usage: "list replays and backfills, and the command that continues each", UsageText: "outbox jobs [flags]",
+		Description: `A job is running while a session of PostgreSQL performs it, paused by outbox pause --job, done, or stopped: interrupted,
+killed or failed. To continue a stopped job, run the command in the last column.
 
 Examples:
   outbox jobs
   outbox jobs --limit 5 -o json | jq -r '.jobs[] | select(.state == "stopped").continue'`,
-		Flags:  append(setting.Flags(""), &cli.IntFlag{Name: "limit", Value: 20, Usage: "`N` jobs at most, the newest"}, term.OutputFlag()),
+		Flags:  append(setting.Flags(""), &cli.IntFlag{Name: "limit", Value: 20, Usage: "`N` newest jobs"}, term.OutputFlag()),
 		Action: action("", listJobs),
 	}
 }
@@ -38,12 +38,12 @@ type jobJSON struct {
 	ID        string          `json:"id"`
 	Kind      string          `json:"kind"`
 	State     string          `json:"state"`   // running, paused, done or stopped
-	Running   bool            `json:"running"` // by a session: one that is paused may be, too
+	Running   bool            `json:"running"` // by a session; also true for a paused job
 	StartedBy string          `json:"started_by"`
 	StartedAt time.Time       `json:"started_at"`
 	StepAt    *time.Time      `json:"step_at"` // of the last step; null before the first
 	Seen      int64           `json:"seen"`
-	Total     int64           `json:"total"` // 0: not known
+	Total     int64           `json:"total"` // 0: unknown
 	Events    int64           `json:"events"`
 	Spec      json.RawMessage `json:"spec"`
 	Pause     *pauseJSON      `json:"pause"`    // null: not paused
@@ -75,7 +75,7 @@ func newJobJSON(job *jobs.Job, pauses []pauseJSON) jobJSON {
 
 func listJobs(ctx context.Context, s *session) error {
 	if s.c.Int("limit") < 1 {
-		return exit.Usagef(s.c, "flag --limit %d: want a number above 0", s.c.Int("limit"))
+		return exit.Usagef(s.c, "flag --limit: want a number above 0, got %d", s.c.Int("limit"))
 	}
 	if err := s.dialPostgres(ctx); err != nil {
 		return err
@@ -96,7 +96,7 @@ func listJobs(ctx context.Context, s *session) error {
 		Jobs []jobJSON `json:"jobs"`
 	}{out}, func(w io.Writer) error {
 		if len(out) == 0 {
-			s.notef("there are no jobs: no replay or backfill was begun\n")
+			s.notef("no jobs\n")
 		}
 		return printJobs(w, out)
 	})
@@ -119,10 +119,10 @@ func printJobs(w io.Writer, list []jobJSON) error {
 		}
 		rows = append(rows, []string{j.ID, j.Kind, j.State, term.Plain(j.StartedBy), term.Age(j.StartedAt), seen, fmt.Sprint(j.Events), term.Clip(term.Plain(specText(j.Spec)), 60), next})
 	}
-	return term.Table(w, []string{"ID", "KIND", "STATE", "BY", "AGE", "SEEN", "EVENTS", "SPEC", "CONTINUE"}, rows)
+	return term.Table(w, []string{"ID", "KIND", "STATE", "BY", "AGE", "SCANNED", "EVENTS", "SPEC", "CONTINUE"}, rows)
 }
 
-// specText is what was asked for, in short: of any spec whatever limits something.
+// specText abbreviates a spec to the fields that limit it.
 func specText(spec json.RawMessage) string {
 	var fields map[string]any
 	if err := json.Unmarshal(spec, &fields); err != nil {

@@ -8,15 +8,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/wait"
-
 	"github.com/google/uuid"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
@@ -26,9 +24,9 @@ const handOver = 10 * time.Second
 // jobFlags are the flags of every command that performs a job: which one to continue, and how fast.
 func jobFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "job", Usage: "`ID` of one that was interrupted: go on with it, as outbox jobs lists it"},
-		&cli.IntFlag{Name: "rate", Value: 5000, Usage: "`N` events a second, at most; 0: as fast as possible"},
-		&cli.Int64Flag{Name: "max-pending", Value: 20_000, Usage: "`N` events that may wait for the relay: with more it waits, too; 0: any number"},
+		&cli.StringFlag{Name: "job", Usage: "`ID` of an interrupted job to continue; outbox jobs lists them"},
+		&cli.IntFlag{Name: "rate", Value: 5000, Usage: "`N` events per second, at most; 0: no limit"},
+		&cli.Int64Flag{Name: "max-pending", Value: 20_000, Usage: "`N` pending events above which the job waits for the relay; 0: no limit"},
 	}
 }
 
@@ -51,18 +49,18 @@ func readJob(s *session, kind, did string, fixed []cli.Flag) (r *jobRun, err err
 		Stream: s.set.Text("stream"), Rate: offIfZero(s.c.Int("rate")), MaxPending: offIfZero(s.c.Int64("max-pending")),
 	}}
 	if s.c.Int("rate") < 0 || s.c.Int64("max-pending") < 0 {
-		return nil, exit.Usagef(s.c, "--rate and --max-pending want 0 or more")
+		return nil, exit.Usagef(s.c, "want --rate and --max-pending of 0 or more")
 	}
 	text := s.c.String("job")
 	if !s.c.IsSet("job") {
 		return r, nil
 	}
 	if r.id, err = uuid.Parse(text); err != nil {
-		return nil, exit.Usagef(s.c, "flag --job %q: %w", text, err)
+		return nil, exit.Usagef(s.c, "flag --job: want a UUID, got %q", text)
 	}
 	for _, f := range fixed {
 		if name := f.Names()[0]; s.c.IsSet(name) {
-			return nil, exit.Usagef(s.c, "--%s does not go with --job, which goes on with what was asked for when it began", name)
+			return nil, exit.Usagef(s.c, "--%s and --job exclude each other: a job keeps the flags with which it began", name)
 		}
 	}
 	return r, nil
@@ -90,7 +88,7 @@ func (r *jobRun) find(ctx context.Context) (*jobs.Job, error) {
 		}
 	}
 	if job.Running && !job.Last.Done && job.Last.N > began+1 {
-		return nil, fmt.Errorf("%s %s: %w; see: outbox jobs", job.Kind, job.ID, jobs.ErrStepTaken)
+		return nil, fmt.Errorf("%s %s: %w; run: outbox jobs", job.Kind, job.ID, jobs.ErrStepTaken)
 	}
 	return job, nil
 }
@@ -106,7 +104,7 @@ func (r *jobRun) work(ctx context.Context, job *jobs.Job, step jobStep) error {
 	if err := jobs.In(r.table).Announce(ctx, conn, job); err != nil {
 		return r.stopped(job, err)
 	}
-	r.notef("job %s; if it is interrupted, go on with: %s\n", job.ID, r.again(job))
+	r.notef("job %s; to continue it after an interruption, run: %s\n", job.ID, r.again(job))
 	p := term.NewProgress(r.c.App.ErrWriter, r.did)
 	err = jobs.In(r.table).Work(ctx, conn, job, r.pace, func(ctx context.Context, n int) error {
 		err := step(ctx, conn, job, n)
@@ -125,13 +123,13 @@ func (r *jobRun) printJob(job *jobs.Job) error {
 		out["continue"], end = continues(job), " so far"
 	}
 	return r.print(out, func(w io.Writer) error {
-		return printf(w, "%s %d events%s, %d looked at (job %s)\n", r.did, job.Last.Events, end, job.Last.Seen, job.ID)
+		return printf(w, "%s %d events%s, %d scanned (job %s)\n", r.did, job.Last.Events, end, job.Last.Seen, job.ID)
 	})
 }
 
 // A stoppedError is the reason why a job ended before it was done. Its finished steps are kept.
 type stoppedError struct {
-	again string // the command that goes on
+	again string // the command that continues it
 	err   error
 }
 
@@ -139,14 +137,14 @@ func (e *stoppedError) Error() string { return e.err.Error() }
 func (e *stoppedError) Unwrap() error { return e.err }
 
 // Hint is the last line on standard error.
-func (e *stoppedError) Hint() string { return "go on with: " + e.again }
+func (e *stoppedError) Hint() string { return "to continue, run: " + e.again }
 
 func (r *jobRun) stopped(job *jobs.Job, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, context.Canceled):
-		err = fmt.Errorf("interrupted: %d events are %s, nothing is lost and nothing will come twice", job.Last.Events, r.did)
+		err = fmt.Errorf("interrupted after %d events were %s; nothing is lost, and no event will be sent twice", job.Last.Events, r.did)
 	}
 	return &stoppedError{again: r.again(job), err: err}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
-// Who goes on with a job waits for the session of a runner that was killed, which is still in its step.
-func TestJobIsHandedOver(t *testing.T) {
+// A command that continues a job waits for the session of a killed command, which still performs its step.
+func TestContinuedJobWaitsForItsSession(t *testing.T) {
 	t.Parallel()
 	pool, schema := devtest.Pool(t), devtest.Schema(t)
 	tbl, err := table.In(schema)

@@ -55,7 +55,7 @@ func newApp() *cli.App {
 	app := &cli.App{
 		Name:                 "outbox",
 		HelpName:             "outbox",
-		Usage:                "transactional outbox: PostgreSQL to NATS JetStream, Redis invalidation",
+		Usage:                "publish a transactional outbox from PostgreSQL to NATS JetStream, and invalidate Redis",
 		UsageText:            "outbox <command> [flags]",
 		Description:          appDescription,
 		Version:              readBuild().Version,
@@ -84,19 +84,21 @@ func commands() []*cli.Command {
 	}
 }
 
-const appDescription = `New here: outbox demo shows it all. Then outbox migrate up, outbox attach (or insert events in your transactions), outbox
-relay and outbox invalidate, and outbox doctor says what is not right.
+const appDescription = `To begin: outbox migrate up creates the tables, outbox attach captures the changes of a table as events (or insert
+events in your transactions), outbox relay publishes them, and outbox invalidate deletes from Redis what they make stale.
+outbox doctor checks all three servers.
 
-Flags only, no positional arguments. A setting comes from its flag, else its environment variable, else the file of
---config (outbox config init makes one), else its default; outbox config show tells which. An empty variable counts as not set.
+All parameters are flags; there are no positional arguments. A setting comes from its flag, else from its environment
+variable, else from the file of --config (outbox config init creates one), else it has its default. outbox config show
+prints the origin of each. An empty variable counts as not set.
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 findings, 69 a server is unavailable.`
+Exit codes: 0 ok, 1 failed, 2 usage error, 3 findings, 69 a server is not available.`
 
 // categories group the commands in outbox --help and in the manual.
 var categories = []help.Category{
 	{Title: "Setting up", Commands: []string{"config", "migrate", "roles", "attach", "detach", "doctor"}},
 	{Title: "Running", Commands: []string{"relay", "invalidate", "pause", "resume", "prune", "sweep"}},
-	{Title: "Looking", Commands: []string{"status", "check", "top", "trace", "partitions", "staleness", "audit"}},
+	{Title: "Inspecting", Commands: []string{"status", "check", "top", "trace", "partitions", "staleness", "audit"}},
 	{Title: "Repairing", Commands: []string{"dead", "replay", "backfill", "jobs", "adopt"}},
 	{Title: "Rules", Commands: []string{"rules"}},
 	{Title: "Other", Commands: []string{"demo", "bench", "completion", "man", "version"}},
@@ -116,7 +118,7 @@ func prepare(c *cli.Command) {
 	}
 }
 
-// group is the action of a command that only has others below it: no existing one was named.
+// group is the action of a command that only has others below it. It runs if the command line names none of them.
 func group(c *cli.Context) error {
 	if word := c.Args().First(); word != "" {
 		return exit.Usagef(c, "unknown command %q%s", word, exit.Suggest(word, names(c.Command.Subcommands)))
@@ -124,14 +126,14 @@ func group(c *cli.Context) error {
 	if c.Command.HelpName == c.App.HelpName {
 		return cli.ShowAppHelp(c)
 	}
-	return exit.Usagef(c, "a command is missing: %s", strings.Join(names(c.Command.Subcommands), ", "))
+	return exit.Usagef(c, "missing command; want one of: %s", strings.Join(names(c.Command.Subcommands), ", "))
 }
 
 // leaf refuses positional arguments, and adds to a usage error the command that it belongs to.
 func leaf(action cli.ActionFunc) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if word := c.Args().First(); word != "" {
-			return exit.Usagef(c, "%q is not a flag: there are no positional arguments, and flags behind one would be ignored", word)
+			return exit.Usagef(c, "%q is not a flag; there are no positional arguments, and flags after one would be ignored", word)
 		}
 		return exit.OfCommand(c.Command.HelpName, action(c))
 	}

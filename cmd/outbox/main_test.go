@@ -7,7 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// Every command tells in --help how it is called, what it does, and an example.
+// The help of each command has a usage line, a description and an example.
 func TestHelpIsComplete(t *testing.T) {
 	var walk func(path string, c *cli.Command)
 	walk = func(path string, c *cli.Command) {

@@ -16,24 +16,24 @@ import (
 
 func migrateCommand() *cli.Command {
 	return &cli.Command{
-		Name: "migrate", Usage: "make or update the tables of the outbox", UsageText: "outbox migrate <up|status|print> [flags]",
-		Description: "The schema is versioned: each migration runs in a transaction of its own, all under a lock.\n\nExample:\n  outbox migrate up --database-url postgres://localhost/app",
+		Name: "migrate", Usage: "create or upgrade the tables of the outbox", UsageText: "outbox migrate <up|status|print> [flags]",
+		Description: "Each migration runs in a transaction of its own. A lock allows one run at a time.\n\nExample:\n  outbox migrate up --database-url postgres://localhost/app",
 		Subcommands: []*cli.Command{
 			{
-				Name: "up", Usage: "apply what is pending", UsageText: "outbox migrate up [flags]",
-				Description: "Applies every pending migration, and does nothing when there is none. Any number may run at once.\n\nExamples:\n  outbox migrate up\n  outbox migrate up --database-url postgres://localhost/app",
+				Name: "up", Usage: "apply the pending migrations", UsageText: "outbox migrate up [flags]",
+				Description: "Applies the pending migrations in their order. It is safe to run it again, and from several machines at once.\n\nExamples:\n  outbox migrate up\n  outbox migrate up --database-url postgres://localhost/app",
 				Flags:       append(setting.Flags(""), term.OutputFlag()),
 				Action:      action("", migrateUp),
 			},
 			{
-				Name: "status", Usage: "list migrations, exit 3 when one is pending", UsageText: "outbox migrate status [flags]",
-				Description: "Lists every migration that this program knows, with the time it was applied.\n\nExample:\n  outbox migrate status -o json",
+				Name: "status", Usage: "list the migrations; exit 3 if one is pending", UsageText: "outbox migrate status [flags]",
+				Description: "Lists the migrations that this program contains, with the time at which each was applied.\n\nExample:\n  outbox migrate status -o json",
 				Flags:       append(setting.Flags(""), term.OutputFlag()),
 				Action:      action("", migrateStatus),
 			},
 			{
-				Name: "print", Usage: "print the whole schema as SQL", UsageText: "outbox migrate print [flags]",
-				Description: "Prints one script for psql or another migration tool. It needs no database, and expects an empty schema.\n\nExample:\n  outbox migrate print --schema outbox | psql --set ON_ERROR_STOP=1",
+				Name: "print", Usage: "print the schema as SQL", UsageText: "outbox migrate print [flags]",
+				Description: "Prints one script for psql or another migration tool. It connects to no database. The script requires an empty schema.\n\nExample:\n  outbox migrate print --schema outbox | psql --set ON_ERROR_STOP=1",
 				Flags:       setting.Flags(""),
 				Action:      action("", migratePrint),
 			},
@@ -73,7 +73,7 @@ func migrateStatus(ctx context.Context, s *session) error {
 		}
 	}
 	if pending > 0 {
-		return exit.Findingsf("%d of %d migrations pending in schema %s; run: outbox migrate up --schema %s", pending, len(list), s.table.Schema(), s.table.Schema())
+		return exit.Findingsf("%d of %d migrations are pending in schema %s; run: outbox migrate up --schema %s", pending, len(list), s.table.Schema(), s.table.Schema())
 	}
 	return nil
 }

@@ -17,11 +17,17 @@ import (
 
 func partitionsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "partitions", Usage: "list the partitions of the outbox, how large they are, and which can be dropped", UsageText: "outbox partitions [flags]",
-		Description: `Events, the plan and the receipts lie in partitions, which the relay makes ahead and drops when they are old: nothing is
-deleted row by row. States: ahead (nothing in it yet), open (being filled), waiting (full, but something in it is not acknowledged
-or not decided about), kept (younger than --retention), due (the relay drops it at its next look), emptied (dropped but
-for its empty shell), net (the default partition, which should have no rows).
+		Name: "partitions", Usage: "list the partitions, their size, and which can be dropped", UsageText: "outbox partitions [flags]",
+		Description: `Events, the plan and the receipts are in partitions. The relay creates them ahead and drops old ones; it deletes no single
+rows. States:
+
+  ahead     empty, for later
+  open      being filled
+  waiting   full, but an event in it is not acknowledged, or waits for a decision
+  kept      all acknowledged, and younger than --retention
+  due       the relay drops it next
+  emptied   emptied, its table is not dropped yet
+  default   the default partition, which should have no rows
 
 Examples:
   outbox partitions
@@ -34,12 +40,12 @@ Examples:
 type partitionJSON struct {
 	Family string    `json:"family"` // event, batch or receipt
 	Name   string    `json:"name"`
-	From   int64     `json:"from"` // the lowest number in it
-	To     int64     `json:"to"`   // the first beyond it
+	From   int64     `json:"from"` // lowest number in it
+	To     int64     `json:"to"`   // first number after it
 	MadeAt time.Time `json:"made_at,omitzero"`
 	State  string    `json:"state"`
 	Why    string    `json:"why,omitempty"`
-	DoneAt time.Time `json:"done_at,omitzero"` // when the last of it was acknowledged
+	DoneAt time.Time `json:"done_at,omitzero"` // when its last event was acknowledged
 	Bytes  int64     `json:"bytes"`
 }
 
@@ -58,7 +64,7 @@ func partitions(ctx context.Context, s *session) error {
 	return s.print(out, func(w io.Writer) error { return printPartitions(w, all, time.Now()) })
 }
 
-// retention is that of the settings, a century if everything is kept.
+// retention is that of the settings, or a century if events are kept indefinitely.
 func retention(set *setting.Set) time.Duration {
 	const century = 100 * 365 * 24 * time.Hour
 	return cmp.Or(set.Days("relay.retention"), century)
@@ -73,7 +79,7 @@ func printPartitions(w io.Writer, all []table.Partition, now time.Time) error {
 			numbers = fmt.Sprintf("%d … %d", p.From, p.To-1)
 		}
 		if p.State == table.PartitionKept || p.State == table.PartitionDue {
-			done = "done " + now.Sub(p.DoneAt).Round(time.Second).String() + " ago"
+			done = "acknowledged " + now.Sub(p.DoneAt).Round(time.Second).String() + " ago"
 		}
 		rows = append(rows, []string{p.Name, numbers, p.State, term.Size(p.Bytes), done})
 	}
@@ -82,16 +88,16 @@ func printPartitions(w io.Writer, all []table.Partition, now time.Time) error {
 
 func pruneCommand() *cli.Command {
 	return &cli.Command{
-		Name: "prune", Usage: "drop the partitions that are due now, as the relay does by itself", UsageText: "outbox prune [--dry-run] [flags]",
-		Description: `Drops whole partitions whose events were all acknowledged by the stream, or decided about, longer ago than --retention. A
-partition that a transaction uses is left for the next time: nobody waits. The relay does the same every few seconds, so
-this is for an outbox without one, or for a shorter --retention once.
+		Name: "prune", Usage: "drop the partitions that are due", UsageText: "outbox prune [--dry-run] [flags]",
+		Description: `Drops each partition whose events were all acknowledged by the stream, or decided about, longer than --retention ago. It skips
+a partition that a transaction uses, so nobody waits. The relay does the same every few seconds; use prune if no relay
+runs, or to apply a shorter --retention once.
 
 Examples:
   outbox prune --dry-run
   outbox prune --retention 48h -o json`,
 		Flags: append(setting.Flags("relay", "retention"),
-			&cli.BoolFlag{Name: "dry-run", Usage: "only list what would be dropped"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "list the partitions that would be dropped, change nothing"},
 			term.OutputFlag()),
 		Action: action("relay", prune),
 	}
@@ -99,9 +105,9 @@ Examples:
 
 type pruneJSON struct {
 	DryRun     bool            `json:"dry_run"`
-	Bytes      int64           `json:"bytes"` // given back
+	Bytes      int64           `json:"bytes"` // freed
 	Partitions []partitionJSON `json:"partitions"`
-	Busy       []string        `json:"busy"` // left for the next time: a transaction uses them
+	Busy       []string        `json:"busy"` // skipped because a transaction uses them
 }
 
 func prune(ctx context.Context, s *session) error {
@@ -143,7 +149,7 @@ func (out *pruneJSON) drop(ctx context.Context, s *session) error {
 	return nil
 }
 
-// dropPartition reports whether the space was given back. The empty table may be left for the next time.
+// dropPartition reports whether the space was freed. The emptied table may be dropped later.
 func dropPartition(ctx context.Context, s *session, p *table.Partition) (dropped bool, err error) {
 	if p.State == table.PartitionDue {
 		if dropped, err = s.table.EmptyPartition(ctx, s.pool, p.Name, retention(s.set)); err != nil || !dropped {
@@ -167,7 +173,7 @@ func (out *pruneJSON) print(w io.Writer) error {
 		rows = append(rows, []string{verb, p.Name, term.Size(p.Bytes)})
 	}
 	for _, name := range out.Busy {
-		rows = append(rows, []string{"in use", name, "a transaction holds it; run outbox prune again"})
+		rows = append(rows, []string{"in use", name, "a transaction uses it; run outbox prune again"})
 	}
 	rows = append(rows, []string{fmt.Sprintf("%s %d partitions, %s", verb, len(out.Partitions), term.Size(out.Bytes))})
 	return term.Table(w, nil, rows)

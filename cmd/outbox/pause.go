@@ -17,24 +17,26 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
-// endOfPause is how far away the end of a consumer's pause is that has none: JetStream wants one.
+// endOfPause is the length of a pause of a consumer without --for, since JetStream requires an end: a century.
 const endOfPause = 100 * 365 * 24 * time.Hour
 
 func pauseCommand() *cli.Command {
 	return &cli.Command{
-		Name: "pause", Usage: "stop the relay, consumers or a job for a while, losing nothing", UsageText: "outbox pause <--relay|--consumer <name>|--consumers|--job <id>> --reason <text> [flags]",
-		Description: `What is in hand is finished, then nothing more is taken until outbox resume, or until --for is over. A paused relay goes
-on leading and is healthy; writers go on, and what they commit waits in the table. A paused consumer is not delivered
-anything; its invalidators live on, and values it would have deleted stay stale. Pauses outlive every process, and are in
-outbox status. Needs the role outbox_owner, and for consumers the right to $JS.API.CONSUMER.PAUSE.
+		Name: "pause", Usage: "pause the relay, consumers or a job", UsageText: "outbox pause <--relay|--consumer <name>|--consumers|--job <id>> --reason <text> [flags]",
+		Description: `The target finishes its work in hand and takes no more until outbox resume, or until --for is over. Nothing is lost. A
+paused relay still leads and is healthy; the events of writers wait in the table. NATS delivers nothing to a paused
+consumer; its invalidators keep running, and the values that they would have deleted stay stale. A pause outlives
+restarts, and outbox status shows it.
+
+Requires the role outbox_owner, and for consumers the permission to publish to $JS.API.CONSUMER.PAUSE.
 
 Examples:
   outbox pause --relay --reason 'the stream moves to other disks' --for 30m
   outbox pause --consumers --reason 'redis is being upgraded'
   outbox pause --consumer invalidate-now --reason 'wrong rules' --author ada -o json`,
 		Flags: pauseFlags(
-			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that others will read (required)"},
-			&cli.StringFlag{Name: "for", Usage: "`TIME` after which it ends by itself (default: not before outbox resume)"}),
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that explains the pause to others (required)"},
+			&cli.StringFlag{Name: "for", Usage: "`TIME` after which the pause ends automatically (default: until outbox resume)"}),
 		Action: action("", pause),
 	}
 }
@@ -67,7 +69,7 @@ func pause(ctx context.Context, s *session) error {
 	if text := s.c.String("for"); text != "" {
 		var err error
 		if d, err = time.ParseDuration(text); err != nil || d <= 0 {
-			return exit.Usagef(s.c, "flag --for %q: want a time above 0 such as 30m or 4h", text)
+			return exit.Usagef(s.c, "flag --for: want a time above 0 such as 30m or 4h, got %q", text)
 		}
 	}
 	target, err := openPause(ctx, s)
@@ -80,11 +82,11 @@ func pause(ctx context.Context, s *session) error {
 	}
 	until := time.Now().Add(endOfPause)
 	if d > 0 {
-		until = made[0].Until // one clock for both: that of the database
+		until = made[0].Until // the clock of the database counts for both
 	} else if len(target.consumers) > 0 {
-		s.notef("outbox: for JetStream a pause has an end: %s\n", term.Time(until))
+		s.notef("outbox: JetStream requires an end of the pause, which is %s\n", term.Time(until))
 	}
-	failed := target.changeConsumers(ctx, "pause", func(ctx context.Context, name string) error {
+	failed := target.changeConsumers(ctx, "paused", func(ctx context.Context, name string) error {
 		_, err := s.js.PauseConsumer(ctx, target.stream, name, until)
 		return err
 	})
@@ -100,7 +102,7 @@ func pause(ctx context.Context, s *session) error {
 	}), failed)
 }
 
-// text is a pause for people.
+// text describes a pause to a person.
 func (p *pauseJSON) text() string {
 	until := "until resumed"
 	if p.Until != nil {
@@ -115,14 +117,15 @@ func (p *pauseJSON) text() string {
 
 func resumeCommand() *cli.Command {
 	return &cli.Command{
-		Name: "resume", Usage: "let the relay, consumers or a job go on after outbox pause", UsageText: "outbox resume <--relay|--consumer <name>|--consumers|--job <id>> [flags]",
-		Description: `They go on where they stopped: nothing that was committed meanwhile is left out. What is not paused stays as it is. Consumers
-that were paused with another tool go on, too. A job that was interrupted goes on with the command that outbox jobs tells.
+		Name: "resume", Usage: "resume the relay, consumers or a job after outbox pause", UsageText: "outbox resume <--relay|--consumer <name>|--consumers|--job <id>> [flags]",
+		Description: `The target continues where it stopped, with everything that was committed during the pause. A target that is not paused
+is unchanged. A consumer that another tool paused is resumed too. To continue a job that was interrupted, run the command
+that outbox jobs prints for it.
 
 Examples:
   outbox resume --relay
   outbox resume --consumers --reason 'redis is back' -o json`,
-		Flags:  pauseFlags(&cli.StringFlag{Name: "reason", Usage: "`TEXT` to keep beside it"}),
+		Flags:  pauseFlags(&cli.StringFlag{Name: "reason", Usage: "`TEXT` to record with the resume"}),
 		Action: action("", resume),
 	}
 }
@@ -141,7 +144,7 @@ func resume(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	failed := target.changeConsumers(ctx, "go on", func(ctx context.Context, name string) error {
+	failed := target.changeConsumers(ctx, "resumed", func(ctx context.Context, name string) error {
 		_, err := s.js.ResumeConsumer(ctx, target.stream, name)
 		return err
 	})
@@ -149,7 +152,7 @@ func resume(ctx context.Context, s *session) error {
 	var rows [][]string
 	for i, name := range target.rows {
 		out[i] = resumedJSON{Target: name, WasPaused: slices.Contains(ended, name)}
-		did := "goes on"
+		did := "resumed"
 		if !out[i].WasPaused {
 			did = "was not paused"
 		}

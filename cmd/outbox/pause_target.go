@@ -30,14 +30,14 @@ type pauseTarget struct {
 	stream    string
 }
 
-// pauseFlags choose what is paused or resumed, and say who decides.
+// pauseFlags choose the target of a pause or a resume, and name its author.
 func pauseFlags(more ...cli.Flag) []cli.Flag {
 	flags := append(setting.Flags(""),
 		&cli.BoolFlag{Name: "relay", Usage: "the relay, whichever leads"},
 		&cli.StringSliceFlag{Name: "consumer", Usage: "consumer `NAME` of the stream, as in outbox status; may be given more than once"},
-		&cli.BoolFlag{Name: "consumers", Usage: "all consumers of the stream that invalidators made"},
+		&cli.BoolFlag{Name: "consumers", Usage: "all consumers of the stream that invalidators created"},
 		&cli.StringFlag{Name: "job", Usage: "`ID` of a replay or backfill"},
-		&cli.StringFlag{Name: "author", Usage: "`NAME` of who decides (default: $USER)"},
+		&cli.StringFlag{Name: "author", Usage: "`NAME` of the person who decides (default: $USER)"},
 	)
 	return append(append(flags, more...), term.OutputFlag())
 }
@@ -51,12 +51,12 @@ func openPause(ctx context.Context, s *session) (*pauseTarget, error) {
 	if text := s.c.String("job"); text != "" {
 		id, err := uuid.Parse(text)
 		if err != nil {
-			return nil, exit.Usagef(s.c, "flag --job %q: %w", text, err)
+			return nil, exit.Usagef(s.c, "flag --job: want a UUID, got %q", text)
 		}
 		p.rows = append(p.rows, table.PauseJob(id))
 	}
 	if len(p.rows)+len(p.consumers) == 0 && !s.c.Bool("consumers") {
-		return nil, exit.Usagef(s.c, "a target is missing: --relay, --consumer NAME, --consumers or --job ID")
+		return nil, exit.Usagef(s.c, "missing target; want --relay, --consumer NAME, --consumers or --job ID")
 	}
 	if err := s.dialPostgres(ctx); err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func openPause(ctx context.Context, s *session) (*pauseTarget, error) {
 		return p, nil
 	}
 	if err := s.dialNATS(ctx); err != nil {
-		return nil, fmt.Errorf("nothing was changed (--relay and --job need the database only): %w", err)
+		return nil, fmt.Errorf("nothing was changed (--relay and --job require only the database): %w", err)
 	}
 	if err := p.findConsumers(ctx); err != nil {
 		return nil, fmt.Errorf("nothing was changed: %w", err)
@@ -80,7 +80,7 @@ func (p *pauseTarget) findConsumers(ctx context.Context) error {
 	if p.c.Bool("consumers") {
 		all, err := invalidate.Consumers(ctx, p.js, p.stream)
 		if err == nil && len(all) == 0 {
-			err = fmt.Errorf("stream %s has no consumers that invalidators made; see: outbox status", p.stream)
+			err = fmt.Errorf("want consumers that invalidators created, stream %s has none; run: outbox status", p.stream)
 		}
 		if err != nil {
 			return err
@@ -93,20 +93,20 @@ func (p *pauseTarget) findConsumers(ctx context.Context) error {
 		_, err := p.js.Consumer(ctx, p.stream, name)
 		switch {
 		case errors.Is(err, jetstream.ErrConsumerNotFound):
-			return fmt.Errorf("stream %s has no consumer %s; see: outbox status", p.stream, name)
+			return fmt.Errorf("stream %s has no consumer %s; run: outbox status", p.stream, name)
 		case errors.Is(err, jetstream.ErrStreamNotFound):
-			return fmt.Errorf("there is no stream %s (--stream); see: outbox status", p.stream)
+			return fmt.Errorf("stream %s (--stream) does not exist; run: outbox status", p.stream)
 		case err != nil:
-			return exit.Unreached(exit.NATS, fmt.Errorf("look up consumer %s: %w", name, err))
+			return exit.Unreached(exit.NATS, fmt.Errorf("read consumer %s: %w", name, err))
 		}
 		p.rows = append(p.rows, table.PauseConsumer+name)
 	}
 	return nil
 }
 
-// changeConsumers calls change for each consumer. Its error names those for which that failed: their rows in the table are
-// written all the same. verb is for that error: to pause.
-func (p *pauseTarget) changeConsumers(ctx context.Context, verb string, change func(ctx context.Context, name string) error) error {
+// changeConsumers calls change for each consumer. Its error names those for which that failed; their rows in the table are
+// written all the same. state is what the rows then record: paused, resumed.
+func (p *pauseTarget) changeConsumers(ctx context.Context, state string, change func(ctx context.Context, name string) error) error {
 	var failed []string
 	var last error
 	for _, name := range p.consumers {
@@ -119,8 +119,8 @@ func (p *pauseTarget) changeConsumers(ctx context.Context, verb string, change f
 	if last == nil {
 		return nil
 	}
-	return exit.Unreached(exit.NATS, fmt.Errorf("it is written in the database that they are to %s, but NATS was not told of %s; run the command again: %w",
-		verb, strings.Join(failed, ", "), last))
+	return exit.Unreached(exit.NATS, fmt.Errorf("the database records the consumers as %s, but NATS did not change %s; run the command again: %w",
+		state, strings.Join(failed, ", "), last))
 }
 
 // author is who decides. Empty leaves it to the database, which records the role.

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// silentPooler stands between a client and PostgreSQL and swallows notifications, as a pooler in transaction mode
+// silentPooler is a proxy to PostgreSQL that drops notifications, as a pooler in transaction mode
 // does. It returns the URL to connect to.
 func silentPooler(t testing.TB, databaseURL string) string {
 	t.Helper()

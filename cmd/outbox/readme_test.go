@@ -28,7 +28,7 @@ func TestReadmeRunsAsPrinted(t *testing.T) {
 	if err := os.Symlink(self, bin); err != nil {
 		t.Fatal(err)
 	}
-	pg := devtest.OwnPostgres(t, devstack.PostgresConfig{Fsync: true}) // doctor looks
+	pg := devtest.OwnPostgres(t, devstack.PostgresConfig{Fsync: true}) // doctor requires it
 	psql, err := pg.Bin("psql")
 	if err != nil {
 		t.Fatal(err)

@@ -20,10 +20,12 @@ import (
 
 func relayCommand() *cli.Command {
 	return &cli.Command{
-		Name: "relay", Usage: "publish the outbox to a JetStream stream", UsageText: "outbox relay --stream <name> --subjects <subjects> [flags]",
-		Description: `Publishes every committed event, in order and once, until SIGTERM or SIGINT: then it finishes what is in flight
-within --grace and ends with 0; a second signal ends it at once with 1. Any number may run, one leads, the others
-stand by. It waits for servers that are away. Settings can be in the section relay of the file.
+		Name: "relay", Usage: "publish events from the table to a JetStream stream", UsageText: "outbox relay --stream <name> --subjects <subjects> [flags]",
+		Description: `Publishes every committed event, in order and once. Any number of relays may run: one leads, the others stand by. While a
+server is not available, the relay retries.
+
+SIGTERM or SIGINT stops it: it finishes the events in flight within --grace and exits with 0. A second signal ends it at
+once with 1. Its settings may be in the section relay of the settings file.
 
 Examples:
   outbox relay --stream OUTBOX --subjects 'users.>,orders.>' --listen :9464
@@ -78,7 +80,7 @@ func runRelay(ctx context.Context, s *session) error {
 // logStop logs the end of ctx, for a person who waits for the process. The caller calls what it returns.
 func logStop(ctx context.Context, log *slog.Logger, grace time.Duration) (forget func() bool) {
 	return context.AfterFunc(ctx, func() {
-		log.Info("stopping: finishing what is in hand; a second signal ends it at once", "grace", grace.String())
+		log.Info("stopping, finishing work in hand; a second signal ends the process at once", "grace", grace.String())
 	})
 }
 
@@ -86,7 +88,7 @@ func logStop(ctx context.Context, log *slog.Logger, grace time.Duration) (forget
 func relayReady(r *relay.Relay, s *session) func(context.Context) probe.Readiness {
 	return func(ctx context.Context) probe.Readiness {
 		stats := r.Stats()
-		checks := map[string]string{"database": probe.Error(s.pool.Ping(ctx)), "nats": probe.NATS(s.nc), "stream": probe.OK + ", looked at by the leader"}
+		checks := map[string]string{"database": probe.Error(s.pool.Ping(ctx)), "nats": probe.NATS(s.nc), "stream": probe.OK + ", checked by the leader"}
 		role := "standby"
 		if stats.Leads {
 			role = "leader"
@@ -95,7 +97,7 @@ func relayReady(r *relay.Relay, s *session) func(context.Context) probe.Readines
 			case stats.Paused:
 				checks["stream"] = probe.OK + ", paused: " + redact.Text(stats.PausedFor)
 			case !stats.Connected:
-				checks["stream"] = "its end is not known yet: " + redact.Text(stats.LastError)
+				checks["stream"] = "its end has not been read yet: " + redact.Text(stats.LastError)
 			}
 		}
 		return probe.Of(role, checks)

@@ -9,13 +9,13 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 )
 
-// Every command that connects refuses before it does, says how to do it right, and ends as after any usage error.
+// Each command refuses another machine before it connects, names the safe way, and ends with a usage error.
 func TestOtherMachinesAreRefused(t *testing.T) {
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
 	if err := os.WriteFile(rules, []byte("rules:\n  - {subject: a.>, keys: [a]}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const plaintext, unverified = "nothing encrypts the connection", "nothing verifies the server's certificate"
+	const plaintext, unverified = "the connection is not encrypted", "the server is not verified"
 	const database, broker, cache = "postgres://app@postgres/x", "nats://nats:4222", "redis://redis:6379"
 	for _, c := range []struct{ line, from, way string }{
 		{"migrate up --database-url " + database, `flag --database-url: "postgres" is another machine, and ` + plaintext, "sslmode=verify-full"},

@@ -10,10 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
 	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
@@ -22,16 +21,17 @@ import (
 func replayCommand() *cli.Command {
 	flags := append(setting.Flags(""), replayFlags()...)
 	return &cli.Command{
-		Name: "replay", Usage: "publish events again: by time, subject, key, id, or behind a consumer", UsageText: "outbox replay <filter>|--all [flags] | --job <id>",
-		Description: `Inserts copies of published events as new rows, in their order, and the relay publishes them like any others, behind what
-waits already. A copy has an id of its own, and the header Outbox-Resend-Of names the original; it tells what was true then,
-so a consumer may have seen newer events of its key. All filters have to hold.
-Times are RFC 3339, or how long ago: 1h, 7d. Copies are not copied again; of events that were parked, those that a person
-has mended with outbox dead are. With --to-prefix only consumers of those subjects get the copies. Start with --dry-run.
+		Name: "replay", Usage: "publish events again: by time, subject, key, id, or after a consumer", UsageText: "outbox replay <filter>|--all [flags] | --job <id>",
+		Description: `Inserts copies of published events as new rows, in their order; the relay publishes them after the events that are pending.
+A copy has an id of its own, and its header Outbox-Resend-Of names the original. It describes the past: a consumer may have
+received newer events of its key. An event must match all filters. Copies are not copied again; parked events are only
+copied if a person replayed them with outbox dead.
 
-What a replay covers is fixed when it begins. Ctrl-C and kill -9 lose nothing and send nothing twice: outbox replay --job
-goes on where it stopped. It waits while outbox pause --job holds it, and while too much waits for the relay. Needs the
-role outbox_owner, and NATS for --after-consumer and --to-prefix.
+With --to-prefix, only consumers of those subjects receive the copies. Run it with --dry-run first.
+
+The events of a replay are fixed when it begins. After Ctrl-C or kill -9, outbox replay --job continues it; nothing is lost
+or sent twice. It waits while outbox pause --job pauses it, and while more than --max-pending events are pending. It
+requires the role outbox_owner, and NATS for --after-consumer and --to-prefix.
 
 Examples:
   outbox replay --since 1h --subject 'users.*.updated' --dry-run
@@ -48,19 +48,19 @@ Examples:
 // replayFlags choose the events.
 func replayFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "since", Usage: "created at this `TIME` or later: 1h ago, or 2026-01-31T14:00:00Z"},
-		&cli.StringFlag{Name: "until", Usage: "created before this `TIME`"},
+		&cli.StringFlag{Name: "since", Usage: "`TIME` of creation or later: an age such as 1h or 7d, or 2026-01-31T14:00:00Z"},
+		&cli.StringFlag{Name: "until", Usage: "`TIME` before which events were created, as in --since"},
 		&cli.StringSliceFlag{Name: "subject", Usage: "`PATTERN` of the subject, with * and > as in NATS; may be given more than once"},
 		&cli.StringSliceFlag{Name: "key", Usage: "`KEY` of the event; may be given more than once"},
-		&cli.Int64Flag{Name: "from-id", Usage: "rows of outbox.event from this `ID` on"},
-		&cli.Int64Flag{Name: "to-id", Usage: "rows up to this `ID`, included"},
-		&cli.StringSliceFlag{Name: "event-id", Usage: "`UUID` of one event, in this order; may be given more than once"},
-		&cli.StringFlag{Name: "after-consumer", Usage: "what lies behind that which consumer `NAME` of the stream has acknowledged"},
-		&cli.BoolFlag{Name: "all", Usage: "everything, where no filter is given"},
-		&cli.Int64Flag{Name: "limit", Usage: "`N` copies at most; 0: all"},
-		&cli.StringFlag{Name: "to-prefix", Usage: "`PREFIX` of the copies' subjects: side makes side.users.1.updated, which the stream has to cover"},
-		&cli.BoolFlag{Name: "allow-missing", Usage: "replay what is there, though a part of what is asked for was dropped by now"},
-		&cli.BoolFlag{Name: "dry-run", Usage: "say which events it would be, change nothing"},
+		&cli.Int64Flag{Name: "from-id", Usage: "`ID` of the first row of outbox.event"},
+		&cli.Int64Flag{Name: "to-id", Usage: "`ID` of the last row"},
+		&cli.StringSliceFlag{Name: "event-id", Usage: "`UUID` of one event; may be given more than once, in the order of the copies"},
+		&cli.StringFlag{Name: "after-consumer", Usage: "`NAME` of a consumer of the stream: events after the last that it has acknowledged"},
+		&cli.BoolFlag{Name: "all", Usage: "all events, if there is no filter"},
+		&cli.Int64Flag{Name: "limit", Usage: "`N` copies, at most; 0: all"},
+		&cli.StringFlag{Name: "to-prefix", Usage: "`PREFIX` of the subjects of the copies: side gives side.users.1.updated, which the stream must cover"},
+		&cli.BoolFlag{Name: "allow-missing", Usage: "replay the events that still exist, although others were dropped"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "list the events, change nothing"},
 	}
 }
 
@@ -101,10 +101,10 @@ func replay(ctx context.Context, s *session) error {
 // explainReplay adds to an error what the caller can do: events were dropped, or a right is missing.
 func explainReplay(err error) error {
 	if errors.Is(err, jobs.ErrDropped) {
-		return fmt.Errorf("%w; --allow-missing replays what is there", err)
+		return fmt.Errorf("%w; to replay the events that still exist, add --allow-missing", err)
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == sqlstate.InsufficientPrivilege { // insufficient_privilege
-		return fmt.Errorf("%w; a replay needs the role outbox_owner, --dry-run no more than outbox_auditor", err)
+		return fmt.Errorf("%w; want the role outbox_owner, or outbox_auditor for --dry-run", err)
 	}
 	return err
 }
@@ -117,16 +117,16 @@ func readReplay(c *cli.Context) (q *jobs.ReplayQuery, err error) {
 	}
 	for _, name := range []string{"from-id", "to-id"} {
 		if c.IsSet(name) && c.Int64(name) < 1 {
-			return nil, exit.Usagef(c, "flag --%s %d: want a number above 0", name, c.Int64(name))
+			return nil, exit.Usagef(c, "flag --%s: want a number above 0, got %d", name, c.Int64(name))
 		}
 	}
 	switch {
 	case q.Limit < 0:
-		return nil, exit.Usagef(c, "flag --limit %d: want 0 or more", q.Limit)
+		return nil, exit.Usagef(c, "flag --limit: want 0 or more, got %d", q.Limit)
 	case q.ToID > 0 && q.FromID > q.ToID:
-		return nil, exit.Usagef(c, "--from-id %d lies behind --to-id %d", q.FromID, q.ToID)
+		return nil, exit.Usagef(c, "want --from-id of at most --to-id, got %d and %d", q.FromID, q.ToID)
 	case c.IsSet("after-consumer") && c.String("after-consumer") == "":
-		return nil, exit.Usagef(c, "flag --after-consumer needs a name; outbox status shows them")
+		return nil, exit.Usagef(c, "flag --after-consumer: want the name of a consumer; run: outbox status")
 	}
 	for _, pattern := range q.Subjects {
 		if _, err := event.SubjectPattern(pattern); err != nil {
@@ -135,13 +135,13 @@ func readReplay(c *cli.Context) (q *jobs.ReplayQuery, err error) {
 	}
 	if c.IsSet("to-prefix") {
 		if err := event.ValidateSubject(q.Prefix); err != nil {
-			return nil, exit.Usagef(c, "flag --to-prefix %q: want tokens joined by dots such as side: %w", q.Prefix, err)
+			return nil, exit.Usagef(c, "flag --to-prefix: want tokens joined by dots such as side, got %q: %w", q.Prefix, err)
 		}
 	}
 	for _, text := range c.StringSlice("event-id") {
 		id, err := uuid.Parse(text)
 		if err != nil {
-			return nil, exit.Usagef(c, "flag --event-id %q: %w", text, err)
+			return nil, exit.Usagef(c, "flag --event-id: want a UUID, got %q", text)
 		}
 		q.EventIDs = append(q.EventIDs, id)
 	}
@@ -156,12 +156,12 @@ func checkFilters(c *cli.Context, q *jobs.ReplayQuery) error {
 	if len(q.EventIDs) > 0 {
 		for _, name := range []string{"since", "until", "subject", "key", "from-id", "to-id", "after-consumer", "all", "limit"} {
 			if c.IsSet(name) {
-				return exit.Usagef(c, "--%s does not go with --event-id, which names the events one by one", name)
+				return exit.Usagef(c, "--%s and --event-id exclude each other", name)
 			}
 		}
 	}
 	if q.Unlimited() && !c.IsSet("after-consumer") && !c.Bool("all") {
-		return exit.Usagef(c, "a filter is missing (--since, --until, --subject, --key, --from-id, --to-id, --event-id, --after-consumer), or --all; --dry-run says which events it would be")
+		return exit.Usagef(c, "missing filter; want --since, --until, --subject, --key, --from-id, --to-id, --event-id, --after-consumer or --all; --dry-run lists the events")
 	}
 	return nil
 }
@@ -177,9 +177,9 @@ func readSpan(c *cli.Context, q *jobs.ReplayQuery) (err error) {
 	}
 	switch {
 	case q.Since.After(now):
-		return exit.Usagef(c, "flag --since %q lies in the future", c.String("since"))
+		return exit.Usagef(c, "flag --since: want a time in the past, got %q", c.String("since"))
 	case !q.Until.IsZero() && !q.Since.Before(q.Until):
-		return exit.Usagef(c, "--since %s does not lie before --until %s", c.String("since"), c.String("until"))
+		return exit.Usagef(c, "want --since before --until, got %s and %s", c.String("since"), c.String("until"))
 	}
 	return nil
 }
@@ -195,7 +195,7 @@ func moment(c *cli.Context, flag string, now time.Time) (time.Time, error) {
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return time.Time{}, exit.Usagef(c, "flag --%s %q: want how long ago such as 90m, 1h or 7d, or a time such as 2026-01-31T14:00:00Z", flag, text)
+		return time.Time{}, exit.Usagef(c, "flag --%s: want an age such as 90m, 1h or 7d, or a time such as 2026-01-31T14:00:00Z, got %q", flag, text)
 	}
 	return at, nil
 }

@@ -25,14 +25,14 @@ func readStream(ctx context.Context, s *session, q *jobs.ReplayQuery) error {
 		return nil
 	}
 	if err := s.dialNATS(ctx); err != nil {
-		return fmt.Errorf("ask for the stream (only --after-consumer and --to-prefix need NATS): %w", err)
+		return fmt.Errorf("read the stream (only --after-consumer and --to-prefix require NATS): %w", err)
 	}
 	bounded, cancel := dial.Within(ctx)
 	defer cancel()
 	name := s.set.Text("stream")
 	source, err := s.js.Stream(bounded, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("stream %s does not exist; outbox relay makes it, --stream names another", name)
+		return fmt.Errorf("stream %s does not exist; outbox relay creates it, --stream names another", name)
 	}
 	if err != nil {
 		return exit.Unreached(exit.NATS, fmt.Errorf("read stream %s: %w", name, err))
@@ -54,10 +54,10 @@ func afterConsumer(ctx context.Context, s *session, source jetstream.Stream, nam
 	info := source.CachedInfo()
 	consumer, err := source.Consumer(ctx, name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrInvalidConsumerName) {
-		return 0, fmt.Errorf("stream %s has no consumer %s; outbox status shows those it has, and --since goes without one", info.Config.Name, name)
+		return 0, fmt.Errorf("stream %s has no consumer %s; to list its consumers, run: outbox status; --since requires none", info.Config.Name, name)
 	}
 	if err != nil {
-		return 0, exit.Unreached(exit.NATS, fmt.Errorf("look up consumer %s: %w", name, err))
+		return 0, exit.Unreached(exit.NATS, fmt.Errorf("read consumer %s: %w", name, err))
 	}
 	floor := consumer.CachedInfo().AckFloor.Stream
 	if floor == 0 {
@@ -77,7 +77,7 @@ func afterConsumer(ctx context.Context, s *session, source jetstream.Stream, nam
 	}
 	position, known := stream.BaseLog{Stream: table.Stream{Name: info.Config.Name, Created: info.Created}, All: bases}.LastPosition(floor)
 	if !known {
-		return 0, fmt.Errorf("consumer %s has acknowledged up to sequence %d of stream %s, and no event is known to lie there; take --since instead", name, floor, info.Config.Name)
+		return 0, fmt.Errorf("consumer %s has acknowledged up to sequence %d of stream %s, and the event at that sequence is unknown; use --since instead", name, floor, info.Config.Name)
 	}
 	return position + 1, nil
 }
@@ -110,7 +110,7 @@ func checkCovered(ctx context.Context, s *session, config *jetstream.StreamConfi
 		return nil
 	}
 	kept := slices.DeleteFunc(slices.Clone(config.Subjects), func(subject string) bool { return stream.Covered(missing, subject) })
-	return fmt.Errorf("stream %s does not cover %s: the copies would be parked, nothing was changed; run: nats stream edit %s --subjects '%s'",
+	return fmt.Errorf("stream %s does not cover %s, so the relay would park the copies; nothing was changed; run: nats stream edit %s --subjects '%s'",
 		config.Name, found[0], config.Name, strings.Join(append(kept, missing...), ","))
 }
 

@@ -98,11 +98,11 @@ func (out *replayPreview) print(w io.Writer) error {
 		return err
 	}
 	if more := len(out.Subjects) - len(rows); more > 0 || out.OtherSubjects > 0 {
-		if err := printf(w, "and more subjects; -o json has them\n"); err != nil {
+		if err := printf(w, "and more subjects; to list them, add -o json\n"); err != nil {
 			return err
 		}
 	}
-	if err := printf(w, "the first ones:\n"); err != nil {
+	if err := printf(w, "the first events:\n"); err != nil {
 		return err
 	}
 	rows = nil

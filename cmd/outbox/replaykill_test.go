@@ -24,7 +24,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/verify"
 )
 
-// A killing is a replay that is ended again and again, beside a relay that publishes its copies and writers that go on.
+// A killing is a replay that is ended repeatedly, while a relay publishes its copies and writers insert events.
 type killing struct {
 	t      *testing.T
 	env    []string
@@ -53,7 +53,7 @@ func (k *killing) job() *jobs.Job {
 	return &list[0]
 }
 
-// end runs a command line until the job has made at least so many events, and ends it with a signal. It returns what it said.
+// end runs a command line until the job has copied that many events, and ends it with a signal. It returns its standard error.
 func (k *killing) end(line string, events int64, signal syscall.Signal) string {
 	k.t.Helper()
 	ctx, cancel := context.WithTimeout(k.t.Context(), 2*patience)
@@ -69,7 +69,7 @@ func (k *killing) end(line string, events int64, signal syscall.Signal) string {
 	err := cmd.Wait()
 	ended, ok := errors.AsType[*exec.ExitError](err)
 	if !ok || ctx.Err() != nil {
-		k.t.Fatalf("%s: %v, want it to be ended by %v:\n%s", line, err, signal, stderr.String())
+		k.t.Fatalf("%s: %v, want an end by %v:\n%s", line, err, signal, stderr.String())
 	}
 	if signal == syscall.SIGINT && ended.ExitCode() != exit.Failed {
 		k.t.Errorf("exit code %d after Ctrl-C, want %d", ended.ExitCode(), exit.Failed)
@@ -77,10 +77,10 @@ func (k *killing) end(line string, events int64, signal syscall.Signal) string {
 	return stderr.String()
 }
 
-// left waits until the database has noticed that nobody does the job.
+// left waits until the database has noticed that no session performs the job.
 func (k *killing) left() {
 	k.t.Helper()
-	devtest.Eventually(k.t, patience, "the end of the session that was left", func() error {
+	devtest.Eventually(k.t, patience, "the end of the session of the killed command", func() error {
 		if k.job().Running {
 			return errors.New("it runs")
 		}
@@ -88,8 +88,8 @@ func (k *killing) left() {
 	})
 }
 
-// A replay of 12,000 of 30,000 events that is killed the hard way at random steps and continued copies each of them once, in order, and
-// the stream has all of it.
+// A replay of 12,000 of 30,000 events that is killed with SIGKILL at random steps and continued copies each event once, in order,
+// and the stream has all copies.
 func TestKilledReplayJob(t *testing.T) {
 	t.Parallel()
 	const events, chosen, kills = 30_000, 12_000, 6
@@ -114,17 +114,17 @@ func TestKilledReplayJob(t *testing.T) {
 	k.relay(t, strings.ToLower(stream)+".>")
 	k.published(events, stream)
 
-	// Ctrl-C first: the last line says how to go on, and is what we go on with.
-	said := k.end("outbox replay --subject '*.yes.*' --rate 2400", chosen/20, syscall.SIGINT)
-	lines := strings.Split(strings.TrimSpace(said), "\n")
-	again, ok := strings.CutPrefix(lines[len(lines)-1], "go on with: ")
+	// Ctrl-C first: the last line has the command that continues the job, and the test runs it.
+	printed := k.end("outbox replay --subject '*.yes.*' --rate 2400", chosen/20, syscall.SIGINT)
+	lines := strings.Split(strings.TrimSpace(printed), "\n")
+	again, ok := strings.CutPrefix(lines[len(lines)-1], "to continue, run: ")
 	if want := "outbox replay --job " + k.job().ID.String() + " --rate 2400"; !ok || again != want {
-		t.Fatalf("the last line is %q, want to go on with %s", lines[len(lines)-1], want)
+		t.Fatalf("the last line is %q, want the command %s", lines[len(lines)-1], want)
 	}
 	more := 0
 	for i := range int64(kills) {
 		line := again
-		if i < kills/2 { // nearly all of the time in a step
+		if i < kills/2 { // so that almost all of the time is within a step
 			line = strings.Replace(line, "--rate 2400", "--rate 12000 --max-pending 0", 1)
 		}
 		begin, end := chosen*(i+1)/(kills+2), chosen*(i+2)/(kills+2)
@@ -135,15 +135,15 @@ func TestKilledReplayJob(t *testing.T) {
 			if k.job().Last.N > before {
 				more++
 			}
-		} // otherwise the next one begins while the session of this one still lives
+		} // otherwise the next command begins while the session of this one still exists
 	}
-	t.Logf("after %d kills, %d of them amid a step that was finished all the same: %d copies, %d steps", kills, more, k.job().Last.Events, k.job().Last.N)
+	t.Logf("after %d kills, %d of them during a step that was still finished: %d copies, %d steps", kills, more, k.job().Last.Events, k.job().Last.N)
 	var stderr bytes.Buffer
 	out, err := k.command(t.Context(), &stderr, "outbox replay --job "+k.job().ID.String()+" --rate 0 -o json").Output()
 	if err != nil || !strings.Contains(string(out), fmt.Sprintf(`"copied": %d,`, chosen)) || !strings.Contains(string(out), `"done": true`) {
 		t.Errorf("%v: %s%s", err, out, stderr.String())
 	}
-	k.judge()
+	k.verify()
 	k.published(events+chosen+10*kills, stream)
 	verdict, err := (&verify.Stream{Table: tbl, Pool: pool, Conn: conn, Name: stream}).Verify(t.Context())
 	fatal(t, err)
@@ -177,8 +177,8 @@ func (k *killing) published(n int64, stream string) {
 	})
 }
 
-// judge wants a copy of each event that was asked for, once, in their order.
-func (k *killing) judge() {
+// verify wants a copy of each event that was asked for, once, in their order.
+func (k *killing) verify() {
 	k.t.Helper()
 	rows, err := k.pool.Query(k.t.Context(), k.table.SQL(`SELECT o.id FROM outbox.event c JOIN outbox.event o ON o.event_id = c.resend_of ORDER BY c.id`))
 	fatal(k.t, err)

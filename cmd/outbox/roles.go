@@ -9,38 +9,38 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/roles"
 )
 
 func rolesCommand() *cli.Command {
 	return &cli.Command{
-		Name: "roles", Usage: "make database roles with the least rights", UsageText: "outbox roles <print|apply|status> [flags]",
-		Description: `Four groups without a login, to make logins members of: <prefix>_writer inserts events, <prefix>_relay is for the relay,
-<prefix>_auditor reads everything, <prefix>_owner owns the schema and migrates. They are of the whole cluster of PostgreSQL.
+		Name: "roles", Usage: "create database roles with the least rights", UsageText: "outbox roles <print|apply|status> [flags]",
+		Description: `Creates four roles without a login; make your logins members of them. <prefix>_writer inserts events, <prefix>_relay is
+for the relay, <prefix>_auditor reads everything, <prefix>_owner owns the schema and migrates it. Roles belong to the whole
+PostgreSQL cluster.
 
 Example:
   outbox roles apply --own --grant-writer app --grant-relay relay`,
 		Subcommands: []*cli.Command{
 			{
-				Name: "print", Usage: "print the SQL that makes them", UsageText: "outbox roles print [flags]",
-				Description: "Prints one script for psql or another tool. It needs no database, and can be run any number of times.\n\nExample:\n  outbox roles print --own | psql --set ON_ERROR_STOP=1",
+				Name: "print", Usage: "print the SQL that creates the roles", UsageText: "outbox roles print [flags]",
+				Description: "Prints one script for psql or another tool, which may run any number of times. It connects to no database.\n\nExample:\n  outbox roles print --own | psql --set ON_ERROR_STOP=1",
 				Flags:       append(setting.Flags(""), rolesFlags()...),
 				Action:      action("", rolesPrint),
 			},
 			{
-				Name: "apply", Usage: "make them, and give each its rights", UsageText: "outbox roles apply [flags]",
-				Description: "Makes what is missing and takes away what is too much, in one transaction. Needs CREATEROLE and the ownership of the\ntables. Before the first migration it only makes the roles, and with --own the schema: apply again behind it.\n\nExample:\n  outbox roles apply --own --grant-writer app,api --dry-run",
+				Name: "apply", Usage: "create the roles and grant their rights", UsageText: "outbox roles apply [flags]",
+				Description: "Creates missing roles, grants missing rights and revokes excess ones, in one transaction. It requires CREATEROLE and the\nownership of the tables. Before the first migration it creates only the roles and, with --own, the schema: run it again after\nthat migration.\n\nExample:\n  outbox roles apply --own --grant-writer app,api --dry-run",
 				Flags: append(append(setting.Flags(""), rolesFlags()...), lockTimeoutFlag(),
-					&cli.BoolFlag{Name: "dry-run", Usage: "print the SQL instead, ask no server"}),
+					&cli.BoolFlag{Name: "dry-run", Usage: "print the SQL, connect to no server"}),
 				Action: action("", rolesApply),
 			},
 			{
-				Name: "status", Usage: "list them with their members, exit 3 when one is missing", UsageText: "outbox roles status [flags]",
-				Description: "Lists the four roles, whether they exist, and their direct members.\n\nExample:\n  outbox roles status -o json",
+				Name: "status", Usage: "list the roles with their members; exit 3 if one is missing", UsageText: "outbox roles status [flags]",
+				Description: "Lists the four roles, whether each exists, and its direct members.\n\nExample:\n  outbox roles status -o json",
 				Flags:       append(setting.Flags(""), prefixFlag(), term.OutputFlag()),
 				Action:      action("", rolesStatus),
 			},
@@ -49,17 +49,17 @@ Example:
 }
 
 func prefixFlag() cli.Flag {
-	return &cli.StringFlag{Name: "prefix", Value: "outbox", Usage: "`TEXT` that the names of the roles begin with"}
+	return &cli.StringFlag{Name: "prefix", Value: "outbox", Usage: "`TEXT` that begins the names of the roles"}
 }
 
 func rolesFlags() []cli.Flag {
 	return []cli.Flag{
 		prefixFlag(),
-		&cli.BoolFlag{Name: "own", Usage: "give the schema and all in it to <prefix>_owner"},
-		&cli.StringFlag{Name: "grant-writer", Usage: "`ROLES`, joined by commas, that become members of <prefix>_writer"},
-		&cli.StringFlag{Name: "grant-relay", Usage: "`ROLES` that become members of <prefix>_relay"},
-		&cli.StringFlag{Name: "grant-auditor", Usage: "`ROLES` that become members of <prefix>_auditor"},
-		&cli.StringFlag{Name: "grant-owner", Usage: "`ROLES` that become members of <prefix>_owner"},
+		&cli.BoolFlag{Name: "own", Usage: "make <prefix>_owner the owner of the schema and everything in it"},
+		&cli.StringFlag{Name: "grant-writer", Usage: "`ROLES` to add to <prefix>_writer, joined by commas"},
+		&cli.StringFlag{Name: "grant-relay", Usage: "`ROLES` to add to <prefix>_relay"},
+		&cli.StringFlag{Name: "grant-auditor", Usage: "`ROLES` to add to <prefix>_auditor"},
+		&cli.StringFlag{Name: "grant-owner", Usage: "`ROLES` to add to <prefix>_owner"},
 	}
 }
 
@@ -112,7 +112,7 @@ func rolesApply(ctx context.Context, s *session) error {
 	}
 	did := "applied"
 	if !migrated {
-		did = fmt.Sprintf("made, schema %s has no tables yet: run outbox migrate up, then this again", s.table.Schema())
+		did = fmt.Sprintf("created; schema %s has no tables yet; next: outbox migrate up, then this command again", s.table.Schema())
 	}
 	return s.printf("roles %s_{writer,relay,auditor,owner} %s\n", s.c.String("prefix"), did)
 }
@@ -151,7 +151,7 @@ func rolesMissing(list []roles.Role) error {
 		}
 	}
 	if missing > 0 {
-		return exit.Findingsf("%d of %d roles missing; run: outbox roles apply", missing, len(list))
+		return exit.Findingsf("%d of %d roles are missing; run: outbox roles apply", missing, len(list))
 	}
 	return nil
 }

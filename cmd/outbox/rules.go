@@ -11,18 +11,17 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
 func rulesCommand() *cli.Command {
 	return &cli.Command{
-		Name: "rules", Usage: "check a file of rules, try it on events, test it", UsageText: "outbox rules <check|explain|test|schema> [flags]",
-		Description: `Needs no server. What a file of rules can say is in docs/rules.md.
+		Name: "rules", Usage: "check rules, explain and test them without a server", UsageText: "outbox rules <check|explain|test|schema> [flags]",
+		Description: `docs/rules.md describes the rules.
 
 Examples:
   outbox rules check --rules rules.yaml
@@ -32,7 +31,7 @@ Examples:
 	}
 }
 
-// rulesFlags are those of a command that reads rules and asks no server, and more.
+// rulesFlags are the flags of a command that reads rules and connects to no server, and more.
 func rulesFlags(more ...cli.Flag) (flags []cli.Flag) {
 	for _, f := range setting.Flags("invalidate", "rules") {
 		if name := f.Names()[0]; name == "rules" || name == "config" {
@@ -42,11 +41,11 @@ func rulesFlags(more ...cli.Flag) (flags []cli.Flag) {
 	return append(flags, more...)
 }
 
-// parseRules reads the rules where they are what is asked about: a mistake in them is no mistake of the command line.
+// parseRules reads the rules of the settings. A mistake in them is not a usage error: it is what the command reports.
 func parseRules(set *setting.Set) (*rules.Set, error) {
 	path := set.Text("invalidate.rules")
 	if path == "" {
-		return nil, exit.Usagef(nil, "--rules missing")
+		return nil, exit.Usagef(nil, "missing --rules")
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -57,9 +56,9 @@ func parseRules(set *setting.Set) (*rules.Set, error) {
 
 func rulesCheckCommand() *cli.Command {
 	return &cli.Command{
-		Name: "check", Usage: "check a file of rules", UsageText: "outbox rules check --rules <file> [-o json]",
-		Description: `Exits 0 if the file is right, and 1 with line and column if it is not. Subjects are those that the consumer will be
-filtered by: > is the whole stream, which it reads if subjects of the rules overlap and neither covers the other.
+		Name: "check", Usage: "check that rules are valid", UsageText: "outbox rules check --rules <file> [-o json]",
+		Description: `Exits 0 if the file is valid, and 1 with line and column if it is not. The subjects that it prints are the filter of the
+consumer. > is the whole stream, which the consumer reads if subjects of the rules overlap and none covers the other.
 
 Example:
   outbox rules check --rules rules.yaml`,
@@ -96,7 +95,8 @@ func rulesCheck(_ context.Context, s *session) error {
 func rulesExplainCommand() *cli.Command {
 	return &cli.Command{
 		Name: "explain", Usage: "print what one event would delete", UsageText: "outbox rules explain --rules <file> --subject <subject> [flags]",
-		Description: `Prints the keys, and the tags whose members would be deleted, by rule. So does outbox invalidate --explain.
+		Description: `Prints, for each rule that matches, the keys that it would delete and the tags whose members it would delete. The command
+outbox invalidate --explain does the same.
 
 Examples:
   outbox rules explain --rules rules.yaml --subject users.42.updated --payload '{"team":7}' -o json
@@ -105,8 +105,8 @@ Examples:
 			&cli.StringFlag{Name: "subject", Usage: "`SUBJECT` of the event (required)"},
 			&cli.StringFlag{Name: "payload", Usage: "`JSON` of the event"},
 			&cli.StringFlag{Name: "key", Usage: "`KEY` of the event"},
-			&cli.StringFlag{Name: "op", Usage: "`OPERATION` that a capture trigger noted: insert, update or delete"},
-			&cli.GenericFlag{Name: "header", Value: &headerList{}, Usage: "header `NAME=VALUE` of the event, can be there several times"},
+			&cli.StringFlag{Name: "op", Usage: "`OPERATION` of the capture trigger: insert, update or delete"},
+			&cli.GenericFlag{Name: "header", Value: &headerList{}, Usage: "header `NAME=VALUE` of the event; may be given more than once"},
 			term.OutputFlag()),
 		Action: action("invalidate", explain),
 	}
@@ -114,8 +114,8 @@ Examples:
 
 func rulesSchemaCommand() *cli.Command {
 	return &cli.Command{
-		Name: "schema", Usage: "print the JSON Schema of a file of rules", UsageText: "outbox rules schema",
-		Description: `For editors and other tools. It knows less than outbox rules check: nothing of templates, for example.
+		Name: "schema", Usage: "print the JSON Schema of rules", UsageText: "outbox rules schema",
+		Description: `For editors and other tools. It checks less than outbox rules check: templates, for example, are not checked.
 
 Example:
   outbox rules schema > rules.schema.json`,
@@ -150,7 +150,7 @@ func explain(_ context.Context, s *session) error {
 	})
 }
 
-// explainedEvent is the event of the flags.
+// explainedEvent is the event that the flags describe.
 func explainedEvent(c *cli.Context) (*event.Event, error) {
 	e := &event.Event{Subject: c.String("subject"), Key: c.String("key"), Payload: []byte(c.String("payload"))}
 	e.Headers = make(map[string]string)
@@ -161,7 +161,7 @@ func explainedEvent(c *cli.Context) (*event.Event, error) {
 	}
 	if op := c.String("op"); op != "" {
 		if err := setting.OneOf("insert", "update", "delete")(op); err != nil {
-			return nil, exit.Usagef(c, "flag --op %q: %w", op, err)
+			return nil, exit.Usagef(c, "flag --op: %w", err)
 		}
 		e.Headers[event.HeaderOp] = op
 	}
@@ -187,13 +187,13 @@ func explanationRows(told *rules.Explanation) (rows [][]string) {
 	return rows
 }
 
-// headerList is a flag that can be there again and again: --header Name=Value. Slices of the library split at commas.
+// headerList is a flag that may be given more than once: --header Name=Value. The library's own would split values at commas.
 type headerList []struct{ name, value string }
 
 func (l *headerList) Set(text string) error {
 	name, value, ok := strings.Cut(text, "=")
 	if !ok || name == "" {
-		return fmt.Errorf("want Name=Value")
+		return fmt.Errorf("want Name=Value, got %q", text)
 	}
 	*l = append(*l, struct{ name, value string }{name, value})
 	return nil

@@ -5,24 +5,24 @@ import (
 	"io"
 	"os"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
 
 func rulesTestCommand() *cli.Command {
 	return &cli.Command{
-		Name: "test", Usage: "check rules against examples of events", UsageText: "outbox rules test --rules <file> --examples <file> [-o json]",
-		Description: `An example is an event and exactly the keys and tags that the rules have to name for it. Exits 0 if all examples hold,
-3 if one does not, with what is missing and what is too much, and 1 if a file is wrong, with line and column.
+		Name: "test", Usage: "test rules with examples of events", UsageText: "outbox rules test --rules <file> --examples <file> [-o json]",
+		Description: `An example is an event with exactly the keys and tags that the rules must name for it. Exits 0 if all examples pass, 3
+with the missing and unexpected names if one fails, and 1 with line and column if a file is invalid.
 
 Example:
   outbox rules test --rules rules.yaml --examples examples.yaml`,
 		Flags: rulesFlags(
-			&cli.StringFlag{Name: "examples", Usage: "`FILE` of examples (YAML, required)"},
+			&cli.StringFlag{Name: "examples", Usage: "`FILE` with examples (YAML, required)"},
 			term.OutputFlag()),
 		Action: action("invalidate", rulesTest),
 	}
@@ -68,13 +68,13 @@ func rulesTest(ctx context.Context, s *session) error {
 		return err
 	}
 	if !out.OK {
-		return exit.Findingsf("%d of %d examples do not hold", len(out.Failed), out.Examples)
+		return exit.Findingsf("%d of %d examples failed", len(out.Failed), out.Examples)
 	}
-	s.notef("%d examples hold\n", out.Examples)
+	s.notef("%d examples passed\n", out.Examples)
 	return nil
 }
 
-// printFailedExamples prints of each what the rules lack (-) and what they have too much (+).
+// printFailedExamples prints for each example the names that the rules lack (-) and those that are unexpected (+).
 func printFailedExamples(w io.Writer, failed []failedExampleJSON) error {
 	for i := range failed {
 		f := &failed[i]

@@ -11,7 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// scriptJSON looks into the JSON on standard output: json stream.last_seq 3, json checks[check=wake].state ok. The
+// scriptJSON checks a value in the JSON on standard output: json stream.last_seq 3, json checks[check=wake].state ok. The
 // last argument is a regular expression for the whole value. With ! the value must be missing or not match.
 func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {

@@ -60,7 +60,7 @@ func scriptRedis(ts *testscript.TestScript, _ bool, args []string) {
 	fmt.Fprintln(ts.Stdout(), reply)
 }
 
-// scriptStream makes the script's stream as it should not be.
+// scriptStream creates the script's stream with a wrong configuration.
 func scriptStream(ts *testscript.TestScript, _ bool, _ []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -77,7 +77,7 @@ func scriptStream(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(err)
 }
 
-// scriptDurable gives the script a PostgreSQL of its own that is set up as in production.
+// scriptDurable starts a PostgreSQL for the script that is configured as in production.
 func scriptDurable(ts *testscript.TestScript, _ bool, _ []string) {
 	t := ts.Value("t").(testing.TB)
 	server := devtest.OwnPostgres(t, devstack.PostgresConfig{Fsync: true})
@@ -86,7 +86,7 @@ func scriptDurable(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("POOR", asRole(server.URL(), "outbox_poor"))
 }
 
-// scriptTerm sends SIGTERM to what runs in the background, which kill cannot.
+// scriptTerm sends SIGTERM to the commands in the background, which the command kill cannot.
 func scriptTerm(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, c := range ts.BackgroundCmds() {
 		ts.Check(c.Process.Signal(syscall.SIGTERM))
@@ -102,11 +102,11 @@ func scriptHangup(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// asRole is the URL of a database for another role.
+// asRole is the URL of a database with another role.
 func asRole(databaseURL, role string) string {
 	u, err := url.Parse(databaseURL)
 	if err != nil {
-		panic(err) // the test's own
+		panic(err) // the URL is the test's own
 	}
 	u.User = url.User(role)
 	return u.String()

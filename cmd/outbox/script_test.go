@@ -21,7 +21,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// TestMain lets this test binary be the program itself, where a script runs it by the name of outbox.
+// TestMain makes this test binary the program itself if its name is outbox, as scripts run it.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "outbox" {
 		main()
@@ -30,11 +30,11 @@ func TestMain(m *testing.M) {
 	devtest.Main(m)
 }
 
-// patience is how long a script waits for what is to come.
+// patience bounds each wait of a script.
 const patience = 20 * time.Second
 
-// TestScripts runs the program against real servers. Each script has a schema and a stream of its own, named by
-// the settings in its environment; $S begins its subjects, $KEYS its keys, and $LISTEN is an address that is free.
+// TestScripts runs the program against real servers. Each script has a schema and a stream of its own, which the settings in
+// its environment name. $S begins its subjects, $KEYS its keys, and $LISTEN is a free address.
 func TestScripts(t *testing.T) {
 	bin := t.TempDir()
 	self, err := os.Executable()
@@ -50,7 +50,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": scriptExits, "json": scriptJSON, "sql": scriptSQL, "http": scriptHTTP, "until": scriptUntil,
 			"hushed": scriptHushed, "redis": scriptRedis, "stream": scriptStream, "durable": scriptDurable, "term": scriptTerm, "hangup": scriptHangup,
-			"mend": scriptMend, "letters": scriptLetters, "tamper": scriptTamper,
+			"cover": scriptCover, "deadletters": scriptDeadLetters, "tamper": scriptTamper,
 		},
 		RequireUniqueNames: true,
 	})
@@ -76,7 +76,7 @@ func setupScript(e *testscript.Env, bin string) error {
 	return nil
 }
 
-// freeAddress is one that nobody listens on, below the ports of devstack and those that the kernel gives to clients.
+// freeAddress returns a free address, below the ports of devstack and those that the kernel assigns to clients.
 func freeAddress() string {
 	for {
 		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(10_000))
@@ -87,7 +87,7 @@ func freeAddress() string {
 	}
 }
 
-// scriptExits runs a command that must end with a code: exits 2 outbox status nonsense.
+// scriptExits runs a command that must end with an exit code: exits 2 outbox status nonsense.
 func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits code command…")
@@ -107,7 +107,7 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// scriptHushed runs a command of the script, exec or exits, whose output must not hold $SECRET.
+// scriptHushed runs a command of the script, exec or exits, whose output must not contain $SECRET.
 func scriptHushed(ts *testscript.TestScript, _ bool, args []string) {
 	want := []string{"0"}
 	if args[0] == "exits" {
@@ -116,12 +116,12 @@ func scriptHushed(ts *testscript.TestScript, _ bool, args []string) {
 	scriptExits(ts, false, append(want, args[1:]...))
 	for _, stream := range []string{"stdout", "stderr"} {
 		if strings.Contains(ts.ReadFile(stream), ts.Getenv("SECRET")) {
-			ts.Fatalf("a secret is on %s", stream)
+			ts.Fatalf("%s contains the secret", stream)
 		}
 	}
 }
 
-// scriptHTTP waits until a GET is answered with a status and a body that matches, or with ! does not match:
+// scriptHTTP waits until the answer to a GET has a status and a body that matches, or with ! does not match:
 // http 200 /readyz '"ready":true'.
 func scriptHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	status, err := strconv.Atoi(args[0])
@@ -146,7 +146,7 @@ func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 		err := ts.Exec(args[1], args[2:]...)
 		out := ts.ReadFile("stdout") + ts.ReadFile("stderr")
 		if !pattern.MatchString(out) {
-			time.Sleep(time.Since(began)) // what is waited for needs the machine as well
+			time.Sleep(time.Since(began)) // leave the machine to the processes that the script waits for
 			return fmt.Sprint(out, err), false
 		}
 		return "", true

@@ -19,8 +19,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
-// A session is one run of a verb: its flags, its settings, the servers that it connected to, and where it prints. The verb
-// checks its flags first, then connects to what it needs. What it connected to is closed when it returns.
+// A session is one run of a verb: its flags, its settings, its connections, and where it prints. The verb must check its flags
+// first, then connect to the servers that it needs. All connections are closed when it returns.
 type session struct {
 	c    *cli.Context
 	set  *setting.Set
@@ -35,7 +35,7 @@ type session struct {
 	opened []func() error // closed in reverse order
 }
 
-// A verb is what a command does once its settings are valid.
+// A verb is the work of a command, once its settings are valid.
 type verb func(ctx context.Context, s *session) error
 
 // action makes the action of a command that has the flags of a section of the settings.

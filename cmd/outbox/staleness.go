@@ -23,20 +23,24 @@ import (
 
 func stalenessCommand() *cli.Command {
 	return &cli.Command{
-		Name: "staleness", Usage: "print the evidence that no stale value survived in the cache", UsageText: "outbox staleness [flags]",
-		Description: `Reads what the audits of outbox invalidate have written to NATS: some time after an event, its scale, they look at
-the keys of a share of the events, and judge by the ttl or the version of the rule. clean: the value cannot be older
-than the event; suspect: it may be; violation: it is. The bound is the share of violations that is not exceeded, at 95 %,
-among the keys that could be judged (suspects could not), and nines is its negative decimal logarithm. Counts are those
-since the start of each process that wrote in the time of --since, kept for 7 days.
+		Name: "staleness", Usage: "print how many stale values survived in the cache", UsageText: "outbox staleness [flags]",
+		Description: `Prints the results of the staleness check, which outbox invalidate stores in NATS for 7 days. At fixed times after an event
+(scales), the check reads the keys of a sample of the events and compares their age or version with the event:
 
-Exit codes: 0 without violations, 3 with violations, 1 when nothing could be judged.
+  clean       the value is not older than the event
+  suspect     the value may be older: the rule's ttl or version does not decide
+  violation   the value is older
+
+bound95 is the upper bound, at 95 % confidence, of the share of violations among the keys that could be decided. nines is its
+negative decimal logarithm. Counts begin with the start of each process that stored results since --since.
+
+Exit codes: 0 no violations, 3 violations, 1 no key could be decided.
 
 Examples:
   outbox staleness
   outbox staleness --since 168h -o json | jq '.scales[] | {scale, violations, bound95}'`,
 		Flags: append(setting.Flags(""),
-			&cli.StringFlag{Name: "since", Value: "24h", Usage: "processes that wrote not longer ago than this `TIME`, at most 168h"},
+			&cli.StringFlag{Name: "since", Value: "24h", Usage: "`AGE` of the oldest results to include, at most 168h"},
 			term.OutputFlag()),
 		Action: action("", staleness),
 	}
@@ -46,7 +50,7 @@ type stalenessJSON struct {
 	Stream     string          `json:"stream"`
 	Since      time.Time       `json:"since"`
 	Scales     []scaleJSON     `json:"scales"`
-	Violations []violationJSON `json:"violations"` // the last ten of each process, the latest first
+	Violations []violationJSON `json:"violations"` // the last ten of each process, newest first
 }
 
 type scaleJSON struct {
@@ -57,8 +61,8 @@ type scaleJSON struct {
 	Bound95   float64   `json:"bound95"`
 	Nines     float64   `json:"nines"`
 	Processes int       `json:"processes"`
-	Started   time.Time `json:"started"` // the first process
-	Updated   time.Time `json:"updated"` // the last one that wrote
+	Started   time.Time `json:"started"` // of the oldest process
+	Updated   time.Time `json:"updated"` // newest results
 
 	scale time.Duration
 }
@@ -87,7 +91,7 @@ func staleness(ctx context.Context, s *session) error {
 	return errors.Join(s.print(out, func(w io.Writer) error { return out.print(w, s) }), out.verdict())
 }
 
-// newStaleness adds up what the processes found, by consumer.
+// newStaleness sums the results of all processes by consumer.
 func newStaleness(stream string, since time.Time, found []invalidate.Findings) *stalenessJSON {
 	out := &stalenessJSON{Stream: stream, Since: since, Scales: []scaleJSON{}, Violations: []violationJSON{}}
 	for i := range found {
@@ -127,7 +131,7 @@ func newStaleness(stream string, since time.Time, found []invalidate.Findings) *
 	return out
 }
 
-// scaleText writes a time as a rule file would: 1m, not 1m0s.
+// scaleText formats a time as a person writes it: 1m, not 1m0s.
 func scaleText(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
@@ -139,7 +143,7 @@ func scaleText(d time.Duration) string {
 	return text
 }
 
-// verdict is the error that the evidence amounts to.
+// verdict is the error that the results amount to.
 func (out *stalenessJSON) verdict() error {
 	var sum invalidate.Tally
 	for i := range out.Scales {
@@ -148,11 +152,11 @@ func (out *stalenessJSON) verdict() error {
 	since := term.Time(out.Since)
 	switch {
 	case sum.Violations > 0:
-		return exit.Findingsf("%d stale values have survived", sum.Violations)
+		return exit.Findingsf("%d stale values survived", sum.Violations)
 	case sum.Checked == 0:
-		return fmt.Errorf("no data: no audit has looked at a key of %s and written it since %s; run outbox invalidate with rules that have ttl or version, or look back further with --since", out.Stream, since)
+		return fmt.Errorf("no results of stream %s since %s; run outbox invalidate with rules that have a ttl or a version, or extend --since", out.Stream, since)
 	case sum.Checked == sum.Suspect:
-		return fmt.Errorf("no evidence: none of %d keys could be judged; a ttl whose span is as wide as the scale, values without their version, or an outbox invalidate that may not read keys in Redis leave nothing but suspects", sum.Checked)
+		return fmt.Errorf("none of %d keys could be decided, all are suspects; possible reasons: a ttl range as wide as the scale, values without their version, or a Redis user that may not read keys", sum.Checked)
 	}
 	return nil
 }

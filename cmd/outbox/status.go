@@ -7,19 +7,21 @@ import (
 	"io"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
 )
 
 func statusCommand() *cli.Command {
 	return &cli.Command{
-		Name: "status", Usage: "say what is wrong, if anything is, and how far the outbox, the stream and its consumers are", UsageText: "outbox status [flags]",
-		Description: `The first line is a verdict: healthy, relay down, relay too slow, broker down, stream lost data, consumer stuck, database
-blocked by a pid, … and the second the command to run next. Reads the database, then NATS. When NATS is away, what the database says is printed, stream and consumers are
-empty (null in JSON), and the exit code is 69. A stream that does not exist is empty too, with exit code 0.
+		Name: "status", Usage: "print a verdict, and the state of the outbox, the stream and its consumers", UsageText: "outbox status [flags]",
+		Description: `The first line is a verdict, such as healthy, relay down, relay too slow, broker down, stream lost data, consumer stuck or
+database blocked. The second is the command to run next.
+
+If NATS is not available, stream and consumers are missing (null in JSON), and the exit code is 69. If the stream does not
+exist, they are missing too, and the exit code is 0.
 
 Examples:
   outbox status
@@ -35,18 +37,18 @@ type statusJSON struct {
 	Pending    int64           `json:"pending"`
 	Published  int64           `json:"published"`
 	Parked     int64           `json:"parked"`
-	Dead       *int            `json:"dead"` // letters; null: NATS is away
+	Dead       *int            `json:"dead"` // dead letters; null: NATS is not available
 	LagSeconds float64         `json:"lag_seconds"`
-	In         float64         `json:"in_per_s"`  // events that came, over the last half minute
-	Out        float64         `json:"out_per_s"` // events that the stream acknowledged
+	In         float64         `json:"in_per_s"`  // committed events, over the last 30 s
+	Out        float64         `json:"out_per_s"` // acknowledged events, over the last 30 s
 	Planned    int64           `json:"planned"`   // last position of the plan
 	Acked      int64           `json:"acked"`     // last position that the stream acknowledged
-	Sequence   uint64          `json:"sequence"`  // where that lies in the stream
-	Leader     *string         `json:"leader"`    // null: nobody leads
+	Sequence   uint64          `json:"sequence"`  // of Acked in the stream
+	Leader     *string         `json:"leader"`    // null: no relay leads
 	Asleep     bool            `json:"asleep"`
 	Stream     *streamStatus   `json:"stream"`
 	Consumers  []consumerState `json:"consumers"`
-	Paused     []pauseJSON     `json:"paused"` // what outbox pause has stopped
+	Paused     []pauseJSON     `json:"paused"` // by outbox pause
 }
 
 type streamStatus struct {
@@ -63,15 +65,15 @@ type consumerState struct {
 	Pending     uint64    `json:"pending"`
 	AckPending  int       `json:"ack_pending"`
 	Redelivered int       `json:"redelivered"`
-	Waiting     int       `json:"waiting"`   // pulls: 0 means that nobody reads
-	AckFloor    uint64    `json:"ack_floor"` // sequence up to which all is acknowledged
+	Waiting     int       `json:"waiting"`   // pulls; 0 if no process reads
+	AckFloor    uint64    `json:"ack_floor"` // sequence up to which every message is acknowledged
 	LastAck     time.Time `json:"last_ack,omitzero"`
 
 	PausedUntil *time.Time `json:"paused_until"` // null: NATS delivers
 }
 
 func status(ctx context.Context, s *session) error {
-	l, err := openLookout(ctx, s)
+	l, err := openMonitor(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -80,16 +82,16 @@ func status(ctx context.Context, s *session) error {
 		return err
 	}
 	if v.Broker == nil && v.info == nil {
-		s.notef("outbox: stream %s does not exist; outbox relay makes it\n", v.Name)
+		s.notef("outbox: stream %s does not exist; outbox relay creates it\n", v.Name)
 	}
 	out := newStatus(s.table.Schema(), v)
 	return errors.Join(s.print(out, out.print), v.Broker)
 }
 
-func newStatus(schema string, v *sight) *statusJSON {
+func newStatus(schema string, v *snapshot) *statusJSON {
 	read := &v.Status
 	out := &statusJSON{
-		Verdict: health.Check(&v.Facts, health.Limits{}),
+		Verdict: health.Assess(&v.Facts, health.Limits{}),
 		Schema:  schema, Pending: read.Pending, Published: read.Published, Parked: read.Parked, LagSeconds: read.Lag.Seconds(),
 		Paused: newPauses(v.pauses),
 		In:     v.Rates.In, Out: v.Rates.Out, Planned: read.Planned, Acked: read.Acked, Sequence: read.Sequence, Asleep: read.Asleep,
@@ -122,7 +124,7 @@ func (out *statusJSON) print(w io.Writer) error {
 			return err
 		}
 	}
-	leader := "nobody"
+	leader := "none"
 	if out.Leader != nil {
 		leader = *out.Leader
 	}
@@ -132,7 +134,7 @@ func (out *statusJSON) print(w io.Writer) error {
 		{"published", fmt.Sprint(out.Published)}, {"parked", fmt.Sprint(out.Parked)}, {"leader", leader},
 	}
 	if out.Dead != nil {
-		rows = append(rows, []string{"letters", fmt.Sprint(*out.Dead)})
+		rows = append(rows, []string{"dead letters", fmt.Sprint(*out.Dead)})
 	}
 	if out.Stream != nil {
 		rows = append(rows, []string{"stream", fmt.Sprintf("%s: %d messages, last sequence %d", out.Stream.Name, out.Stream.Messages, out.Stream.LastSeq)})

@@ -18,36 +18,36 @@ import (
 // ratesWindow is the time over which status, check and top take rates.
 const ratesWindow = 30 * time.Second
 
-// A lookout reads the facts of a verdict, any number of times.
-type lookout struct {
+// A monitor reads the facts of a verdict, once or repeatedly.
+type monitor struct {
 	*session
 	away error // why NATS was not reached; nil if it was
 }
 
-// openLookout connects. It returns an error without the database, and a lookout without NATS, whose verdict then says so.
-func openLookout(ctx context.Context, s *session) (*lookout, error) {
+// openMonitor connects. It requires the database. If NATS does not answer, every verdict of the monitor reports that.
+func openMonitor(ctx context.Context, s *session) (*monitor, error) {
 	if err := s.dialPostgres(ctx); err != nil {
 		return nil, err
 	}
-	l := &lookout{session: s}
+	l := &monitor{session: s}
 	if l.away = s.dialNATS(ctx); exit.IsUsage(l.away) {
 		return nil, l.away
 	}
 	return l, nil
 }
 
-// A sight is the facts of one verdict, and what else of them is shown.
-type sight struct {
+// A snapshot is the facts of one verdict, and further state that commands print.
+type snapshot struct {
 	health.Facts
 	pauses []table.Pause
 	info   *jetstream.StreamInfo // nil: the stream does not exist, or NATS does not answer
 }
 
-// read reads the database, then NATS. It returns an error of the database only; one of NATS is a fact.
-func (l *lookout) read(ctx context.Context) (*sight, error) {
+// read reads the database, then NATS. It returns an error only of the database; an error of NATS is one of the facts.
+func (l *monitor) read(ctx context.Context) (*snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*dial.Timeout)
 	defer cancel()
-	v := &sight{Facts: health.Facts{Name: l.set.Text("stream"), Now: time.Now()}}
+	v := &snapshot{Facts: health.Facts{Name: l.set.Text("stream"), Now: time.Now()}}
 	var err error
 	if v.Status, err = l.table.Status(ctx, l.pool, v.Name); err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (l *lookout) read(ctx context.Context) (*sight, error) {
 	return v, nil
 }
 
-func (l *lookout) readNATS(ctx context.Context, v *sight) error {
+func (l *monitor) readNATS(ctx context.Context, v *snapshot) error {
 	stream, err := l.js.Stream(ctx, v.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
@@ -93,7 +93,7 @@ func (l *lookout) readNATS(ctx context.Context, v *sight) error {
 	return nil
 }
 
-func (l *lookout) deadStream() string {
+func (l *monitor) deadStream() string {
 	return cmp.Or(l.set.Text("invalidate.dead_stream"), l.set.Text("stream")+"_DEAD")
 }
 

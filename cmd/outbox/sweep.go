@@ -6,31 +6,33 @@ import (
 	"io"
 	"time"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/urfave/cli/v2"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/invalidate"
 )
 
 func sweepCommand() *cli.Command {
 	return &cli.Command{
-		Name: "sweep", Usage: "take members out of tags whose values are gone", UsageText: "outbox sweep --rules <file> | --tag <name> | --match <pattern> [flags]",
-		Description: `Invalidating leaves the members of a tag where they are, and values expire: run this now and then (a scavenger). Of a
-ZSET it removes the members whose score, their expiry in seconds since 1970, is over. Of a SET it removes those that
-have no value now and after --grace, and puts back one whose value appears at that moment. With --rules it sweeps
-every tag that the rules can name. A ZSET whose scores are not times loses members: look with --dry-run first.
+		Name: "sweep", Usage: "remove members of tags whose values are gone", UsageText: "outbox sweep --rules <file> | --tag <name> | --match <pattern> [flags]",
+		Description: `A tag keeps its members after their values are deleted or expire. Run sweep from time to time to remove them. From a ZSET
+it removes each member whose score, the expiry of its value in seconds since 1970, has passed. From a SET it removes each
+member that has no value, now and again after --grace; if the value appears in that moment, sweep restores the member.
+
+With --rules it sweeps every tag that the rules can name. It would remove valid members from a ZSET whose scores are not
+times: run it with --dry-run first.
 
 Examples:
   outbox sweep --rules rules.yaml --dry-run
   outbox sweep --tag group:users --match 'team:*' --rate 5000 -o json`,
 		Flags: append(setting.Flags("invalidate", "rules"),
 			&cli.StringSliceFlag{Name: "tag", Usage: "`NAME` of a tag; may be given more than once"},
-			&cli.StringSliceFlag{Name: "match", Usage: "`PATTERN` of tags as in SCAN: * ? [ab]; may be given more than once"},
+			&cli.StringSliceFlag{Name: "match", Usage: "`PATTERN` of tags as in Redis SCAN: * ? [ab]; may be given more than once"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "remove nothing"},
-			&cli.IntFlag{Name: "rate", Value: 20_000, Usage: "`N` members looked at in a second, at most; 0: as fast as possible"},
-			&cli.DurationFlag{Name: "grace", Value: 10 * time.Second, Usage: "`TIME` for which the value of a SET's member has to be gone"},
+			&cli.IntFlag{Name: "rate", Value: 20_000, Usage: "`N` members checked per second, at most; 0: no limit"},
+			&cli.DurationFlag{Name: "grace", Value: 10 * time.Second, Usage: "`TIME` between the two checks of a SET's member"},
 			term.OutputFlag()),
 		Action: action("invalidate", sweep),
 	}
@@ -41,7 +43,7 @@ func sweep(ctx context.Context, s *session) error {
 		Tags: s.c.StringSlice("tag"), Match: s.c.StringSlice("match"), DryRun: s.c.Bool("dry-run"), Rate: offIfZero(s.c.Int("rate")), Grace: s.c.Duration("grace"),
 	}
 	if s.c.Int("rate") < 0 || work.Grace <= 0 {
-		return exit.Usagef(s.c, "--rate cannot be negative, and --grace has to be above 0")
+		return exit.Usagef(s.c, "want --rate of 0 or more and --grace above 0")
 	}
 	if s.set.Text("invalidate.rules") != "" {
 		set, err := readRules(s.set)
@@ -52,7 +54,7 @@ func sweep(ctx context.Context, s *session) error {
 		work.Tags, work.Match = append(work.Tags, names...), append(work.Match, patterns...)
 	}
 	if len(work.Tags)+len(work.Match) == 0 {
-		return exit.Usagef(s.c, "no tags: give --tag, --match, or --rules that name some")
+		return exit.Usagef(s.c, "missing tags; want --tag, --match, or --rules that name tags")
 	}
 	if err := s.dialRedis(ctx); err != nil {
 		return err
@@ -84,6 +86,6 @@ func printSwept(s *session, swept invalidate.Swept, dry bool) error {
 		if swept.Other > 0 {
 			defer s.notef("%d keys are neither a SET nor a ZSET\n", swept.Other)
 		}
-		return printf(w, "%d tags with %d members: %d %s, %d put back\n", swept.Tags, swept.Members, swept.Removed, removed, swept.Restored)
+		return printf(w, "%d tags with %d members: %d %s, %d restored\n", swept.Tags, swept.Members, swept.Removed, removed, swept.Restored)
 	})
 }

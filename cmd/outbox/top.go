@@ -21,18 +21,18 @@ import (
 
 func topCommand() *cli.Command {
 	return &cli.Command{
-		Name: "top", Usage: "watch the outbox live: rates, lag, consumers, subjects, slowest keys", UsageText: "outbox top [flags]",
-		Description: `On a terminal it redraws in place; keys: q quits, / filters subjects, keys and consumers, p pauses the relay and r resumes it
-(both ask first). Elsewhere it prints one line per look. Rates are those between two looks; subjects are those of the
-last seconds, with tokens that have digits shown as *.
+		Name: "top", Usage: "watch rates, lag, consumers, subjects and slowest keys live", UsageText: "outbox top [flags]",
+		Description: `On a terminal it redraws the screen. Keys: q quits, / filters subjects, keys and consumers, p pauses the relay and r resumes
+it, both after a question. Elsewhere it prints one line per reading. Rates are those between two readings. Subjects are those
+of the last seconds; a token with a digit is shown as *.
 
 Examples:
   outbox top
   outbox top --every 5s --count 3 | tee watch.log`,
 		Flags: append(setting.Flags("invalidate", "dead-stream"),
-			&cli.DurationFlag{Name: "every", Value: time.Second, Usage: "`TIME` between looks, from 100ms to 1h"},
-			&cli.IntFlag{Name: "count", Usage: "`N` looks, then end; 0: until stopped"},
-			&cli.StringFlag{Name: "filter", Usage: "`TEXT` that subjects, keys and consumers have to contain"}),
+			&cli.DurationFlag{Name: "every", Value: time.Second, Usage: "`TIME` between readings, from 100ms to 1h"},
+			&cli.IntFlag{Name: "count", Usage: "`N` readings, then exit; 0: until stopped"},
+			&cli.StringFlag{Name: "filter", Usage: "show only subjects, keys and consumers that contain `TEXT`"}),
 		Action: action("invalidate", top),
 	}
 }
@@ -40,13 +40,13 @@ Examples:
 func top(ctx context.Context, s *session) error {
 	every := s.c.Duration("every")
 	if every < 100*time.Millisecond || every > time.Hour || s.c.Int("count") < 0 {
-		return exit.Usagef(s.c, "--every wants 100ms to 1h, --count 0 or more")
+		return exit.Usagef(s.c, "want --every from 100ms to 1h and --count of 0 or more")
 	}
-	l, err := openLookout(ctx, s)
+	l, err := openMonitor(ctx, s)
 	if err != nil {
 		return err
 	}
-	w := &watch{lookout: l, filter: s.c.String("filter"), count: s.c.Int("count"), every: every}
+	w := &watch{monitor: l, filter: s.c.String("filter"), count: s.c.Int("count"), every: every}
 	out, drawn := term.IsTerminal(s.c.App.Writer)
 	in, typed := term.IsTerminal(s.c.App.Reader)
 	if drawn && typed {
@@ -55,25 +55,25 @@ func top(ctx context.Context, s *session) error {
 	return w.lines(ctx, s.c.App.Writer)
 }
 
-// A watch looks again and again. One goroutine owns it.
+// A watch takes readings. One goroutine owns it.
 type watch struct {
-	*lookout
+	*monitor
 	every  time.Duration
-	count  int // looks; 0: no end
+	count  int // of readings; 0: no limit
 	filter string
-	frames []frame // the last ones, newest last, as many as the sparkline shows
+	frames []frame // the last topFrames readings, newest last
 
 	typing bool   // a filter
-	ask    string // a question that y answers
-	said   string // what the last key came to
+	ask    string // pause or resume, to be confirmed with y
+	notice string // the outcome of the last key
 }
 
-// lines prints one line per look.
+// lines prints one line per reading.
 func (w *watch) lines(ctx context.Context, out io.Writer) error {
 	tick := time.NewTicker(w.every)
 	defer tick.Stop()
 	for n := 1; ; n++ {
-		w.shoot(ctx)
+		w.capture(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -92,18 +92,18 @@ func (w *watch) lines(ctx context.Context, out io.Writer) error {
 }
 
 const (
-	enterScreen = "\x1b[?1049h\x1b[?25l" // the other screen, no cursor
+	enterScreen = "\x1b[?1049h\x1b[?25l" // the alternate screen, without a cursor
 	leaveScreen = "\x1b[?25h\x1b[?1049l"
 )
 
-// live draws on a terminal, whose keys come one by one.
+// live draws on a terminal and reads single keys.
 func (w *watch) live(ctx context.Context, in, out *os.File) (err error) {
 	before, err := xterm.MakeRaw(int(in.Fd()))
 	if err != nil {
 		return fmt.Errorf("read keys: %w", err)
 	}
 	defer func() {
-		_, _ = io.WriteString(out, leaveScreen) // whatever it says, the terminal is given back
+		_, _ = io.WriteString(out, leaveScreen) // the terminal is restored in any case
 		err = errors.Join(err, xterm.Restore(int(in.Fd()), before))
 	}()
 	if _, err := io.WriteString(out, enterScreen); err != nil {
@@ -112,10 +112,10 @@ func (w *watch) live(ctx context.Context, in, out *os.File) (err error) {
 	keys := make(chan byte)
 	stop, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go readKeys(stop, in, keys) // ends with the next key or with the process: a read of a terminal cannot be called off
+	go readKeys(stop, in, keys) // ends with the next key or with the process: a read of a terminal cannot be canceled
 	tick := time.NewTicker(w.every)
 	defer tick.Stop()
-	w.shoot(ctx)
+	w.capture(ctx)
 	for n := 1; ; {
 		if err := w.draw(out); err != nil {
 			return err
@@ -125,7 +125,7 @@ func (w *watch) live(ctx context.Context, in, out *os.File) (err error) {
 		}
 		select {
 		case <-tick.C:
-			w.shoot(ctx)
+			w.capture(ctx)
 			n++
 		case key, open := <-keys:
 			if !open || w.key(ctx, key) {
@@ -152,7 +152,7 @@ func readKeys(ctx context.Context, in io.Reader, keys chan<- byte) {
 	}
 }
 
-// draw puts the view on the whole screen.
+// draw draws the view on the whole screen.
 func (w *watch) draw(out *os.File) error {
 	width, height, err := xterm.GetSize(int(out.Fd()))
 	if err != nil || width < 20 || height < 5 {
@@ -164,10 +164,10 @@ func (w *watch) draw(out *os.File) error {
 	return nil
 }
 
-// key does what a key says, and says whether that is to quit.
+// key handles a key, and reports whether it quits.
 func (w *watch) key(ctx context.Context, key byte) (quit bool) {
 	const ctrlC, escape, enter, erase, backspace = 3, 27, '\r', 127, 8
-	w.said = ""
+	w.notice = ""
 	switch {
 	case key == ctrlC:
 		return true
@@ -182,7 +182,7 @@ func (w *watch) key(ctx context.Context, key byte) (quit bool) {
 	case w.typing:
 	case w.ask != "":
 		if key == 'y' {
-			w.said = w.turn(ctx, w.ask)
+			w.notice = w.turn(ctx, w.ask)
 		}
 		w.ask = ""
 	case key == 'q':
@@ -197,7 +197,7 @@ func (w *watch) key(ctx context.Context, key byte) (quit bool) {
 	return false
 }
 
-// turn pauses or resumes the relay, and says what came of it.
+// turn pauses or resumes the relay, and returns the outcome.
 func (w *watch) turn(ctx context.Context, what string) string {
 	ctx, cancel := dial.Within(ctx)
 	defer cancel()
@@ -211,5 +211,5 @@ func (w *watch) turn(ctx context.Context, what string) string {
 	if err != nil {
 		return redact.Text(err.Error())
 	}
-	return what + " noted: the relay sees it within a second or two"
+	return what + " recorded; the relay applies it within two seconds"
 }

@@ -21,17 +21,17 @@ import (
 
 const (
 	topFrames   = 60               // in the sparkline
-	topRecent   = 5000             // events that subjects are counted of, at most
-	topSpan     = 10 * time.Second // and how old they are at most
-	topBacklog  = 500              // events that slow keys are looked for in
+	topRecent   = 5000             // events whose subjects are counted, at most
+	topSpan     = 10 * time.Second // age of those events, at most
+	topBacklog  = 500              // pending events whose keys are compared
 	topListed   = 8                // rows of each list
 	sparkLevels = "▁▂▃▄▅▆▇█"
 )
 
-// A frame is one look.
+// A frame is one reading.
 type frame struct {
 	at       time.Time
-	sight    *sight // nil: err says why
+	snapshot *snapshot // nil: err is the reason
 	err      error
 	families map[string]float64 // events per second
 	slow     []slowKey
@@ -45,10 +45,10 @@ type slowKey struct {
 
 func (w *watch) last() *frame { return &w.frames[len(w.frames)-1] }
 
-// shoot takes one more frame. What cannot be read is shown, and looked at again.
-func (w *watch) shoot(ctx context.Context) {
+// capture takes one more frame. An error is shown, and the next reading tries again.
+func (w *watch) capture(ctx context.Context) {
 	f := frame{at: time.Now(), families: make(map[string]float64)}
-	f.sight, f.err = w.read(ctx)
+	f.snapshot, f.err = w.read(ctx)
 	if f.err == nil {
 		f.err = w.fill(ctx, &f)
 	}
@@ -58,7 +58,7 @@ func (w *watch) shoot(ctx context.Context) {
 	}
 }
 
-// fill reads what status does not.
+// fill reads subjects and slow keys.
 func (w *watch) fill(ctx context.Context, f *frame) error {
 	ctx, cancel := dial.Within(ctx)
 	defer cancel()
@@ -78,7 +78,7 @@ func (w *watch) fill(ctx context.Context, f *frame) error {
 	for name := range f.families {
 		f.families[name] /= span.Seconds()
 	}
-	if f.sight.Status.Planned > f.sight.Status.Acked {
+	if f.snapshot.Status.Planned > f.snapshot.Status.Acked {
 		f.slow, err = w.slowest(ctx, f)
 	}
 	return err
@@ -86,7 +86,7 @@ func (w *watch) fill(ctx context.Context, f *frame) error {
 
 // slowest finds the keys whose events have waited longest for the stream.
 func (w *watch) slowest(ctx context.Context, f *frame) ([]slowKey, error) {
-	events, err := w.table.Load(ctx, w.pool, f.sight.Status.Acked+1, table.Page{Events: topBacklog, Bytes: 1 << 20})
+	events, err := w.table.Load(ctx, w.pool, f.snapshot.Status.Acked+1, table.Page{Events: topBacklog, Bytes: 1 << 20})
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (w *watch) slowest(ctx context.Context, f *frame) ([]slowKey, error) {
 			continue
 		}
 		if found[e.Key] == nil {
-			found[e.Key] = &slowKey{key: e.Key, waits: f.sight.Rates.Now.Sub(e.CreatedAt)}
+			found[e.Key] = &slowKey{key: e.Key, waits: f.snapshot.Rates.Now.Sub(e.CreatedAt)}
 		}
 		found[e.Key].events++
 	}
@@ -111,7 +111,7 @@ func (w *watch) slowest(ctx context.Context, f *frame) ([]slowKey, error) {
 	return out, nil
 }
 
-// family is a subject without what tells one row from another: tokens with digits.
+// family is a subject with * for each token that has a digit, so that the subjects of all rows of a table are one.
 func family(subject string) string {
 	tokens := strings.Split(subject, ".")
 	for i, token := range tokens {
@@ -122,33 +122,34 @@ func family(subject string) string {
 	return strings.Join(tokens, ".")
 }
 
-// rates are what came and went between the last two looks that succeeded, and per consumer what was acknowledged.
+// rates are the committed and acknowledged events per second between the last two readings, and the acknowledged messages
+// per second of each consumer.
 func (w *watch) rates() (in, out float64, acked map[string]float64) {
 	acked = make(map[string]float64)
 	now := w.last()
-	if now.sight == nil {
+	if now.snapshot == nil {
 		return 0, 0, acked
 	}
-	in, out = now.sight.Rates.In, now.sight.Rates.Out
+	in, out = now.snapshot.Rates.In, now.snapshot.Rates.Out
 	if len(w.frames) < 2 {
 		return in, out, acked
 	}
 	before := &w.frames[len(w.frames)-2]
-	if before.sight == nil {
+	if before.snapshot == nil {
 		return in, out, acked
 	}
-	seconds := now.sight.Rates.Now.Sub(before.sight.Rates.Now).Seconds()
+	seconds := now.snapshot.Rates.Now.Sub(before.snapshot.Rates.Now).Seconds()
 	if seconds <= 0 {
 		return in, out, acked
 	}
-	a, b := &before.sight.Status, &now.sight.Status
+	a, b := &before.snapshot.Status, &now.snapshot.Status
 	out = float64(max(b.Acked-a.Acked, 0)) / seconds
 	in = max(float64(b.Acked-a.Acked+b.Pending-a.Pending)/seconds, 0)
 	floors := make(map[string]uint64)
-	for _, k := range before.sight.Consumers {
+	for _, k := range before.snapshot.Consumers {
 		floors[k.Name] = k.Floor
 	}
-	for _, k := range now.sight.Consumers {
+	for _, k := range now.snapshot.Consumers {
 		if floor, ok := floors[k.Name]; ok && k.Floor >= floor {
 			acked[k.Name] = float64(k.Floor-floor) / seconds
 		}
@@ -158,23 +159,23 @@ func (w *watch) rates() (in, out float64, acked map[string]float64) {
 
 func (w *watch) verdict() health.Verdict {
 	f := w.last()
-	if f.sight == nil {
+	if f.snapshot == nil {
 		return health.Verdict{State: "unknown", Detail: redact.Text(f.err.Error()), Next: "outbox doctor"}
 	}
-	return health.Check(&f.sight.Facts, health.Limits{})
+	return health.Assess(&f.snapshot.Facts, health.Limits{})
 }
 
-// line is a look in one line.
+// line is a reading in one line.
 func (w *watch) line() string {
 	f, v := w.last(), w.verdict()
 	text := f.at.Format("2006-01-02 15:04:05 ") + v.State
-	if f.sight == nil {
+	if f.snapshot == nil {
 		return text + ": " + v.Detail
 	}
 	in, out, acked := w.rates()
-	text += fmt.Sprintf(" in=%.1f/s out=%.1f/s pending=%d lag=%.1fs", in, out, f.sight.Status.Pending, f.sight.Status.Lag.Seconds())
-	for i := range f.sight.Consumers {
-		if k := &f.sight.Consumers[i]; w.shows(k.Name) {
+	text += fmt.Sprintf(" in=%.1f/s out=%.1f/s pending=%d lag=%.1fs", in, out, f.snapshot.Status.Pending, f.snapshot.Status.Lag.Seconds())
+	for i := range f.snapshot.Consumers {
+		if k := &f.snapshot.Consumers[i]; w.shows(k.Name) {
 			text += fmt.Sprintf(" %s=%d,%.1f/s", k.Name, k.Pending+uint64(k.AckPending), acked[k.Name])
 		}
 	}
@@ -183,7 +184,7 @@ func (w *watch) line() string {
 
 func (w *watch) shows(text string) bool { return strings.Contains(text, w.filter) }
 
-// view is the whole screen, a line after the other, cut to its size.
+// view is the screen as text, cut to its size.
 func (w *watch) view(width, height int) string {
 	var b strings.Builder
 	v, f := w.verdict(), w.last()
@@ -193,7 +194,7 @@ func (w *watch) view(width, height int) string {
 		fmt.Fprintf(&b, "next: %s\n", v.Next)
 	}
 	b.WriteByte('\n') //nolint:errcheck // a Builder never fails
-	if f.sight != nil {
+	if f.snapshot != nil {
 		w.body(&b, f)
 	}
 	return fit(b.String(), w.footer(), width, height)
@@ -201,13 +202,13 @@ func (w *watch) view(width, height int) string {
 
 func (w *watch) body(b *strings.Builder, f *frame) {
 	in, out, acked := w.rates()
-	s := &f.sight.Status
-	fmt.Fprintf(b, "in %.1f/s  out %.1f/s  pending %d  parked %d  letters %d  leader %s\n", in, out, s.Pending, s.Parked, f.sight.Dead, cmp.Or(s.Leader, "nobody"))
+	s := &f.snapshot.Status
+	fmt.Fprintf(b, "in %.1f/s  out %.1f/s  pending %d  parked %d  dead letters %d  leader %s\n", in, out, s.Pending, s.Parked, f.snapshot.Dead, cmp.Or(s.Leader, "none"))
 	fmt.Fprintf(b, "lag %-8s %s\n\n", s.Lag.Round(time.Millisecond), w.spark())
 	t := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "CONSUMER\tWAIT\tIN HAND\tACKS/S") //nolint:errcheck // a Builder never fails
-	for i := range f.sight.Consumers {
-		k := &f.sight.Consumers[i]
+	fmt.Fprintln(t, "CONSUMER\tPENDING\tUNACKED\tACKS/S") //nolint:errcheck // a Builder never fails
+	for i := range f.snapshot.Consumers {
+		k := &f.snapshot.Consumers[i]
 		if !w.shows(k.Name) {
 			continue
 		}
@@ -225,7 +226,7 @@ func (w *watch) body(b *strings.Builder, f *frame) {
 	for _, name := range names[:min(topListed, len(names))] {
 		fmt.Fprintf(t, "%s\t%.1f\n", term.Plain(name), f.families[name])
 	}
-	fmt.Fprintln(t, "\nSLOWEST KEY\tWAITS\tEVENTS") //nolint:errcheck
+	fmt.Fprintln(t, "\nSLOWEST KEY\tLAG\tEVENTS") //nolint:errcheck
 	shown := 0
 	for _, k := range f.slow {
 		if shown < topListed && w.shows(k.key) {
@@ -236,18 +237,18 @@ func (w *watch) body(b *strings.Builder, f *frame) {
 	t.Flush() //nolint:errcheck
 }
 
-// spark draws the lag of the last looks, each against the longest of them.
+// spark draws the lag of the last readings, each relative to the longest of them.
 func (w *watch) spark() string {
 	longest := time.Second
 	for i := range w.frames {
-		if s := w.frames[i].sight; s != nil {
+		if s := w.frames[i].snapshot; s != nil {
 			longest = max(longest, s.Status.Lag)
 		}
 	}
 	levels := []rune(sparkLevels)
 	var out []rune
 	for i := range w.frames {
-		if s := w.frames[i].sight; s == nil {
+		if s := w.frames[i].snapshot; s == nil {
 			out = append(out, ' ')
 		} else {
 			out = append(out, levels[int(s.Status.Lag*time.Duration(len(levels)-1)/longest)])
@@ -262,15 +263,15 @@ func (w *watch) footer() string {
 		return "filter: " + w.filter + "_  (enter keeps it, escape clears it)"
 	case w.ask != "":
 		return w.ask + " the relay? y or n"
-	case w.said != "":
-		return w.said
+	case w.notice != "":
+		return w.notice
 	case w.filter != "":
 		return "q quit  / filter (" + w.filter + ")  p pause  r resume"
 	}
 	return "q quit  / filter  p pause  r resume"
 }
 
-// fit cuts lines to a width, and the text to a height with the footer on the last line.
+// fit cuts lines to a width, and the text to a height with the footer in the last line.
 func fit(text, footer string, width, height int) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	lines = append(lines[:min(len(lines), height-2)], "", footer)

@@ -18,14 +18,14 @@ func watching(t *testing.T) *watch {
 	}
 	set := setting.Defaults()
 	set.Override("stream", "S", "flag --stream")
-	w := &watch{lookout: &lookout{session: &session{table: tbl, set: set}}}
+	w := &watch{monitor: &monitor{session: &session{table: tbl, set: set}}}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for i := range 3 {
 		now := at.Add(time.Duration(i) * time.Second)
 		w.frames = append(w.frames, frame{
 			at: now, families: map[string]float64{"users.*.updated": 7, "orders.*.placed": 9},
 			slow: []slowKey{{"k\x1b[2J", 3 * time.Second, 2}, {"other", time.Second, 1}},
-			sight: &sight{Facts: health.Facts{
+			snapshot: &snapshot{Facts: health.Facts{
 				Now: now, Name: "S", Stream: &health.Stream{Last: 1000},
 				Status:    table.Status{Leader: "me", Acked: int64(100 * i), Pending: int64(10 * i), Lag: time.Duration(i) * time.Second},
 				Rates:     table.Rates{Now: now, AckedAt: now},
@@ -36,7 +36,7 @@ func watching(t *testing.T) *watch {
 	return w
 }
 
-// The view shows rates between looks and fits its screen; nothing of an event can move the cursor.
+// The view has the rates between readings and fits its screen, and no text of an event moves the cursor.
 func TestTopView(t *testing.T) {
 	w := watching(t)
 	view := w.view(60, 24)
@@ -76,8 +76,8 @@ func TestTopKeys(t *testing.T) {
 	if w.key(t.Context(), 'p'); w.ask != "pause" {
 		t.Error("p does not ask")
 	}
-	if quit := w.key(t.Context(), 'q'); quit || w.ask != "" || w.said != "" {
-		t.Errorf("another key than y answers: %v, %q, %q", quit, w.ask, w.said)
+	if quit := w.key(t.Context(), 'q'); quit || w.ask != "" || w.notice != "" {
+		t.Errorf("another key than y answers: %v, %q, %q", quit, w.ask, w.notice)
 	}
 	if !w.key(t.Context(), 'q') || !w.key(t.Context(), 3) {
 		t.Error("q and Ctrl-C do not quit")

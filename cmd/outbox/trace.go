@@ -11,10 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/urfave/cli/v2"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
@@ -23,10 +22,12 @@ import (
 
 func traceCommand() *cli.Command {
 	return &cli.Command{
-		Name: "trace", Usage: "follow one event, one key or one cache key through every hop", UsageText: "outbox trace --event-id <uuid> | --key <key> | --cache-key <key> --rules <file> [flags]",
-		Description: `Shows when an event was written, planned, acknowledged and stored, whether each consumer has acknowledged it, which cache
-keys it deletes (with --rules), and which copies were made of it. --key shows the last events of a key. --cache-key goes
-back through the events since --since and shows those that delete the cached value. What a hop has not seen yet is "waiting".
+		Name: "trace", Usage: "follow an event, a key or a cache key through every hop", UsageText: "outbox trace --event-id <uuid> | --key <key> | --cache-key <key> --rules <file> [flags]",
+		Description: `Prints when an event was committed, planned, acknowledged and stored, whether each consumer has acknowledged it, which
+cache keys it deletes (with --rules), and its copies. A hop that the event has not reached yet is "waiting".
+
+--key follows the last events of a key. --cache-key searches the events since --since for those that delete a cache key or
+a tag.
 
 Examples:
   outbox trace --event-id 4b6d9a3e-8a0f-4d8b-9a53-6a1d2a9c7f10
@@ -35,21 +36,21 @@ Examples:
 		Flags: append(setting.Flags("invalidate", "rules"),
 			&cli.StringFlag{Name: "event-id", Usage: "`UUID` of the event"},
 			&cli.StringFlag{Name: "key", Usage: "`KEY` of events"},
-			&cli.StringFlag{Name: "cache-key", Usage: "`KEY` in the cache, or a tag; needs --rules"},
-			&cli.StringFlag{Name: "since", Value: "24h", Usage: "`AGE` of events from which on --key and --cache-key look, such as 1h or 7d"},
+			&cli.StringFlag{Name: "cache-key", Usage: "`KEY` in the cache, or a tag; requires --rules"},
+			&cli.StringFlag{Name: "since", Value: "24h", Usage: "`AGE` of the oldest event that --key and --cache-key search, such as 1h or 7d"},
 			&cli.IntFlag{Name: "limit", Value: 10, Usage: "`N` events at most"},
-			&cli.IntFlag{Name: "scan", Value: 1_000_000, Usage: "`N` events that --cache-key looks at, at most"},
+			&cli.IntFlag{Name: "scan", Value: 1_000_000, Usage: "`N` events that --cache-key searches, at most"},
 			term.OutputFlag()),
 		Action: action("invalidate", trace),
 	}
 }
 
-// A hop is one station on the way of an event.
+// A hop is one stage of the way of an event.
 type hop struct {
 	Hop   string    `json:"hop"`            // row, plan, receipt, stream, parked, consumer, cache
-	State string    `json:"state"`          // done, waiting, missing, or a word of the hop
-	At    time.Time `json:"at,omitzero"`    // unknown when zero
-	What  string    `json:"what,omitempty"` // the rest, for people
+	State string    `json:"state"`          // done, waiting, missing, or a state of the hop itself
+	At    time.Time `json:"at,omitzero"`    // zero if unknown
+	What  string    `json:"what,omitempty"` // details, for a person
 	Name  string    `json:"name,omitempty"` // of the consumer
 }
 
@@ -67,13 +68,13 @@ type tracedJSON struct {
 }
 
 type traceJSON struct {
-	Events []tracedJSON `json:"events"`
-	Looked int          `json:"looked,omitempty"` // at so many events, for a cache key
+	Events   []tracedJSON `json:"events"`
+	Searched int          `json:"searched,omitempty"` // events, for --cache-key
 }
 
 // A tracer follows events.
 type tracer struct {
-	*lookout
+	*monitor
 	rules     *rules.Set // nil without --rules
 	stream    jetstream.Stream
 	consumers []health.Consumer
@@ -84,12 +85,12 @@ func trace(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	l, err := openLookout(ctx, s)
+	l, err := openMonitor(ctx, s)
 	if err != nil {
 		return err
 	}
-	t := &tracer{lookout: l, rules: q.rules}
-	found, looked, err := t.find(ctx, q)
+	t := &tracer{monitor: l, rules: q.rules}
+	found, searched, err := t.find(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func trace(ctx context.Context, s *session) error {
 	if away == nil {
 		away = t.openStream(ctx)
 	}
-	out := traceJSON{Events: []tracedJSON{}, Looked: looked}
+	out := traceJSON{Events: []tracedJSON{}, Searched: searched}
 	for i := range found {
 		one, err := t.follow(ctx, &found[i])
 		if err != nil {
@@ -107,12 +108,12 @@ func trace(ctx context.Context, s *session) error {
 	}
 	err = s.print(out, out.print)
 	if err == nil && away == nil && len(found) == 0 {
-		return exit.Findingsf("no such event is in the table%s; it keeps them as outbox partitions says", q.where(looked))
+		return exit.Findingsf("no such event in the table%s; to see which events it keeps, run: outbox partitions", q.where(searched))
 	}
 	return errors.Join(err, away)
 }
 
-// A traceQuery is what the flags choose.
+// A traceQuery chooses events.
 type traceQuery struct {
 	id            uuid.UUID
 	key, cacheKey string
@@ -121,9 +122,9 @@ type traceQuery struct {
 	rules         *rules.Set
 }
 
-func (q *traceQuery) where(looked int) string {
+func (q *traceQuery) where(searched int) string {
 	if q.cacheKey != "" {
-		return fmt.Sprintf(" that deletes %q, of %d looked at", q.cacheKey, looked)
+		return fmt.Sprintf(" that deletes %q, among %d events searched", q.cacheKey, searched)
 	}
 	return ""
 }
@@ -136,20 +137,20 @@ func readTraceQuery(c *cli.Context, set *setting.Set) (q traceQuery, err error) 
 		}
 	}
 	if given != 1 {
-		return q, exit.Usagef(c, "give one of --event-id, --key and --cache-key")
+		return q, exit.Usagef(c, "want one of --event-id, --key and --cache-key")
 	}
 	if id := c.String("event-id"); id != "" {
 		if q.id, err = uuid.Parse(id); err != nil {
-			return q, exit.Usagef(c, "flag --event-id %q: want a UUID", id)
+			return q, exit.Usagef(c, "flag --event-id: want a UUID, got %q", id)
 		}
 	}
 	back, err := setting.Days(c.String("since"))
 	if err != nil {
-		return q, exit.Usagef(c, "flag --since %q: want an age such as 1h or 7d", c.String("since"))
+		return q, exit.Usagef(c, "flag --since: want an age such as 1h or 7d, got %q", c.String("since"))
 	}
 	q.key, q.cacheKey, q.since, q.limit, q.scan = c.String("key"), c.String("cache-key"), time.Now().Add(-back), c.Int("limit"), c.Int("scan")
 	if q.limit < 1 || q.limit > 1000 || q.scan < 1 {
-		return q, exit.Usagef(c, "--limit wants 1 to 1000, --scan 1 or more")
+		return q, exit.Usagef(c, "want --limit from 1 to 1000 and --scan of 1 or more")
 	}
 	if q.cacheKey != "" || set.Text("invalidate.rules") != "" {
 		q.rules, err = readRules(set)
@@ -157,12 +158,12 @@ func readTraceQuery(c *cli.Context, set *setting.Set) (q traceQuery, err error) 
 	return q, err
 }
 
-// find returns the events of a query, and how many it had to look at.
-func (t *tracer) find(ctx context.Context, q traceQuery) (found []table.Trail, looked int, err error) {
+// find returns the events of a query, and how many it searched.
+func (t *tracer) find(ctx context.Context, q traceQuery) (found []table.Trail, searched int, err error) {
 	switch {
 	case q.id != uuid.Nil:
 		found, err = t.table.TrailOf(ctx, t.pool, q.id)
-		if err == nil && len(found) > 0 && found[0].ResendOf != uuid.Nil { // a copy: with its original
+		if err == nil && len(found) > 0 && found[0].ResendOf != uuid.Nil { // a copy: follow its original too
 			var family []table.Trail
 			if family, err = t.table.TrailOf(ctx, t.pool, found[0].ResendOf); len(family) > 0 {
 				found = family
@@ -172,7 +173,7 @@ func (t *tracer) find(ctx context.Context, q traceQuery) (found []table.Trail, l
 		found, err = t.table.TrailOfKey(ctx, t.pool, q.key, q.since, q.limit)
 	default:
 		var rows []int64
-		looked, err = t.table.RecentEvents(ctx, t.pool, q.since, q.scan, func(row int64, e *event.Event) bool {
+		searched, err = t.table.RecentEvents(ctx, t.pool, q.since, q.scan, func(row int64, e *event.Event) bool {
 			if deletes(q.rules, e, q.cacheKey) {
 				rows = append(rows, row)
 			}
@@ -182,7 +183,7 @@ func (t *tracer) find(ctx context.Context, q traceQuery) (found []table.Trail, l
 			found, err = t.table.TrailOfRows(ctx, t.pool, rows)
 		}
 	}
-	return found, looked, err
+	return found, searched, err
 }
 
 func deletes(set *rules.Set, e *event.Event, key string) bool {

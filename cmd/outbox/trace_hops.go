@@ -12,16 +12,15 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/dial"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 	"github.com/seed-6eff6314/outbox-relay/internal/health"
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// openStream reads how far the consumers are. A stream that does not exist has none.
+// openStream reads the state of the consumers. A stream that does not exist has none.
 func (t *tracer) openStream(ctx context.Context) error {
 	ctx, cancel := dial.Within(ctx)
 	defer cancel()
@@ -59,7 +58,7 @@ func (t *tracer) follow(ctx context.Context, e *table.Trail) (*tracedJSON, error
 		out.Hops = append(out.Hops, hop{Hop: "receipt", State: "waiting"})
 		return out, nil
 	}
-	receipt := hop{Hop: "receipt", State: "done", At: e.PublishedAt, What: fmt.Sprintf("stream %s acknowledged it, at the latest", e.Stream)}
+	receipt := hop{Hop: "receipt", State: "done", At: e.PublishedAt, What: fmt.Sprintf("stream %s had acknowledged it by then", e.Stream)}
 	if t.stream == nil || e.Sequence == 0 {
 		out.Hops = append(out.Hops, receipt)
 		return out, nil
@@ -78,7 +77,7 @@ func (t *tracer) follow(ctx context.Context, e *table.Trail) (*tracedJSON, error
 	for _, m := range t.rules.Explain(&e.Event).Matched {
 		out.Keys, out.Tags = append(out.Keys, m.Keys...), append(out.Tags, m.Tags...)
 		for _, key := range m.Keys {
-			out.Hops = append(out.Hops, hop{Hop: "cache", State: "deletes", What: fmt.Sprintf("%s (rule %d, once more after %s)", key, m.Rule, cmp.Or(strings.Join(m.Echo, " "), "nothing"))})
+			out.Hops = append(out.Hops, hop{Hop: "cache", State: "deletes", What: fmt.Sprintf("%s (rule %d, echo %s)", key, m.Rule, cmp.Or(strings.Join(m.Echo, " "), "off"))})
 		}
 		for _, tag := range m.Tags {
 			out.Hops = append(out.Hops, hop{Hop: "cache", State: "deletes", What: fmt.Sprintf("the members of %s (rule %d)", tag, m.Rule)})
@@ -87,7 +86,7 @@ func (t *tracer) follow(ctx context.Context, e *table.Trail) (*tracedJSON, error
 	return out, nil
 }
 
-// stored looks at the message in the stream.
+// stored reads the message in the stream.
 func (t *tracer) stored(ctx context.Context, e *table.Trail) (hop, error) {
 	ctx, cancel := dial.Within(ctx)
 	defer cancel()
@@ -95,26 +94,26 @@ func (t *tracer) stored(ctx context.Context, e *table.Trail) (hop, error) {
 	m, err := t.stream.GetMsg(ctx, e.Sequence)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
-		h.State, h.What = "missing", fmt.Sprintf("no message at sequence %d: expired, or removed; outbox audit tells", e.Sequence)
+		h.State, h.What = "missing", fmt.Sprintf("no message at sequence %d: expired or removed; outbox audit distinguishes them", e.Sequence)
 		return h, nil
 	case err != nil:
 		return h, exit.Unreached(exit.NATS, fmt.Errorf("read sequence %d: %w", e.Sequence, err))
 	}
 	h.At = m.Time
 	if found, err := event.Parse(m.Subject, m.Header, nil); err != nil || found.ID != e.ID {
-		h.State, h.What = "missing", fmt.Sprintf("another message stands at sequence %d; outbox audit tells", e.Sequence)
+		h.State, h.What = "missing", fmt.Sprintf("another message is at sequence %d; run: outbox audit", e.Sequence)
 	}
 	return h, nil
 }
 
-// consumed says whether a consumer has acknowledged a message. When, only its last ack tells.
+// consumed reports whether a consumer has acknowledged a message. NATS does not record when.
 func consumed(k *health.Consumer, sequence uint64) hop {
 	h := hop{Hop: "consumer", Name: k.Name, State: "waiting", What: k.Name}
 	switch {
 	case k.Floor >= sequence:
 		h.State, h.What = "done", k.Name+" has acknowledged it"
 	case k.Delivered >= sequence:
-		h.State, h.What = "in hand", k.Name+" has had it, and not acknowledged everything before it"
+		h.State, h.What = "delivered", k.Name+" received it and has not acknowledged everything up to it"
 	case k.PausedUntil != nil:
 		h.What = k.Name + " is paused"
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/faultnet"
 )
 
-// The program waits for a database that comes up after it was started, and says so.
+// With --wait, the program waits for a database that starts later, and logs that it waits.
 func TestProgramWaits(t *testing.T) {
 	t.Parallel()
 	at, err := url.Parse(devtest.Postgres(t).URL())
@@ -35,8 +35,8 @@ func TestProgramWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(stderr)
-	if !lines.Scan() || !strings.Contains(lines.Text(), "waiting for a server") {
-		t.Errorf("it says %q", lines.Text())
+	if !lines.Scan() || !strings.Contains(lines.Text(), "server not available, retrying") {
+		t.Errorf("it logs %q", lines.Text())
 	}
 	proxy.Heal()
 	var rest strings.Builder

@@ -14,8 +14,8 @@ import (
 
 // Sources of dead events, for Event.Source.
 const (
-	SourceParked      = "parked"  // rows of outbox.parked: events that the stream will never accept
-	SourceDeadLetters = "letters" // messages of the dead-letter stream: events that a consumer cannot process
+	SourceParked      = "parked"       // rows of outbox.parked: events that the stream will never accept
+	SourceDeadLetters = "dead-letters" // messages of the dead-letter stream: events that a consumer cannot process
 )
 
 // Event is an event that waits for the decision of a person.

@@ -21,8 +21,8 @@ func sound() *health.Facts {
 	}
 }
 
-// Each trouble has a verdict, the gravest comes first, and what is no trouble is healthy.
-func TestCheck(t *testing.T) {
+// Each problem has its verdict, the most severe comes first, and a sound state has none.
+func TestAssess(t *testing.T) {
 	late := func(f *health.Facts) { f.Status.Lag, f.Status.Pending = time.Minute, 50 }
 	waits := func(f *health.Facts, change func(c *health.Consumer)) {
 		c := &f.Consumers[0]
@@ -33,26 +33,26 @@ func TestCheck(t *testing.T) {
 		change func(f *health.Facts)
 		want   string
 	}{
-		"sound":                {func(f *health.Facts) {}, health.Healthy},
-		"paused":               {func(f *health.Facts) { late(f); f.Paused = "upgrade, by ann" }, health.Paused},
-		"broker not reachable": {func(f *health.Facts) { late(f); f.Broker, f.Stream = errors.New("no servers"), nil }, health.BrokerDown},
-		"no stream":            {func(f *health.Facts) { f.Stream = nil }, health.NoStream},
-		"other stream":         {func(f *health.Facts) { f.Stream.Created = now }, health.Recreated},
-		"stream lost messages": {func(f *health.Facts) { f.Stream.Last = 99 }, health.LostData},
+		"sound":            {func(f *health.Facts) {}, health.Healthy},
+		"paused":           {func(f *health.Facts) { late(f); f.Paused = "upgrade, by ann" }, health.Paused},
+		"broker down":      {func(f *health.Facts) { late(f); f.Broker, f.Stream = errors.New("no servers"), nil }, health.BrokerDown},
+		"no stream":        {func(f *health.Facts) { f.Stream = nil }, health.NoStream},
+		"stream recreated": {func(f *health.Facts) { f.Stream.Created = now }, health.Recreated},
+		"stream went back": {func(f *health.Facts) { f.Stream.Last = 99 }, health.LostData},
 		"blocked": {func(f *health.Facts) {
 			late(f)
 			f.Rates.Blocked = []table.Blocked{{PID: 7, By: 9, Waits: 5 * time.Second, Age: time.Hour}}
 		}, health.Blocked},
 		"blocked a moment": {func(f *health.Facts) { f.Rates.Blocked = []table.Blocked{{PID: 7, By: 9, Waits: time.Millisecond}} }, health.Healthy},
-		"nobody leads":     {func(f *health.Facts) { f.Status.Leader = "" }, health.RelayDown},
+		"no leader":        {func(f *health.Facts) { f.Status.Leader = "" }, health.RelayDown},
 		"nothing acked":    {func(f *health.Facts) { late(f); f.Rates.AckedAt = now.Add(-time.Minute) }, health.Stuck},
 		"never acked":      {func(f *health.Facts) { late(f); f.Rates.AckedAt = time.Time{} }, health.Stuck},
-		"more comes":       {func(f *health.Facts) { late(f); f.Rates.In = 11 }, health.TooSlow},
-		"more goes":        {func(f *health.Facts) { late(f); f.Rates.Out = 11 }, health.Catching},
-		"a little behind":  {func(f *health.Facts) { f.Status.Lag, f.Status.Pending = 9*time.Second, 50 }, health.Healthy},
+		"more committed":   {func(f *health.Facts) { late(f); f.Rates.In = 11 }, health.TooSlow},
+		"more published":   {func(f *health.Facts) { late(f); f.Rates.Out = 11 }, health.Catching},
+		"small lag":        {func(f *health.Facts) { f.Status.Lag, f.Status.Pending = 9*time.Second, 50 }, health.Healthy},
 		"consumer paused":  {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.PausedUntil = &now }) }, health.ConsumerStuck},
-		"consumer alone":   {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.Waiting = 0 }) }, health.ConsumerStuck},
-		"consumer hangs":   {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.AckPending = 3 }) }, health.ConsumerStuck},
+		"no reader":        {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.Waiting = 0 }) }, health.ConsumerStuck},
+		"no acks":          {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.AckPending = 3 }) }, health.ConsumerStuck},
 		"consumer works":   {func(f *health.Facts) { waits(f, func(c *health.Consumer) { c.LastAck = now }) }, health.Healthy},
 		"consumer was idle": {func(f *health.Facts) {
 			waits(f, func(c *health.Consumer) { c.Oldest, c.LastAck = now, now.Add(-time.Hour) })
@@ -65,7 +65,7 @@ func TestCheck(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := sound()
 			c.change(f)
-			if v := health.Check(f, health.Limits{}); v.State != c.want || v.Detail == "" || v.State != health.Healthy && v.Next == "" {
+			if v := health.Assess(f, health.Limits{}); v.State != c.want || v.Detail == "" || v.State != health.Healthy && v.Next == "" {
 				t.Errorf("%+v, want %s", v, c.want)
 			}
 		})

@@ -1,4 +1,4 @@
-// Package dial connects a command to PostgreSQL, NATS and Redis as its settings say.
+// Package dial connects a command to PostgreSQL, NATS and Redis according to its settings.
 //
 // For each server there are two ways: Postgres, NATS and Redis with Ping return only once the server answers, for a
 // command that ends without it; Pool, KeepNATS and Redis return at once and connect in the background, for a command that
@@ -44,7 +44,7 @@ func Await(ctx context.Context, s *setting.Set, server string, try func() error)
 			return err
 		}
 		if !logged {
-			s.Log.Warn("waiting for a server", "server", server, "wait", left.Round(time.Millisecond).String(), "err", err)
+			s.Log.Warn("server not available, retrying", "server", server, "wait", left.Round(time.Millisecond).String(), "err", err)
 		}
 		if wait.For(ctx, min(retry.NextBackOff(), left)) != nil {
 			return errors.Join(err, context.Canceled)
@@ -92,5 +92,5 @@ const (
 
 // badURL quotes neither the URL nor the error of a parser: both may contain a part of the password.
 func badURL(s *setting.Set, key, want string) error {
-	return exit.Usagef(nil, "%s: want %s; in a URL, write special characters of the password as %%XX", s.Origin(key).From, want)
+	return exit.Usagef(nil, "%s: want %s; a URL must have special characters of the password as %%XX", s.Origin(key).From, want)
 }

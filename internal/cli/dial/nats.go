@@ -33,14 +33,14 @@ func KeepNATS(s *setting.Set, name string, log *slog.Logger) (*nats.Conn, jetstr
 	return ConnectNATS(s, name,
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.ReconnectWait(250*time.Millisecond),
 		nats.ConnectHandler(func(nc *nats.Conn) { log.Info("nats connected", "url", nc.ConnectedUrlRedacted()) }),
-		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("nats connected again", "url", nc.ConnectedUrlRedacted()) }),
+		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("nats reconnected", "url", nc.ConnectedUrlRedacted()) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil { // nil: this process closed it
-				log.Warn("nats connection lost", "err", redact.Text(err.Error()))
+				log.Warn("nats connection lost, reconnecting", "err", redact.Text(err.Error()))
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			log.Warn("nats reports", "err", redact.Text(err.Error()))
+			log.Warn("nats client reported an error", "err", redact.Text(err.Error()))
 		}),
 	)
 }
@@ -67,7 +67,7 @@ func ConnectNATS(s *setting.Set, name string, options ...nats.Option) (*nats.Con
 	js, err := jetstream.New(nc)
 	if err != nil {
 		nc.Close()
-		return nil, nil, fmt.Errorf("use jetstream: %w", err)
+		return nil, nil, fmt.Errorf("open JetStream: %w", err)
 	}
 	return nc, js, nil
 }
@@ -119,15 +119,15 @@ func natsUser(s *setting.Set) ([]nats.Option, error) {
 	}
 	switch {
 	case len(given) > 1:
-		return nil, exit.Usagef(nil, "%s: only one of them can say who we are", strings.Join(given, " and "))
+		return nil, exit.Usagef(nil, "%s: want only one way to log in to NATS", strings.Join(given, " and "))
 	case (s.Text("nats_user") == "") != (s.Text("nats_password_file") == ""):
-		return nil, exit.Usagef(nil, "nats_user and nats_password_file go together")
+		return nil, exit.Usagef(nil, "nats_user and nats_password_file must be set together")
 	case len(given) == 0:
 		return nil, nil
 	}
 	key, path := given[0], s.Text(given[0])
 	if strings.Contains(s.Text("nats_url"), "@") {
-		return nil, exit.Usagef(nil, "%s and a user in nats_url (%s): only one of them can say who we are", key, s.Origin("nats_url").From)
+		return nil, exit.Usagef(nil, "%s and a user in nats_url (%s): want only one way to log in to NATS", key, s.Origin("nats_url").From)
 	}
 	switch key {
 	case "nats_creds", "nats_nkey_file": // the library reads them again for each connection
@@ -140,7 +140,7 @@ func natsUser(s *setting.Set) ([]nats.Option, error) {
 		}
 		option, err := nats.NkeyOptionFromSeed(path)
 		if err != nil { // its text may quote the file
-			return nil, exit.Usagef(nil, "%s: %s holds no seed of a user's nkey", s.Origin(key).From, path)
+			return nil, exit.Usagef(nil, "%s: want the seed of a user nkey, %s has none", s.Origin(key).From, path)
 		}
 		return []nats.Option{option}, nil
 	}

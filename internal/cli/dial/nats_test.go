@@ -15,7 +15,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 )
 
-// A key pair of NATS that is good for these tests alone.
+// A key pair of NATS that only these tests use.
 const (
 	testSeed = "SUAJ63JGXJN7S3VVWHTG6MBOYNKJFBFEU6YSNZZVMWVCKFNZ7URVKS2FSU"
 	testNkey = "UCOJ7VECHVR2YKRSURVGBY76Z2UQQTIOFKBIZA5Q4AAFS63RGUQME3ZI"
@@ -30,8 +30,8 @@ func secretFile(t *testing.T, content string, mode os.FileMode) string {
 	return path
 }
 
-// The group may read a secret, everybody else may not without being told of.
-func TestSecretFileMode(t *testing.T) {
+// A secret that every user of the machine can read causes a warning; one that only its group can read does not.
+func TestWarningOfFileMode(t *testing.T) {
 	for mode, warns := range map[os.FileMode]bool{0o600: false, 0o400: false, 0o640: false, 0o644: true, 0o604: true} {
 		path := secretFile(t, "pw", mode)
 		s := with(map[string]string{"nats_token_file": path})
@@ -46,7 +46,7 @@ func TestSecretFileMode(t *testing.T) {
 	}
 }
 
-// Each way to say who we are works on a real server, and two at once are a mistake.
+// Each way to log in works on a real server, and two at once are a usage error.
 func TestNATSUsers(t *testing.T) {
 	password := secretFile(t, "pw", 0o600)
 	seed := secretFile(t, testSeed+"\n", 0o600)

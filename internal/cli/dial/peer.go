@@ -24,8 +24,8 @@ type Peer struct {
 }
 
 const (
-	plaintext  = "nothing encrypts the connection"
-	unverified = "nothing verifies the server's certificate"
+	plaintext  = "the connection is not encrypted"
+	unverified = "the server is not verified"
 )
 
 // isLocal reports whether a host is this machine. It resolves no names: any but localhost counts as another machine, also
@@ -53,9 +53,9 @@ func exposed(peers []Peer) (Peer, bool) {
 
 // safeWays names, for each URL, what makes a connection to another machine safe.
 var safeWays = map[string]string{
-	"database_url": "add sslmode=verify-full to the URL or give --database-ca FILE (of the CA that signed its certificate)",
-	"nats_url":     "write tls:// or give --nats-ca FILE (of the CA that signed its certificate)",
-	"redis_url":    "write rediss:// without skip_verify or give --redis-ca FILE (of the CA that signed its certificate)",
+	"database_url": "add sslmode=verify-full to the URL, or set --database-ca FILE (the CA of its certificate)",
+	"nats_url":     "write tls://, or set --nats-ca FILE (the CA of its certificate)",
+	"redis_url":    "write rediss:// without skip_verify, or set --redis-ca FILE (the CA of its certificate)",
 }
 
 // allow returns an error if a connection would leave this machine in plaintext or to an unverified server. With the setting
@@ -73,7 +73,7 @@ func allow(s *setting.Set, key string, peers []Peer) error {
 	if key == "database_url" && s.Text(key) == "" {
 		from = "PG* variables"
 	}
-	return exit.Usagef(nil, "%s: %q is another machine, and %s: %s; or, in a network that nobody else can enter, allow it with --insecure",
+	return exit.Usagef(nil, "%s: %q is another machine and %s; %s; in a network that nobody else can enter, allow it with --insecure",
 		from, p.Host, p.Flaw, safeWays[key])
 }
 
@@ -170,7 +170,7 @@ func keepLocal(o *redis.UniversalOptions) {
 	o.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, _, err := net.SplitHostPort(address)
 		if err == nil && !isLocal(host) {
-			return nil, fmt.Errorf("redis names another machine, %q, and %s: %s, or allow it with --insecure", host, flaw, safeWays["redis_url"])
+			return nil, fmt.Errorf("redis names another machine, %q, and %s; %s, or allow it with --insecure", host, flaw, safeWays["redis_url"])
 		}
 		return dial(ctx, network, address)
 	}

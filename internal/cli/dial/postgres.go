@@ -56,7 +56,7 @@ func Pool(ctx context.Context, s *setting.Set, application string) (*pgxpool.Poo
 // unreachedPostgres explains which database was tried where no URL was given.
 func unreachedPostgres(s *setting.Set, err error) error {
 	if s.Text("database_url") == "" {
-		err = fmt.Errorf("there is no --database-url and no $DATABASE_URL, so that PG* variables and defaults count: %w", err)
+		err = fmt.Errorf("neither --database-url nor $DATABASE_URL is set, using the PG* variables and defaults: %w", err)
 	}
 	return exit.Unreached(exit.Postgres, err)
 }

@@ -81,7 +81,7 @@ func secureRedis(s *setting.Set, o *redis.UniversalOptions) error {
 	return allow(s, "redis_url", redisPeers(o))
 }
 
-// ParseRedis parses one URL for every kind of Redis:
+// ParseRedis parses the URL of any kind of Redis:
 //
 //	redis://[user:password@]host[:6379][/db][?options]         one server; rediss for TLS
 //	redis-cluster://[user:password@]h1:p,h2:p[?options]        a cluster, by any of its nodes; rediss-cluster for TLS
@@ -92,7 +92,7 @@ func secureRedis(s *setting.Set, o *redis.UniversalOptions) error {
 func ParseRedis(text string) (*redis.UniversalOptions, error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
-		return nil, errors.New("no scheme")
+		return nil, errors.New("missing scheme")
 	}
 	scheme, kind, _ := strings.Cut(scheme, "-")
 	rest, query, _ := strings.Cut(rest, "?")
@@ -109,7 +109,7 @@ func ParseRedis(text string) (*redis.UniversalOptions, error) {
 	case "sentinel":
 		master, path, _ = strings.Cut(path, "/")
 		if master == "" {
-			return nil, errors.New("no name of the master")
+			return nil, errors.New("missing name of the master")
 		}
 	default:
 		return nil, fmt.Errorf("unknown kind %q", kind)
@@ -145,5 +145,5 @@ func LogRedis(log *slog.Logger) { redis.SetLogger(redisLogger{log}) }
 type redisLogger struct{ log *slog.Logger }
 
 func (l redisLogger) Printf(_ context.Context, format string, args ...any) {
-	l.log.Debug("redis reports", "err", redact.Text(fmt.Sprintf(format, args...)))
+	l.log.Debug("redis client reported an error", "err", redact.Text(fmt.Sprintf(format, args...)))
 }

@@ -27,11 +27,11 @@ func tlsFiles(s *setting.Set, server string) (*tls.Config, error) {
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, exit.Usagef(nil, "%s: %s holds no certificate (PEM)", s.Origin(ca).From, path)
+			return nil, exit.Usagef(nil, "%s: want a certificate (PEM), %s has none", s.Origin(ca).From, path)
 		}
 	}
 	if (s.Text(cert) == "") != (s.Text(key) == "") {
-		return nil, exit.Usagef(nil, "%s and %s go together: a certificate and its key", cert, key)
+		return nil, exit.Usagef(nil, "%s and %s must be set together: a certificate and its key", cert, key)
 	}
 	if s.Text(cert) == "" {
 		return config, nil

@@ -6,7 +6,7 @@
 //   - Usagef makes errors that the caller must correct: a flag, a setting, a file. Exit code 2.
 //   - Findingsf makes errors for commands that ran and found a problem in the data. Exit code 3.
 //   - Unreached marks an error as that of a server. The exit code is 69 if the server did not answer, and 1 if it
-//     answered with a refusal, such as a wrong password: IsUnavailable tells the two apart.
+//     answered with a refusal, such as a wrong password; see IsUnavailable.
 //   - With sets any other code.
 //   - Everything else is exit code 1.
 //
@@ -26,7 +26,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 )
 
-// Exit codes, the same for every command.
+// Exit codes of all commands.
 const (
 	Failed      = 1
 	Usage       = 2
@@ -98,14 +98,14 @@ func hints(err error) []string {
 			out = append(out, "hint: "+pg.Hint)
 		}
 		if pg.Code == sqlstate.LockNotAvailable {
-			out = append(out, "hint: others use the table; nothing was changed, try again or wait longer with --lock-timeout")
+			out = append(out, "hint: other sessions use the table and nothing was changed; try again, or wait longer with --lock-timeout")
 		}
 	}
 	if tlsRefused(err) {
-		out = append(out, "hint: the server's certificate must name the host that the URL has, and be signed by the CA given (--database-ca, --nats-ca, --redis-ca) or one of the system; ours by one that the server knows")
+		out = append(out, "hint: the server's certificate must name the host in the URL and be signed by the CA given (--database-ca, --nats-ca, --redis-ca) or by one of the system; the client certificate must be signed by a CA that the server accepts")
 	}
 	if e, ok := errors.AsType[*serverError](err); ok && IsUnavailable(err) {
-		out = append(out, "run: outbox doctor, or see which URL is in use: outbox config show; for "+e.server+" that is "+urlSetting[e.server])
+		out = append(out, "run: outbox doctor; to see the URL in use, run: outbox config show (setting "+urlSetting[e.server]+")")
 	}
 	if _, ok := errors.AsType[cli.ExitCoder](err); ok {
 		out = append(out, "run: outbox --help")

@@ -64,7 +64,7 @@ func TestSuggest(t *testing.T) {
 	}
 }
 
-// A hinted error has a hint of its own.
+// A hinted error provides its own hint.
 type hinted struct{ error }
 
 func (hinted) Hint() string    { return "continue with: x" }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
+
 	"github.com/seed-6eff6314/outbox-relay/internal/sqlstate"
 )
 
@@ -33,7 +34,7 @@ type serverError struct {
 func (e *serverError) Error() string { return "reach " + e.server + ": " + e.err.Error() }
 func (e *serverError) Unwrap() error { return e.err }
 
-// Unreached says of an error that it came from reaching a server: Postgres, NATS, Redis or another name for a person.
+// Unreached marks err as the error of a connection to a server: Postgres, NATS, Redis, or another name for a person.
 func Unreached(server string, err error) error { return &serverError{server, err} }
 
 // IsUnreached reports whether Unreached marked the error.

@@ -49,7 +49,7 @@ func OnUsageError(c *cli.Context, err error, _ bool) error {
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 		name, _, _ = strings.Cut(strings.TrimLeft(name, "-"), "=")
 		if c.Command.HelpName == c.App.HelpName && isFlagOf(c.App.Commands, name) {
-			return Usagef(c, "flag --%s stands behind the command: outbox <command> --%s …", name, name)
+			return Usagef(c, "flag --%s must come after the command: outbox <command> --%s …", name, name)
 		}
 		var known []string
 		for _, f := range c.Command.Flags {

@@ -11,9 +11,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
-	"github.com/urfave/cli/v2"
 )
 
 // width is that of the terminal that --help is formatted for, in columns.
@@ -81,7 +82,7 @@ func ofApp(app *cli.App, categories []Category) string {
 		}
 	}
 	b.WriteString("\nGLOBAL OPTIONS:\n") //nolint:errcheck
-	entry(&b, "   ", 15, "--help, -h", "show help, also of each command: outbox relay --help")
+	entry(&b, "   ", 15, "--help, -h", "show help; each command has its own: outbox relay --help")
 	entry(&b, "   ", 15, "--version, -v", "print the version")
 	return b.String()
 }
@@ -105,7 +106,7 @@ func ofCommand(path string, c *cli.Command) string {
 		}
 	}
 	if len(shared) > 0 {
-		b.WriteString("\nSETTINGS THAT ALL COMMANDS SHARE:\n") //nolint:errcheck
+		b.WriteString("\nSETTINGS OF ALL COMMANDS:\n") //nolint:errcheck
 		var others []string
 		for _, f := range shared {
 			if strings.HasPrefix(path, "outbox config ") || slices.Contains(common, f.name) {
@@ -115,7 +116,7 @@ func ofCommand(path string, c *cli.Command) string {
 			}
 		}
 		if len(others) > 0 {
-			section(&b, "", term.Fold("Also "+strings.Join(others, ", ")+"; what they mean: outbox config show --help", width-3))
+			section(&b, "", term.Fold("Also "+strings.Join(others, ", ")+"; outbox config show --help explains them.", width-3))
 		}
 	}
 	return b.String()

@@ -30,11 +30,11 @@ func Manual(app *cli.App, categories []Category) string {
 			p.command(app.Name, c)
 		}
 	}
-	p.macro("SH", "SETTINGS OF EVERY COMMAND")
+	p.macro("SH", "SETTINGS OF ALL COMMANDS")
 	_, shared := splitFlags(app.Command("config").Command("show"))
 	p.flags(shared)
 	p.macro("SH", "FILES")
-	p.text("The file of --config has a key for each setting, those of relay and invalidate in sections of these names: outbox config init.")
+	p.text("The file of --config has a key for each setting; those of relay and invalidate are in sections of these names. outbox config init prints one.")
 	return p.String()
 }
 

@@ -60,7 +60,7 @@ func (m *measures[S]) Collect(ch chan<- prometheus.Metric) {
 // Build is a metric that is always 1, with the build as labels.
 func Build(version, revision, goVersion string) prometheus.Collector {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "outbox_build_info", Help: "1, with what was built as labels.",
+		Name: "outbox_build_info", Help: "Always 1; the labels describe the build.",
 		ConstLabels: prometheus.Labels{"version": version, "revision": revision, "goversion": goVersion},
 	})
 	info.Set(1)

@@ -15,7 +15,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
 
-// Names and units are as Prometheus wants them, and nothing that passes through is a label.
+// Names and units follow the conventions of Prometheus, and no label depends on events.
 func TestMetricsAreWellNamed(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(
@@ -45,33 +45,33 @@ func TestMetricsAreWellNamed(t *testing.T) {
 	}
 }
 
-// The database is asked at most every 15 s, and what it did not answer is not told.
-func TestBacklogIsNotAskedTooOften(t *testing.T) {
+// The backlog is queried at most every 15 s, and is absent after a failed query.
+func TestBacklogQueriesAtMostEvery15Seconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		var fails error
 		b := &backlog{read: func(ctx context.Context) (table.Status, error) {
 			asked++
 			if _, ok := ctx.Deadline(); !ok {
-				t.Error("asked without a deadline")
+				t.Error("queried without a deadline")
 			}
 			return table.Status{Pending: int64(asked)}, fails
 		}}
-		look := func(after time.Duration, wantAsked int, wantKnown bool) {
+		scrape := func(after time.Duration, wantAsked int, wantKnown bool) {
 			t.Helper()
 			time.Sleep(after) // the clock of the bubble
 			s, known := b.status()
 			if asked != wantAsked || known != wantKnown || known && s.Pending != int64(wantAsked) {
-				t.Errorf("asked %d times, known %v, pending %d; want %d, %v", asked, known, s.Pending, wantAsked, wantKnown)
+				t.Errorf("queried %d times, known %v, pending %d; want %d, %v", asked, known, s.Pending, wantAsked, wantKnown)
 			}
 		}
-		look(0, 1, true)
-		look(14*time.Second, 1, true)
-		look(time.Second, 2, true)
-		fails = errors.New("away")
-		look(15*time.Second, 3, false)
-		look(time.Second, 3, false)
+		scrape(0, 1, true)
+		scrape(14*time.Second, 1, true)
+		scrape(time.Second, 2, true)
+		fails = errors.New("unavailable")
+		scrape(15*time.Second, 3, false)
+		scrape(time.Second, 3, false)
 		fails = nil
-		look(15*time.Second, 4, true)
+		scrape(15*time.Second, 4, true)
 	})
 }

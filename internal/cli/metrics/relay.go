@@ -17,24 +17,24 @@ const (
 )
 
 var relayMeasures = []measure[relay.Stats]{
-	{"outbox_relay_published_total", "Events acknowledged by the stream.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Published) }},
-	{"outbox_relay_parked_total", "Events parked because the stream refuses them for ever.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Parked) }},
+	{"outbox_relay_published_total", "Events that the stream acknowledged.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Published) }},
+	{"outbox_relay_parked_total", "Events parked because the stream rejects them permanently.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Parked) }},
 	{"outbox_relay_batches_total", "Batches planned.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Batches) }},
-	{"outbox_relay_resumes_total", "Times the end of the stream was read to go on.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Resumes) }},
-	{"outbox_relay_rebases_total", "Times the place of positions in the stream moved.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Rebases) }},
-	{"outbox_relay_foreign_messages_total", "Messages found in the stream that no relay published.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Foreign) }},
-	{"outbox_relay_lost_messages_total", "Acknowledged messages that the stream lost, published again.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Lost) }},
-	{"outbox_relay_removed_messages_total", "Messages that were removed from the stream, though no limit of its own explains it.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Removed) }},
-	{"outbox_relay_gone_positions_total", "Positions whose event the table had dropped when the stream needed it again.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Gone) }},
+	{"outbox_relay_resumes_total", "Times that the relay read the end of the stream to resume.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Resumes) }},
+	{"outbox_relay_rebases_total", "Times that the base, which maps positions to sequences of the stream, changed.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Rebases) }},
+	{"outbox_relay_foreign_messages_total", "Messages in the stream that no relay published.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Foreign) }},
+	{"outbox_relay_lost_messages_total", "Acknowledged messages that the stream lost and the relay published again.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Lost) }},
+	{"outbox_relay_removed_messages_total", "Messages removed from the stream although none of its limits explains it.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Removed) }},
+	{"outbox_relay_gone_positions_total", "Positions that the stream needed again after the table had dropped their event.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Gone) }},
 	{"outbox_relay_dropped_partitions_total", "Partitions dropped by this relay.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Dropped) }},
-	{"outbox_relay_default_partition_events", "Events in the default partition, counted up to 1000: it should be empty.", prometheus.GaugeValue, func(s relay.Stats) float64 { return float64(s.InDefault) }},
-	{"outbox_relay_wakes_total", "Times a writer woke the relay.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Wakes) }},
-	{"outbox_relay_errors_total", "Times the relay had to resume or to connect again.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.LastErrors) }},
-	{"outbox_relay_in_flight", "Events published and not acknowledged.", prometheus.GaugeValue, func(s relay.Stats) float64 { return float64(s.InFlight) }},
+	{"outbox_relay_default_partition_events", "Events in the default partition, counted up to 1000. It should be empty.", prometheus.GaugeValue, func(s relay.Stats) float64 { return float64(s.InDefault) }},
+	{"outbox_relay_wakes_total", "Times that a writer woke the relay.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.Wakes) }},
+	{"outbox_relay_errors_total", "Errors after which the relay resumed or reconnected.", prometheus.CounterValue, func(s relay.Stats) float64 { return float64(s.LastErrors) }},
+	{"outbox_relay_in_flight", "Events published and not yet acknowledged.", prometheus.GaugeValue, func(s relay.Stats) float64 { return float64(s.InFlight) }},
 	{"outbox_relay_leader", "1 if this relay leads.", prometheus.GaugeValue, func(s relay.Stats) float64 { return oneIf(s.Leads) }},
-	{"outbox_relay_paused", "1 if this relay leads and a person paused it: outbox resume --relay.", prometheus.GaugeValue, func(s relay.Stats) float64 { return oneIf(s.Paused) }},
-	{"outbox_relay_asleep", "1 if this relay leads and waits for a writer to wake it.", prometheus.GaugeValue, func(s relay.Stats) float64 { return oneIf(s.Asleep) }},
-	{"outbox_relay_last_success_timestamp_seconds", "When the stream last acknowledged an event, 0 before the first.", prometheus.GaugeValue, func(s relay.Stats) float64 { return seconds(s.LastAck) }},
+	{"outbox_relay_paused", "1 if this relay leads and is paused by outbox pause.", prometheus.GaugeValue, func(s relay.Stats) float64 { return oneIf(s.Paused) }},
+	{"outbox_relay_asleep", "1 if this relay leads and sleeps until a writer wakes it.", prometheus.GaugeValue, func(s relay.Stats) float64 { return oneIf(s.Asleep) }},
+	{"outbox_relay_last_success_timestamp_seconds", "Time of the last acknowledged event, 0 before the first.", prometheus.GaugeValue, func(s relay.Stats) float64 { return seconds(s.LastAck) }},
 }
 
 // Relay has the metrics of a relay, and the backlog of its outbox, which is the same whichever relay leads. stats is called
@@ -44,8 +44,8 @@ func Relay(stats func() relay.Stats, status func(context.Context) (table.Status,
 }
 
 var (
-	pendingRows = prometheus.NewDesc("outbox_relay_pending_rows", "Committed events that are not acknowledged, at most 15 s ago. Absent when the database does not say.", nil, nil)
-	lagSeconds  = prometheus.NewDesc("outbox_relay_lag_seconds", "Age of the oldest of them, 0 when there is none. Absent when the database does not say.", nil, nil)
+	pendingRows = prometheus.NewDesc("outbox_relay_pending_rows", "Committed events that the stream has not acknowledged, at most 15 s old. Absent while the database does not answer.", nil, nil)
+	lagSeconds  = prometheus.NewDesc("outbox_relay_lag_seconds", "Age of the oldest pending event, 0 without any. Absent while the database does not answer.", nil, nil)
 )
 
 // A backlog is the number of events that wait for the stream, and the age of the oldest. It queries the database for a scrape

@@ -134,7 +134,7 @@ func answer(w http.ResponseWriter, status int, body any) {
 func untilStopping(stopping context.Context, ready func(context.Context) Readiness) func(context.Context) Readiness {
 	return func(ctx context.Context) Readiness {
 		if stopping.Err() != nil {
-			return Of("stopping", map[string]string{"work": "finishing what is in hand"})
+			return Of("stopping", map[string]string{"work": "finishing work in hand"})
 		}
 		return ready(ctx)
 	}

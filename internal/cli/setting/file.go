@@ -51,7 +51,7 @@ func ReadFile(path string, lookup func(string) (string, bool)) (map[string]Origi
 	}
 	data, err := ReadAtMost(path, maxFile)
 	if err != nil {
-		return nil, exit.Usagef(nil, "read config: %w", err)
+		return nil, exit.Usagef(nil, "read settings: %w", err)
 	}
 	return parseFile(path, data, lookup)
 }
@@ -59,7 +59,7 @@ func ReadFile(path string, lookup func(string) (string, bool)) (map[string]Origi
 func parseFile(path string, data []byte, lookup func(string) (string, bool)) (map[string]Origin, error) {
 	f := &reader{path: path, lookup: lookup, known: make(map[string]*Setting), values: make(map[string]Origin), first: make(map[string]Position)}
 	if !utf8.Valid(data) {
-		return nil, exit.Usagef(nil, "%s: the file is not UTF-8", path)
+		return nil, exit.Usagef(nil, "%s: want a file in UTF-8", path)
 	}
 	for _, s := range table {
 		f.known[s.Key()] = s
@@ -86,7 +86,7 @@ func (f *reader) parse(data []byte) {
 	}
 	for i, doc := range root.Docs {
 		if i > 0 {
-			f.flaw(doc.GetToken(), errors.New("the file has more than one document"))
+			f.flaw(doc.GetToken(), errors.New("want one YAML document, found another"))
 			return
 		}
 		if doc.Body != nil {
@@ -102,7 +102,7 @@ func (f *reader) sane(tokens token.Tokens) bool {
 	for _, t := range tokens {
 		switch t.Type {
 		case token.AnchorType, token.AliasType, token.MergeKeyType, token.TagType, token.DirectiveType:
-			f.flaw(t, errors.New("anchors, aliases, tags and directives have no use here; quote a text that begins with & * ! or %"))
+			f.flaw(t, errors.New("anchors, aliases, tags and directives are not supported; quote a text that begins with & * ! or %"))
 			return false
 		case token.SequenceStartType, token.MappingStartType:
 			flow++
@@ -112,7 +112,7 @@ func (f *reader) sane(tokens token.Tokens) bool {
 		// The column of a block bounds its depth.
 		block := t.Type == token.SequenceEntryType || t.Type == token.MappingValueType || t.Type == token.MappingKeyType
 		if flow > maxNesting || block && flow <= 0 && t.Position.Column > 8*maxNesting {
-			f.flaw(t, errors.New("the file nests too deeply"))
+			f.flaw(t, errors.New("the file is nested too deeply"))
 			return false
 		}
 	}
@@ -139,7 +139,7 @@ func (f *reader) mapping(node ast.Node, section string) {
 			continue
 		}
 		if old, ok := f.first[key]; ok {
-			f.flaw(at, fmt.Errorf("key %q is there twice, first at %s", key, old))
+			f.flaw(at, fmt.Errorf("duplicate key %q; first at %s", key, old))
 			continue
 		}
 		f.first[key] = f.position(at)
@@ -155,7 +155,7 @@ func (f *reader) set(s *Setting, node ast.Node, at *token.Token) {
 	items := []ast.Node{node}
 	if list, ok := node.(*ast.SequenceNode); ok {
 		if !s.form.many {
-			f.flaw(node.GetToken(), fmt.Errorf("%s is no list", s.Key()))
+			f.flaw(node.GetToken(), fmt.Errorf("%s: want one value, found a list", s.Key()))
 			return
 		}
 		items = list.Values
@@ -176,7 +176,7 @@ func (f *reader) set(s *Setting, node ast.Node, at *token.Token) {
 	}
 	value := strings.Join(texts, ",")
 	if err := s.Check(value); err != nil {
-		f.flaw(node.GetToken(), s.refuse(s.Key(), value, err))
+		f.flaw(node.GetToken(), s.invalid(s.Key(), err))
 		return
 	}
 	f.values[s.Key()] = Origin{Setting: s, Value: value, From: fmt.Sprintf("file %s:%d", f.path, at.Position.Line), Position: f.position(at), Bare: bare}
@@ -208,11 +208,11 @@ func expand(text string, lookup func(string) (string, bool)) (string, error) {
 		}
 		name, after, closed := strings.Cut(rest, "}")
 		if !closed {
-			return "", errors.New("${ without }")
+			return "", errors.New("want } after ${")
 		}
 		value, ok := lookup(name)
 		if !ok {
-			return "", fmt.Errorf("variable %q is not set", name)
+			return "", fmt.Errorf("environment variable %q is not set", name)
 		}
 		b.WriteString(value) //nolint:errcheck
 		text = after

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 )
 
-// A file of settings is refused with the place where it is wrong, or every value in it is one that will do.
+// A settings file is refused with the position of each mistake, or every value in it is valid.
 func FuzzFile(f *testing.F) {
 	for _, seed := range []string{
 		"", "# nothing\n", "stream: A\nschema: b\n", "relay:\n  subjects: [users.>, orders.>]\n  batch: 17\n  no_create: true\n",
@@ -28,10 +28,10 @@ func FuzzFile(f *testing.F) {
 		values, err := parseFile("f.yaml", data, lookup)
 		for i, err := range each(err) {
 			if !exit.IsUsage(err) && i < maxFlaws {
-				t.Errorf("no usage error: %v", err)
+				t.Errorf("not a usage error: %v", err)
 			}
-			if !place.MatchString(err.Error()) && !strings.Contains(err.Error(), "not UTF-8") && i < maxFlaws {
-				t.Errorf("no place: %v", err)
+			if !place.MatchString(err.Error()) && !strings.Contains(err.Error(), "in UTF-8") && i < maxFlaws {
+				t.Errorf("no position: %v", err)
 			}
 		}
 		for key, o := range values {
@@ -52,10 +52,10 @@ func TestFileLimits(t *testing.T) {
 	for content, want := range map[string]string{
 		strings.Repeat("#", maxFile):                     "",
 		strings.Repeat("#", maxFile+1):                   "has more than 131072 bytes",
-		"stream: " + strings.Repeat("[", maxFile-8):      "nests too deeply",
-		"stream: " + strings.Repeat("{a: ", maxFile/4-2): "nests too deeply",
-		strings.Repeat("- ", maxFile/2):                  "nests too deeply",
-		strings.Repeat("? ", maxFile/2):                  "nests too deeply",
+		"stream: " + strings.Repeat("[", maxFile-8):      "nested too deeply",
+		"stream: " + strings.Repeat("{a: ", maxFile/4-2): "nested too deeply",
+		strings.Repeat("- ", maxFile/2):                  "nested too deeply",
+		strings.Repeat("? ", maxFile/2):                  "nested too deeply",
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)

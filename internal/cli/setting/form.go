@@ -3,6 +3,7 @@ package setting
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ type form struct {
 	many   bool       // it is a list
 }
 
-// A Checker returns nil for a valid value, and an error that names what is wanted for any other.
+// A Checker returns nil for a valid value. For any other it returns an error that names what is wanted and quotes the value.
 type Checker func(value string) error
 
 var (
@@ -41,22 +42,23 @@ func whole(least, most int) form {
 	return form{check: number(least, most), schema: []property{{Type: "integer", Least: &least, Most: &most}}}
 }
 
+// want is the error of a Checker.
+func want(what, value string) error { return fmt.Errorf("want %s, got %q", what, value) }
+
 // OneOf accepts the choices, and suggests the nearest for a value that is none of them.
 func OneOf(choices ...string) Checker {
 	return func(value string) error {
-		for _, c := range choices {
-			if value == c {
-				return nil
-			}
+		if slices.Contains(choices, value) {
+			return nil
 		}
-		return fmt.Errorf("want %s%s", strings.Join(choices, " or "), exit.Suggest(value, choices))
+		return fmt.Errorf("want %s, got %q%s", strings.Join(choices, " or "), value, exit.Suggest(value, choices))
 	}
 }
 
 func number(least, most int) Checker {
 	return func(value string) error {
 		if n, err := strconv.Atoi(value); err != nil || n < least || n > most {
-			return fmt.Errorf("want a whole number from %d to %d", least, most)
+			return want(fmt.Sprintf("a whole number from %d to %d", least, most), value)
 		}
 		return nil
 	}
@@ -64,21 +66,21 @@ func number(least, most int) Checker {
 
 func duration(value string) error {
 	if d, err := time.ParseDuration(value); err != nil || d < 0 {
-		return fmt.Errorf("want a time such as 500ms, 10s or 72h")
+		return want("a time such as 500ms, 10s or 72h", value)
 	}
 	return nil
 }
 
 func positive(value string) error {
 	if d, err := time.ParseDuration(value); err != nil || d <= 0 {
-		return fmt.Errorf("want a time above 0 such as 500ms or 10s")
+		return want("a time above 0 such as 500ms or 10s", value)
 	}
 	return nil
 }
 
 func atLeastSecond(value string) error {
 	if d, err := time.ParseDuration(value); err != nil || d < time.Second {
-		return fmt.Errorf("want a time from 1s on such as 10s")
+		return want("a time of at least 1s such as 10s", value)
 	}
 	return nil
 }
@@ -90,7 +92,7 @@ func delays(value string) error {
 	}
 	for _, item := range Split(value) {
 		if d, err := time.ParseDuration(item); err != nil || d < time.Millisecond || d > time.Hour {
-			return fmt.Errorf("want times from 1ms to 1h such as 5s or 1s,30s, or off")
+			return want("times from 1ms to 1h such as 5s or 1s,30s, or off", value)
 		}
 	}
 	return nil
@@ -98,7 +100,7 @@ func delays(value string) error {
 
 func share(value string) error {
 	if f, err := strconv.ParseFloat(value, 64); err != nil || !(f > 0 && f <= 1) {
-		return fmt.Errorf("want a number above 0 and at most 1 such as 0.01")
+		return want("a number above 0 and at most 1 such as 0.01", value)
 	}
 	return nil
 }
@@ -108,38 +110,38 @@ const retentionFloor = 24 * time.Hour
 
 func retention(value string) error {
 	if d, err := Days(value); err != nil || d != 0 && d < retentionFloor {
-		return fmt.Errorf("want a time from 24h on such as 36h or 7d, or 0s to keep everything")
+		return want("a time of at least 24h such as 36h or 7d, or 0s to keep events indefinitely", value)
 	}
 	return nil
 }
 
-// Days parses a time as time.ParseDuration does, or a number of days such as 7d. It must not be negative, and at most
-// 36500 days where it is in days.
+// Days parses a time as time.ParseDuration does, or a number of days such as 7d. It must not be negative, and at most 36500
+// days where it is in days.
 func Days(text string) (time.Duration, error) {
 	if number, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseFloat(number, 64)
 		if err != nil || !(n >= 0 && n <= 36500) {
-			return 0, fmt.Errorf("%q is no number of days", number)
+			return 0, fmt.Errorf("invalid number of days %q; want 7d", number)
 		}
 		return time.Duration(n * float64(24*time.Hour)), nil
 	}
 	d, err := time.ParseDuration(text)
 	if err == nil && d < 0 {
-		return 0, fmt.Errorf("%s is negative", text)
+		return 0, fmt.Errorf("invalid time %s; want 0 or more", text)
 	}
 	return d, err
 }
 
 func boolean(value string) error {
 	if value != "true" && value != "false" {
-		return fmt.Errorf("want true or false")
+		return want("true or false", value)
 	}
 	return nil
 }
 
 func inboxPrefix(value string) error {
 	if strings.ContainsAny(value, " \t\r\n*>") || strings.HasPrefix(value, ".") || strings.HasSuffix(value, ".") || strings.Contains(value, "..") {
-		return fmt.Errorf("want the beginning of a subject such as _INBOX_mine, without wildcards and no dot at its end")
+		return want("the beginning of a subject such as _INBOX_mine, without wildcards and without a dot at its end", value)
 	}
 	return nil
 }
@@ -150,7 +152,7 @@ func address(value string) error {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return fmt.Errorf("want host:port, or :port for 127.0.0.1")
+		return want("host:port, or :port for 127.0.0.1", value)
 	}
 	return nil
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 )
 
-const initialHead = `# Settings of outbox, each at its default. Any of them may be removed.
+const initialHead = `# Settings of outbox, each at its default. You may remove any of them.
 #
-# A flag wins over its environment variable, that over this file: outbox config show tells where each came from. ${NAME} in a
-# value is a variable of the environment: keep passwords there, or in the files that *_password_file names. Lists are [a, b]
-# or a,b. Check it with: outbox config validate --config FILE. For editors: outbox config schema.
+# A flag overrides its environment variable, which overrides this file; outbox config show prints the origin of each setting.
+# ${NAME} in a value is an environment variable: keep passwords there, or in the files that *_password_file names. A list is
+# [a, b] or a,b. To check this file: outbox config validate --config FILE. For editors: outbox config schema.
 `
 
 // InitialFile is a settings file with every setting at its default, each with a comment.
@@ -44,13 +44,13 @@ func InitialFile() string {
 // part is the title of the group of a setting in the file.
 func (s *Setting) part() string {
 	if s.section != "" {
-		return "Of outbox " + s.section
+		return "outbox " + s.section
 	}
 	server, _, _ := strings.Cut(s.name, "-")
 	if title, ok := map[string]string{"database": "PostgreSQL", "nats": "NATS", "redis": "Redis"}[server]; ok {
 		return title
 	}
-	return "Of every command"
+	return "All commands"
 }
 
 // bareText matches values that need no quotes in YAML.

@@ -84,7 +84,7 @@ func fileSchema() schema {
 		}
 		in[strings.TrimPrefix(s.Key(), s.section+".")] = s.property()
 	}
-	top.Description = "Where each setting comes from: outbox config show."
+	top.Description = "outbox config show prints each setting and its origin."
 	return schema{
 		Schema: "https://json-schema.org/draft/2020-12/schema",
 		ID:     "https://github.com/seed-6eff6314/outbox-relay/docs/config.schema.json",
@@ -92,8 +92,8 @@ func fileSchema() schema {
 		Defs: map[string]property{
 			"text":     textProperty,
 			"time":     {Description: "A time such as 500ms, 10s or 72h.", AnyOf: []property{{Type: "string", Pattern: "^" + timeText + "$"}, {Type: "integer", Least: new(0), Most: new(0)}}},
-			"variable": {Description: "A variable of the environment, which must be set.", Type: "string", Pattern: `\$\{[^}]*\}`},
-			"empty":    {Description: "As if it was not set.", AnyOf: []property{{Enum: []string{""}}, {Type: "null"}}},
+			"variable": {Description: "An environment variable, which must be set.", Type: "string", Pattern: `\$\{[^}]*\}`},
+			"empty":    {Description: "Not set.", AnyOf: []property{{Enum: []string{""}}, {Type: "null"}}},
 		},
 	}
 }

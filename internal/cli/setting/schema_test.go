@@ -17,7 +17,7 @@ import (
 
 const committedSchema = "../../../docs/config.schema.json"
 
-// The file of outbox config init has every setting, and changes none.
+// The initial file has every setting, and changes none.
 func TestInitialFile(t *testing.T) {
 	values, err := parseFile("f.yaml", []byte(InitialFile()), func(string) (string, bool) { return "", false })
 	if err != nil {
@@ -33,7 +33,7 @@ func TestInitialFile(t *testing.T) {
 			t.Errorf("%d characters: %s", n, line)
 		}
 	}
-	if flaws := judgeBySchema(t, InitialFile()); len(flaws) > 0 {
+	if flaws := validate(t, InitialFile()); len(flaws) > 0 {
 		t.Error(flaws)
 	}
 }
@@ -48,17 +48,17 @@ func TestSchemaIsCommitted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(committed, now.Bytes()) {
-		t.Error("docs/config.schema.json is not what outbox config schema prints; run: go run ./cmd/outbox config schema > docs/config.schema.json")
+		t.Error("docs/config.schema.json differs from outbox config schema; run: go run ./cmd/outbox config schema > docs/config.schema.json")
 	}
 }
 
-// What the reader takes the schema takes, and nearly the other way round: it knows how a time is written, not how long one
-// may be, and nothing of addresses.
-func TestSchemaJudgesAsTheReaderDoes(t *testing.T) {
+// The schema accepts whatever the reader accepts. The reverse holds but for some checks that a schema cannot express: the range
+// of a time, and addresses.
+func TestSchemaAgreesWithTheReader(t *testing.T) {
 	values := []string{"", "null", "true", "false", "on", "off", "park", "halt", "accept", "debug", "json", "0", "1", "5", "6", "4096", "10001", "-1", "0.5", "1.5", "0.0",
 		"10s", "1h30m", "0s", "5", "soon", "1 s", "7d", "36h", "1s,30s", "[1s, 30s]", "[1s, soon]", "1s,soon", "users.>", "[users.>, orders.>]", "${VAR}", ":9464", "{a: b}", "[[a]]"}
 	lookup := func(string) (string, bool) { return "", true }
-	beyond := regexp.MustCompile(`^(ack_wait|grace|retention|echo|audit|listen|nats_inbox): `)
+	beyond := regexp.MustCompile(`^(ack_wait|grace|retention|echo|staleness|listen|nats_inbox): `)
 	for _, s := range table {
 		for _, value := range values {
 			name := strings.TrimPrefix(s.Key(), s.section+".")
@@ -68,14 +68,14 @@ func TestSchemaJudgesAsTheReaderDoes(t *testing.T) {
 				file = s.section + ":\n  " + line + "\n"
 			}
 			_, err := parseFile("f.yaml", []byte(file), lookup)
-			flaws := judgeBySchema(t, file)
+			flaws := validate(t, file)
 			if (err != nil) != (len(flaws) > 0) && !(err != nil && beyond.MatchString(line)) {
-				t.Errorf("%s: the reader says %v, the schema %q", line, err, flaws)
+				t.Errorf("%s: the reader returns %v, the schema %q", line, err, flaws)
 			}
 		}
 	}
 	for file, want := range map[string]string{"strem: A\n": "unknown", "relay: {batchsize: 1}\n": "no alternative", "relay:\n": "", "relay: 5\n": "no alternative"} {
-		if flaws := strings.Join(judgeBySchema(t, file), "; "); (flaws == "") != (want == "") || !strings.Contains(flaws, want) {
+		if flaws := strings.Join(validate(t, file), "; "); (flaws == "") != (want == "") || !strings.Contains(flaws, want) {
 			t.Errorf("%q: %q, want %q", file, flaws, want)
 		}
 	}
@@ -89,8 +89,8 @@ var readSchema = sync.OnceValues(func() (s schema, err error) {
 	return s, err
 })
 
-// judgeBySchema says what the committed schema has against a file.
-func judgeBySchema(t *testing.T, file string) []string {
+// validate returns what the committed schema rejects in a file.
+func validate(t *testing.T, file string) []string {
 	t.Helper()
 	schema, err := readSchema()
 	if err != nil {
@@ -103,16 +103,16 @@ func judgeBySchema(t *testing.T, file string) []string {
 	if root == nil {
 		return nil
 	}
-	return schema.judge(schema.property, root)
+	return schema.validate(schema.property, root)
 }
 
-// judge is as much of JSON Schema as ours uses.
-func (s *schema) judge(p property, value any) (flaws []string) {
+// validate implements the part of JSON Schema that the settings file uses.
+func (s *schema) validate(p property, value any) (flaws []string) {
 	if p.Ref != "" {
-		return s.judge(s.Defs[strings.TrimPrefix(p.Ref, "#/$defs/")], value)
+		return s.validate(s.Defs[strings.TrimPrefix(p.Ref, "#/$defs/")], value)
 	}
-	if len(p.AnyOf) > 0 && !slices.ContainsFunc(p.AnyOf, func(one property) bool { return len(s.judge(one, value)) == 0 }) {
-		flaws = append(flaws, "no alternative will do")
+	if len(p.AnyOf) > 0 && !slices.ContainsFunc(p.AnyOf, func(one property) bool { return len(s.validate(one, value)) == 0 }) {
+		flaws = append(flaws, "no alternative matches")
 	}
 	word, isText := value.(string)
 	if p.Enum != nil && !(isText && slices.Contains(p.Enum, word)) {
@@ -138,14 +138,14 @@ func (s *schema) judge(p property, value any) (flaws []string) {
 		kind = "array"
 		for _, item := range v {
 			if p.Items != nil {
-				flaws = append(flaws, s.judge(*p.Items, item)...)
+				flaws = append(flaws, s.validate(*p.Items, item)...)
 			}
 		}
 	case map[string]any:
 		kind = "object"
 		for name, one := range v {
 			if known, ok := p.Properties[name]; ok {
-				flaws = append(flaws, s.judge(known, one)...)
+				flaws = append(flaws, s.validate(known, one)...)
 			} else if p.Others != nil && !*p.Others {
 				flaws = append(flaws, "unknown property "+name)
 			}

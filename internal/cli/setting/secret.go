@@ -30,9 +30,9 @@ func (s *Set) Secret(key string) (string, error) {
 	value := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	switch {
 	case value == "":
-		return "", exit.Usagef(nil, "%s: %s is empty", s.Origin(key).From, path)
+		return "", exit.Usagef(nil, "%s: want a secret, %s is empty", s.Origin(key).From, path)
 	case strings.ContainsFunc(value, unicode.IsControl):
-		return "", exit.Usagef(nil, "%s: %s holds more than one line, or control characters", s.Origin(key).From, path)
+		return "", exit.Usagef(nil, "%s: want one line without control characters in %s", s.Origin(key).From, path)
 	}
 	redact.Hide(value)
 	return value, nil
@@ -43,7 +43,7 @@ func (s *Set) Secret(key string) (string, error) {
 func (s *Set) WarnOfMode(key string) {
 	const others = 0o007
 	if info, err := os.Stat(s.Text(key)); err == nil && info.Mode().Perm()&others != 0 {
-		s.Log.Warn("everybody on this machine can reach a secret file; run: chmod o= on it", "setting", key, "file", s.Text(key), "mode", info.Mode().Perm().String())
+		s.Log.Warn("every user of this machine can access a secret file; run: chmod o= on it", "setting", key, "file", s.Text(key), "mode", info.Mode().Perm().String())
 	}
 }
 

@@ -20,8 +20,8 @@ func secretFile(t *testing.T, content string, mode os.FileMode) string {
 
 func TestSecretFile(t *testing.T) {
 	for content, want := range map[string]string{
-		"pw": "pw", "pw\n": "pw", "pw\r\n": "pw", " p w \n": " p w ", "": "is empty", "\n": "is empty", "pw\n\n": "more than one line",
-		"a\nb": "more than one line", "a\x00": "control characters", strings.Repeat("x", maxSecretFile+1): "has more than 65536 bytes",
+		"pw": "pw", "pw\n": "pw", "pw\r\n": "pw", " p w \n": " p w ", "": "is empty", "\n": "is empty", "pw\n\n": "one line without control characters",
+		"a\nb": "one line without control characters", "a\x00": "control characters", strings.Repeat("x", maxSecretFile+1): "has more than 65536 bytes",
 	} {
 		path := secretFile(t, content, 0o600)
 		s := with("redis_password_file", path)

@@ -43,7 +43,7 @@ const fileVariable = "OUTBOX_CONFIG"
 // ones.
 func Flags(section string, only ...string) []cli.Flag {
 	flags := []cli.Flag{&cli.StringFlag{
-		Name: "config", Usage: "YAML `FILE` of settings [$" + fileVariable + "]", Category: Shared,
+		Name: "config", Usage: "YAML `FILE` with settings [$" + fileVariable + "]", Category: Shared,
 	}}
 	for _, s := range table {
 		if s.section == "" || s.section == section && (len(only) == 0 || slices.Contains(only, s.name)) {
@@ -91,7 +91,7 @@ func Gather(c *cli.Context, section string) (*Set, []error) {
 			}
 		}
 		if err := s.Check(o.Value); err != nil {
-			errs = append(errs, s.refuse(o.From, o.Value, err))
+			errs = append(errs, s.invalid(o.From, err))
 			continue
 		}
 		out.origins[s.Key()] = o
@@ -217,5 +217,5 @@ func Required(c *cli.Context, flags ...string) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	return exit.Usagef(c, "%s missing", strings.Join(missing, " and "))
+	return exit.Usagef(c, "missing %s", strings.Join(missing, " and "))
 }

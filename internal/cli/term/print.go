@@ -31,7 +31,7 @@ func OutputFlag(formats ...string) cli.Flag {
 			if slices.Contains(formats, format) {
 				return nil
 			}
-			return exit.Usagef(c, "flag --output %q: want %s%s", format, strings.Join(formats, " or "), exit.Suggest(format, formats))
+			return exit.Usagef(c, "flag --output: want %s, got %q%s", strings.Join(formats, " or "), format, exit.Suggest(format, formats))
 		},
 	}
 }

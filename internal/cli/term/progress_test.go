@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A stopwatch is a clock that a test turns.
+// A stopwatch is a clock that a test sets.
 type stopwatch struct{ at time.Time }
 
 func (w *stopwatch) now() time.Time { return w.at }
@@ -55,7 +55,7 @@ func TestProgressFitsTheTerminal(t *testing.T) {
 	}
 }
 
-// Elsewhere there is a line every five seconds, with the speed of late and not of the whole.
+// Elsewhere a line is printed every five seconds, with the rate of the last ten seconds.
 func TestProgressLines(t *testing.T) {
 	p, clock, out := clockedProgress(0)
 	seen := int64(0)
@@ -72,7 +72,7 @@ func TestProgressLines(t *testing.T) {
 		t.Errorf("%d lines:\n%s", len(lines), out.String())
 	}
 
-	// Why it waits is told at once, but not again and again; afterwards the wait does not count as slowness.
+	// The reason for a wait is printed at once, then every five seconds. The wait does not lower the rate.
 	p, clock, out = clockedProgress(0)
 	for n := range 21 {
 		p.Wait(fmt.Sprintf("%d events wait", n))
@@ -88,7 +88,7 @@ func TestProgressLines(t *testing.T) {
 	}
 }
 
-// What cannot be known is left out.
+// Values that are unknown are left out.
 func TestProgressWithoutTotal(t *testing.T) {
 	p, clock, out := clockedProgress(80)
 	clock.at = clock.at.Add(time.Second)
