@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/time/rate"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/consume"
 	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 )
@@ -52,7 +53,7 @@ type consumer struct {
 // run processes messages until ctx ends. The messages in hand may be finished until graceful ends, which is later.
 func (c *consumer) run(ctx, graceful context.Context) error {
 	defer c.tags.run(graceful)()
-	retry := newBackoff(longestPause)
+	retry := consume.NewBackoff(longestPause)
 	for ctx.Err() == nil {
 		cons, err := c.ensure(ctx)
 		if ctx.Err() != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/consume"
 	"github.com/seed-6eff6314/outbox-relay/internal/crash"
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
@@ -71,7 +72,7 @@ func (d *deadLetters) schedule(err error) {
 	}
 	d.ready = false
 	if d.retry == nil {
-		d.retry = newBackoff(deadPause)
+		d.retry = consume.NewBackoff(deadPause)
 		d.log.Warn("dead-letter stream does not take poison events; they stay unacknowledged and are retried", "err", err)
 	}
 	d.notBefore = time.Now().Add(d.retry.NextBackOff())

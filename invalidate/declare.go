@@ -7,10 +7,10 @@ import (
 	"maps"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/consume"
 	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
@@ -20,19 +20,11 @@ const (
 	longestPause   = 5 * time.Second  // between two attempts to reach a server
 )
 
-// newBackoff returns an exponential backoff from 100 ms to longest that never gives up.
-func newBackoff(longest time.Duration) *backoff.ExponentialBackOff {
-	return backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(100*time.Millisecond),
-		backoff.WithMaxInterval(longest),
-		backoff.WithMaxElapsedTime(0))
-}
-
 // ensure returns the JetStream consumer and creates it if it is missing. It waits for the stream and for the server
 // until ctx ends, and logs once what it waits for. It returns the error of ctx, the error of a server that rejects the
 // first declaration, or nats.ErrConnectionClosed.
 func (c *consumer) ensure(ctx context.Context) (jetstream.Consumer, error) {
-	retry := newBackoff(longestPause)
+	retry := consume.NewBackoff(longestPause)
 	began := time.Now()
 	var logged, missing bool
 	for {
@@ -46,7 +38,7 @@ func (c *consumer) ensure(ctx context.Context) (jetstream.Consumer, error) {
 			return cons, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case errors.Is(err, nats.ErrConnectionClosed), !c.declared && rejected(err):
+		case errors.Is(err, nats.ErrConnectionClosed), !c.declared && consume.Refused(err):
 			return nil, err
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			if !missing {
@@ -65,13 +57,6 @@ func (c *consumer) ensure(ctx context.Context) (jetstream.Consumer, error) {
 			return nil, err
 		}
 	}
-}
-
-// rejected reports whether an error of the JetStream API will not change when the request is repeated.
-func rejected(err error) bool {
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && api.Code >= 400 && api.Code < 500 && api.Code != 404 && api.Code != 408 ||
-		errors.Is(err, jetstream.ErrNotPullConsumer)
 }
 
 // declare gives the JetStream consumer the configuration that it must have, once per process: afterwards it only

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/consume"
 	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
@@ -41,7 +42,7 @@ type findingsPublisher struct {
 func newFindingsPublisher(js jetstream.JetStream, cfg *Config, log *slog.Logger) findingsPublisher {
 	return findingsPublisher{
 		js: js, cfg: cfg, log: log, instance: uuid.NewString(), started: time.Now(), written: make(map[string]Tally),
-		retry: newBackoff(findingsPause),
+		retry: consume.NewBackoff(findingsPause),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/consume"
 	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
@@ -21,7 +22,7 @@ func (c *consumer) untilRedisSucceeds(ctx context.Context, try func() error) err
 	if ctx.Err() == nil {
 		c.log.Warn("Redis commands fail, pausing until they succeed", "err", err)
 	}
-	retry := newBackoff(longestPause)
+	retry := consume.NewBackoff(longestPause)
 	for {
 		c.counters.update(func(s *ConsumerStats) { s.RedisErrors++ })
 		if wait.For(ctx, retry.NextBackOff()) != nil {
