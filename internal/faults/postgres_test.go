@@ -261,7 +261,7 @@ func testPooler(t *testing.T) {
 		pooler := devtest.OwnPgBouncer(t, devstack.PgBouncerConfig{Postgres: devtest.Postgres(t)})
 		s.databaseURL = pooler.URL()
 		p := s.startRelay("pooled", "")
-		p.wantExit(time.Minute, 1, "a pooler in transaction mode stands between; give a direct URL")
+		p.wantExit(time.Minute, 1, "a pooler in transaction mode; use the URL of PostgreSQL itself")
 		s.row.faults++
 		s.databaseURL = direct
 		s.startRelay("direct", "")
