@@ -12,61 +12,61 @@ import (
 
 func auditing() *Scenario {
 	return &Scenario{
-		Name: "audit", Short: "rate at which the stream is audited",
-		Title:    "table, plan, receipts and stream compared, against reading the headers of the stream and nothing else",
+		Name: "audit", Short: "rate of auditing a stream",
+		Title:    "audit the stream against table, plan and receipts, compared with only reading the headers of the stream",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 5, Events: 300_000, Payload: 200, Replicas: 1, Batch: 4096, Window: 8192},
 		open:     openAudit,
 	}
 }
 
-// openAudit publishes a backlog once; audits change nothing.
-func openAudit(ctx context.Context, l *lab) (*bout, error) {
-	s, err := l.station(ctx)
+// openAudit publishes one backlog for all runs, since an audit changes nothing.
+func openAudit(ctx context.Context, s *session) (*comparison, error) {
+	env, err := s.newEnvironment(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.fill(ctx, l.set.Events); err != nil {
+	if err := env.fill(ctx, s.set.Events); err != nil {
 		return nil, err
 	}
-	r, err := s.relay(ctx)
+	r, err := env.startRelay(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(r.published(ctx, l.set.Events), r.stop()); err != nil {
+	if err := errors.Join(r.awaitPublished(ctx, s.set.Events), r.stop()); err != nil {
 		return nil, err
 	}
-	return &bout{arms: []arm{
-		{"headers of the stream", func(ctx context.Context, m *meter) error { return l.headersOf(ctx, m, s.stream) }},
-		{oursArm, func(ctx context.Context, m *meter) error { return l.audit(ctx, m, s) }},
+	return &comparison{arms: []arm{
+		{"read headers", func(ctx context.Context, m *meter) error { return s.readHeaders(ctx, m, env.stream) }},
+		{oursArm, func(ctx context.Context, m *meter) error { return s.audit(ctx, m, env) }},
 	}}, nil
 }
 
-func (l *lab) audit(ctx context.Context, m *meter, s *station) error {
-	a, err := audit.New(s.table, l.pool, l.nc, audit.Config{Stream: s.stream})
+func (s *session) audit(ctx context.Context, m *meter, env *environment) error {
+	a, err := audit.New(env.table, s.pool, s.nc, audit.Config{Stream: env.stream})
 	if err != nil {
 		return err
 	}
 	m.start()
 	report, err := a.Run(ctx)
-	m.stop(l.set.Events)
+	m.stop(s.set.Events)
 	if err != nil {
 		return err
 	}
-	if report.Published != int64(l.set.Events) {
-		return fmt.Errorf("the audit found %d of %d events in the stream", report.Published, l.set.Events)
+	if report.Published != int64(s.set.Events) {
+		return fmt.Errorf("the audit found %d events in the stream, want %d", report.Published, s.set.Events)
 	}
 	for kind, found := range report.Found {
 		if found.N > 0 {
-			return fmt.Errorf("the audit found %d %s", found.N, kind)
+			return fmt.Errorf("the audit found %d %s, want none", found.N, kind)
 		}
 	}
 	return nil
 }
 
-// headersOf reads every message of a stream without its body.
-func (l *lab) headersOf(ctx context.Context, m *meter, stream string) error {
-	nc, js, err := l.connect()
+// readHeaders reads every message of a stream without its body.
+func (s *session) readHeaders(ctx context.Context, m *meter, stream string) error {
+	nc, js, err := s.connect()
 	if err != nil {
 		return err
 	}
@@ -81,11 +81,11 @@ func (l *lab) headersOf(ctx context.Context, m *meter, stream string) error {
 		return fmt.Errorf("read stream %s: %w", stream, err)
 	}
 	defer messages.Stop()
-	for i := range l.set.Events {
+	for i := range s.set.Events {
 		if _, err := messages.Next(jetstream.NextContext(ctx)); err != nil {
 			return fmt.Errorf("read message %d of stream %s: %w", i+1, stream, err)
 		}
 	}
-	m.stop(l.set.Events)
+	m.stop(s.set.Events)
 	return nil
 }

@@ -6,21 +6,19 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/seed-6eff6314/outbox-relay/internal/jobs"
 )
 
 func backfill() *Scenario {
 	return &Scenario{
-		Name: "backfill", Short: "rate at which the rows of a table get events",
-		Title:    "events for the rows of a table, page by page with their rows locked, against INSERT … SELECT of the same pages",
+		Name: "backfill", Short: "rate of inserting events for existing rows",
+		Title:    "insert an event for each row of a table, in pages whose rows are locked, compared with INSERT … SELECT of the same pages",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 5, Events: 100_000, Batch: 1000, Replicas: 1},
-		open: func(_ context.Context, l *lab) (*bout, error) {
-			return &bout{arms: []arm{
-				{"INSERT … SELECT", func(ctx context.Context, m *meter) error { return l.fromRows(ctx, m, pageByPage) }},
-				{oursArm, func(ctx context.Context, m *meter) error { return l.fromRows(ctx, m, backfillAll) }},
+		open: func(_ context.Context, s *session) (*comparison, error) {
+			return &comparison{arms: []arm{
+				{"INSERT … SELECT", func(ctx context.Context, m *meter) error { return s.fromRows(ctx, m, insertPages) }},
+				{oursArm, func(ctx context.Context, m *meter) error { return s.fromRows(ctx, m, backfillAll) }},
 			}}, nil
 		},
 	}
@@ -36,71 +34,68 @@ const (
 	SELECT coalesce(max(id), 0), count(*)::int FROM page`
 )
 
-// fromRows measures one way to make an event of every row.
-func (l *lab) fromRows(ctx context.Context, m *meter, do func(context.Context, *station) error) error {
-	s, err := l.station(ctx)
+// fromRows measures one way to insert an event for every row of a table.
+func (s *session) fromRows(ctx context.Context, m *meter, insert func(context.Context, *environment) error) error {
+	env, err := s.newEnvironment(ctx)
 	if err != nil {
 		return err
 	}
-	if _, err := l.pool.Exec(ctx, s.withRows("CREATE SCHEMA app")); err != nil {
-		return fmt.Errorf("make a schema: %w", err)
-	}
-	if _, err := l.pool.Exec(ctx, s.withRows(rowTable)); err != nil {
-		return fmt.Errorf("make a table: %w", err)
-	}
-	if _, err := l.pool.Exec(ctx, s.withRows(rowFill), l.set.Events); err != nil {
-		return fmt.Errorf("fill the table: %w", err)
-	}
-	if _, err := l.pool.Exec(ctx, s.withRows("VACUUM (ANALYZE) app.person")); err != nil {
-		return fmt.Errorf("vacuum: %w", err)
-	}
-	m.start()
-	err = do(ctx, s)
-	m.stop(l.set.Events)
-	if err == nil {
-		var made int
-		err = l.pool.QueryRow(ctx, s.table.SQL("SELECT count(*)::int FROM outbox.event")).Scan(&made)
-		if err == nil && made != l.set.Events {
-			err = fmt.Errorf("%d events of %d rows", made, l.set.Events)
+	for _, step := range []struct {
+		what, sql string
+		args      []any
+	}{
+		{"create a schema", "CREATE SCHEMA app", nil}, {"create a table", rowTable, nil}, {"fill the table", rowFill, []any{s.set.Events}},
+		{"vacuum", "VACUUM (ANALYZE) app.person", nil},
+	} {
+		if _, err := s.pool.Exec(ctx, env.appSQL(step.sql), step.args...); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
-	return errors.Join(err, s.remove(ctx), l.dropSchema(ctx, s.app()))
+	m.start()
+	err = insert(ctx, env)
+	m.stop(s.set.Events)
+	if err == nil {
+		var inserted int
+		err = s.pool.QueryRow(ctx, env.table.SQL("SELECT count(*)::int FROM outbox.event")).Scan(&inserted)
+		if err == nil && inserted != s.set.Events {
+			err = fmt.Errorf("%d events inserted for %d rows", inserted, s.set.Events)
+		}
+	}
+	return errors.Join(err, env.remove(ctx), s.dropSchema(ctx, env.app()))
 }
 
-// app is the schema of the table whose rows get events: one of the outbox itself may not.
-func (s *station) app() string { return s.table.Schema() + "_app" }
+// app returns the schema of the table whose rows get events. A backfill rejects tables of the outbox schema itself.
+func (e *environment) app() string { return e.table.Schema() + "_app" }
 
-// withRows puts a text that names the schemas outbox and app into those of the station.
-func (s *station) withRows(query string) string {
-	return strings.NewReplacer("SCHEMA app", "SCHEMA "+quoted(s.app()), "app.person", quoted(s.app())+".person").Replace(s.table.SQL(query))
+// appSQL replaces the schemas outbox and app in a statement by those of the environment.
+func (e *environment) appSQL(query string) string {
+	return strings.NewReplacer("SCHEMA app", "SCHEMA "+quoted(e.app()), "app.person", quoted(e.app())+".person").Replace(e.table.SQL(query))
 }
 
-func quoted(name string) string { return pgx.Identifier{name}.Sanitize() }
-
-func pageByPage(ctx context.Context, s *station) error {
+func insertPages(ctx context.Context, e *environment) error {
 	for last, n := int64(0), 1; n > 0; {
-		if err := s.l.pool.QueryRow(ctx, s.withRows(rowPage), last, s.l.set.Batch, s.stream).Scan(&last, &n); err != nil {
+		if err := e.s.pool.QueryRow(ctx, e.appSQL(rowPage), last, e.s.set.Batch, e.stream).Scan(&last, &n); err != nil {
 			return fmt.Errorf("insert a page: %w", err)
 		}
 	}
 	return nil
 }
 
-func backfillAll(ctx context.Context, s *station) error {
-	conn, err := s.l.pool.Acquire(ctx)
+func backfillAll(ctx context.Context, e *environment) error {
+	conn, err := e.s.pool.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer conn.Release()
-	job, err := jobs.In(s.table).StartBackfill(ctx, conn.Conn(), &jobs.BackfillQuery{
-		Table: quoted(s.app()) + ".person", Subject: s.stream + ".{id}.updated", Key: "{id}",
+	job, err := jobs.In(e.table).StartBackfill(ctx, conn.Conn(), &jobs.BackfillQuery{
+		Table: quoted(e.app()) + ".person", Subject: e.stream + ".{id}.updated", Key: "{id}",
 	})
 	if err != nil {
 		return err
 	}
-	work := jobs.In(s.table).NewBackfill(job, func(string) {})
+	work := jobs.In(e.table).NewBackfill(job, func(string) {})
 	for !job.Last.Done {
-		if err := work.Step(ctx, conn.Conn(), s.l.set.Batch); err != nil {
+		if err := work.Step(ctx, conn.Conn(), e.s.set.Batch); err != nil {
 			return err
 		}
 	}

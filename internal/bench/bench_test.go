@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { devtest.Main(m) }
 
-// tiny is as small as a scenario can be.
+// tiny is the smallest size of a scenario.
 var tiny = bench.Settings{Runs: 1, Events: 300, Duration: 300 * time.Millisecond, Rate: 300, Clients: 4, Keys: 3, Parts: 6}
 
 func servers(t *testing.T) *bench.Servers {
@@ -37,10 +37,10 @@ func servers(t *testing.T) *bench.Servers {
 	}
 }
 
-// TestScenarios plays every scenario once, as small as it can be.
+// TestScenarios runs every scenario once, at the smallest size.
 func TestScenarios(t *testing.T) {
 	s := servers(t)
-	t.Run("all", func(t *testing.T) { // returns when those below have ended
+	t.Run("all", func(t *testing.T) { // ends after the parallel tests in it
 		for _, scenario := range bench.Scenarios() {
 			if scenario.Name == "drain-r3" {
 				continue // needs a cluster: package dev tests it
@@ -50,11 +50,11 @@ func TestScenarios(t *testing.T) {
 				set := tiny
 				switch scenario.Name {
 				case "wake":
-					set.Events, set.Parts = 5, 12 // more than there are at first
+					set.Events, set.Parts = 5, 12 // more partitions than a new outbox has
 				case "fan-out":
-					set.Events, set.Keys, set.Fleet = 20, 120, 2 // more than one rule has
+					set.Events, set.Keys, set.Instances = 20, 120, 2 // more keys than one rule may have
 				}
-				r := play(t, scenario.Name, bench.Config{Settings: set, Servers: s, Lean: scenario.Name == "steady"})
+				r := run(t, scenario.Name, bench.Config{Settings: set, Servers: s, Lean: scenario.Name == "steady"})
 				if r.Scenario != scenario.Name || len(r.Samples) < 1 || r.Bottleneck == "" || len(r.Measures) == 0 {
 					t.Errorf("%+v", r)
 				}
@@ -64,10 +64,10 @@ func TestScenarios(t *testing.T) {
 			})
 		}
 	})
-	nothingLeft(t)
+	checkNothingLeft(t)
 }
 
-// TestCurve plays as much of a curve as its limit lets it.
+// TestCurve runs the points of a curve that its limit of events allows.
 func TestCurve(t *testing.T) {
 	curve, err := bench.FindCurve("backlog")
 	if err != nil {
@@ -82,12 +82,12 @@ func TestCurve(t *testing.T) {
 	}
 }
 
-// TestInterrupted stops scenarios when they have made something; it is gone then.
+// TestInterrupted cancels scenarios after they have created something, and expects them to remove it.
 func TestInterrupted(t *testing.T) {
 	s := servers(t)
-	for name, begun := range map[string]func(made) bool{
-		"latency":          func(m made) bool { return m.schemas > 0 && m.keys > 0 && len(m.streams) > 0 },
-		"long-transaction": func(m made) bool { return m.schemas > 0 && len(m.streams) > 0 },
+	for name, begun := range map[string]func(leftovers) bool{
+		"latency":          func(l leftovers) bool { return l.schemas > 0 && l.keys > 0 && len(l.streams) > 0 },
+		"long-transaction": func(l leftovers) bool { return l.schemas > 0 && len(l.streams) > 0 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			found, err := bench.Find(name)
@@ -95,70 +95,71 @@ func TestInterrupted(t *testing.T) {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
-			ended, now := make(chan error, 1), looking(t)
+			ended, find := make(chan error, 1), leftoverFinder(t)
 			go func() {
 				set := bench.Settings{Runs: 50, Events: 3000, Duration: time.Minute, Rate: 20, Clients: 4}
 				_, err := found[0].Run(ctx, bench.Config{Settings: set, Servers: s})
 				ended <- err
 			}()
-			devtest.Eventually(t, 20*time.Second, "something made", func() error {
-				if m := now(); !begun(m) {
-					return fmt.Errorf("%+v", m)
+			devtest.Eventually(t, 20*time.Second, "a schema, a stream or a key", func() error {
+				if l := find(); !begun(l) {
+					return fmt.Errorf("found %+v", l)
 				}
 				return nil
 			})
 			cancel()
 			if err := <-ended; !errors.Is(err, context.Canceled) {
-				t.Errorf("interrupted: %v", err)
+				t.Errorf("a canceled scenario returns %v, want context.Canceled", err)
 			}
-			nothingLeft(t)
+			checkNothingLeft(t)
 		})
 	}
 }
 
-// made is what scenarios have made and not removed.
-type made struct {
+// leftovers are what scenarios have created and not removed.
+type leftovers struct {
 	schemas, keys int
 	streams       []string
 }
 
-// looking is how to look for it, over connections of its own.
-func looking(t *testing.T) func() made {
+// leftoverFinder returns a function that finds leftovers, on connections of its own.
+func leftoverFinder(t *testing.T) func() leftovers {
 	t.Helper()
 	pool, rdb := devtest.Pool(t), devtest.RedisClient(t)
 	js, err := jetstream.New(devtest.Conn(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func() made { t.Helper(); return look(t, pool, rdb, js) }
+	return func() leftovers { t.Helper(); return findLeftovers(t, pool, rdb, js) }
 }
 
-func look(t *testing.T, pool *pgxpool.Pool, rdb redis.UniversalClient, js jetstream.JetStream) (m made) {
+func findLeftovers(t *testing.T, pool *pgxpool.Pool, rdb redis.UniversalClient, js jetstream.JetStream) (l leftovers) {
 	t.Helper()
-	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'outbox_bench%'").Scan(&m.schemas); err != nil {
+	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'outbox_bench%'").Scan(&l.schemas); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := rdb.Keys(t.Context(), "outbox_bench*").Result()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.keys = len(keys)
+	l.keys = len(keys)
 	for name := range js.StreamNames(t.Context()).Name() {
 		if strings.HasPrefix(name, "OUTBOX_BENCH") {
-			m.streams = append(m.streams, name)
+			l.streams = append(l.streams, name)
 		}
 	}
-	return m
+	return l
 }
 
-func nothingLeft(t *testing.T) {
+func checkNothingLeft(t *testing.T) {
 	t.Helper()
-	if m := looking(t)(); m.schemas > 0 || m.keys > 0 || len(m.streams) > 0 {
-		t.Errorf("left behind: %+v", m)
+	if l := leftoverFinder(t)(); l.schemas > 0 || l.keys > 0 || len(l.streams) > 0 {
+		t.Errorf("not removed: %+v", l)
 	}
 }
 
-func play(t *testing.T, name string, cfg bench.Config) *bench.Result {
+// run runs a scenario.
+func run(t *testing.T, name string, cfg bench.Config) *bench.Result {
 	t.Helper()
 	found, err := bench.Find(name)
 	if err != nil {

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,45 +15,47 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// keyName is key k of the event whose key is given, in Redis.
-func (l *lab) keyName(ev string, k int) string { return fmt.Sprintf("%s:%s:%d", l.name, ev, k) }
-
-// fillKeys makes every key of n events exist.
-func (l *lab) fillKeys(ctx context.Context, n int) error {
-	k := l.set.Keys
-	return l.keys.fill(ctx, l.rdb, l.name, keySet{n * k, func(i int) string { return l.keyName(fmt.Sprint(i/k), i%k) }})
+// keyName returns the k-th Redis key of the event with a key.
+func (s *session) keyName(event string, k int) string {
+	return fmt.Sprintf("%s:%s:%d", s.name, event, k)
 }
 
-// rules name the keys of each event of a stream: a hundred in a rule, which is as many as one may have.
-func (l *lab) rules(stream string) (*rules.Set, error) {
+// fillKeys creates all keys of n events.
+func (s *session) fillKeys(ctx context.Context, n int) error {
+	k := s.set.Keys
+	return s.keys.fill(ctx, s.rdb, s.name, keySet{n * k, func(i int) string { return s.keyName(fmt.Sprint(i/k), i%k) }})
+}
+
+// rules returns rules for the keys of the events of a stream. A rule may have at most 100 keys.
+func (s *session) rules(stream string) (*rules.Set, error) {
 	var b strings.Builder
 	b.WriteString("rules:\n")
-	for from := 0; from < l.set.Keys; from += 100 {
+	for from := 0; from < s.set.Keys; from += 100 {
 		fmt.Fprintf(&b, "  - subject: %s.>\n    keys:\n", stream)
-		for k := from; k < min(from+100, l.set.Keys); k++ {
-			fmt.Fprintf(&b, "      - %q\n", l.keyName("${key}", k))
+		for k := from; k < min(from+100, s.set.Keys); k++ {
+			fmt.Fprintf(&b, "      - %q\n", s.keyName("${key}", k))
 		}
 	}
 	return rules.Parse("bench", []byte(b.String()))
 }
 
-// An eviction is told what was worked off: which events, when their keys were gone, and how many had existed.
-type eviction func(keys []string, gone time.Time, deleted int)
+// An onDeleted receives the keys of a batch of events, when their Redis keys were deleted, and how many of those existed.
+type onDeleted func(events []string, at time.Time, existed int)
 
-// invalidator runs an invalidator in this process until stop is called. The consumer is made anew.
-func (l *lab) invalidator(ctx context.Context, stream, durable string, set *rules.Set, tell eviction) (stop func() error, err error) {
-	nc, js, err := l.connect()
+// startInvalidator runs an invalidator in this process, with a new consumer, until stop is called.
+func (s *session) startInvalidator(ctx context.Context, stream, durable string, set *rules.Set, done onDeleted) (stop func() error, err error) {
+	nc, js, err := s.connect()
 	if err != nil {
 		return nil, err
 	}
-	v, err := invalidate.New(js, l.rdb, invalidate.Config{
+	v, err := invalidate.New(js, s.rdb, invalidate.Config{
 		Stream: stream, Durable: durable, Rules: set, Echo: []time.Duration{}, Staleness: []time.Duration{}, TagRate: -1, RedeliveryWindow: -1,
 		Observe: func(d invalidate.Done) {
 			keys := make([]string, len(d.Events))
 			for i := range d.Events {
 				keys[i] = d.Events[i].Key
 			}
-			tell(keys, d.Unlinked, d.Deleted)
+			done(keys, d.Unlinked, d.Deleted)
 		},
 	})
 	if err != nil {
@@ -62,22 +63,22 @@ func (l *lab) invalidator(ctx context.Context, stream, durable string, set *rule
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- v.Run(ctx) }()
+	ended := make(chan error, 1)
+	go func() { ended <- v.Run(ctx) }()
 	return func() error {
 		cancel()
-		err := <-done
+		err := <-ended
 		nc.Close()
 		return err
 	}, nil
 }
 
-// perPipeline is how many events one pipeline serves at most, here and in the invalidator.
+// perPipeline is how many events one pipeline serves at most, for the floor as for the invalidator.
 const perPipeline = 256
 
-// consumeFloor is the invalidator without rules, retries, dead letters and everything else: pull, UNLINK, ack.
-func (l *lab) consumeFloor(ctx context.Context, stream, durable string, tell eviction) (stop func() error, err error) {
-	nc, js, err := l.connect()
+// startConsumer is the floor of the invalidator: it pulls, deletes and acknowledges, without rules, retries and dead letters.
+func (s *session) startConsumer(ctx context.Context, stream, durable string, done onDeleted) (stop func() error, err error) {
+	nc, js, err := s.connect()
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +87,7 @@ func (l *lab) consumeFloor(ctx context.Context, stream, durable string, tell evi
 	})
 	if err != nil {
 		nc.Close()
-		return nil, fmt.Errorf("make consumer %s: %w", durable, err)
+		return nil, fmt.Errorf("create consumer %s: %w", durable, err)
 	}
 	msgs := make(chan jetstream.Msg, 2*perPipeline)
 	ctx, cancel := context.WithCancel(ctx)
@@ -101,20 +102,21 @@ func (l *lab) consumeFloor(ctx context.Context, stream, durable string, tell evi
 		nc.Close()
 		return nil, fmt.Errorf("consume %s: %w", durable, err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- l.unlinkAll(ctx, msgs, tell) }()
+	ended := make(chan error, 1)
+	go func() { ended <- s.deleteAll(ctx, msgs, done) }()
 	return func() error {
 		cancel()
 		consuming.Stop()
 		<-consuming.Closed()
-		err := <-done
+		err := <-ended
 		nc.Close()
 		return err
 	}, nil
 }
 
-// unlinkAll takes what is there, deletes its keys in one pipeline, and acks it, until ctx ends.
-func (l *lab) unlinkAll(ctx context.Context, msgs <-chan jetstream.Msg, tell eviction) error {
+// deleteAll takes the available messages, deletes their keys in one pipeline, acknowledges them, and repeats that until ctx
+// ends.
+func (s *session) deleteAll(ctx context.Context, msgs <-chan jetstream.Msg, done onDeleted) error {
 	var batch []jetstream.Msg
 	for {
 		batch = batch[:0]
@@ -127,65 +129,66 @@ func (l *lab) unlinkAll(ctx context.Context, msgs <-chan jetstream.Msg, tell evi
 		for len(batch) < perPipeline && len(msgs) > 0 {
 			batch = append(batch, <-msgs)
 		}
-		keys, deleted, err := l.unlinkBatch(ctx, batch)
+		keys, existed, err := s.deleteBatch(ctx, batch)
 		if err != nil {
 			return err
 		}
-		gone := time.Now()
+		at := time.Now()
 		for _, m := range batch {
 			if err := m.Ack(); err != nil {
 				return fmt.Errorf("ack: %w", err)
 			}
 		}
-		tell(keys, gone, deleted)
+		done(keys, at, existed)
 	}
 }
 
-func (l *lab) unlinkBatch(ctx context.Context, batch []jetstream.Msg) (keys []string, deleted int, err error) {
-	p := l.rdb.Pipeline()
+func (s *session) deleteBatch(ctx context.Context, batch []jetstream.Msg) (keys []string, existed int, err error) {
+	p := s.rdb.Pipeline()
 	for _, m := range batch {
 		key := m.Headers().Get(event.HeaderKey)
 		keys = append(keys, key)
-		for k := range l.set.Keys {
-			p.Unlink(ctx, l.keyName(key, k))
+		for k := range s.set.Keys {
+			p.Unlink(ctx, s.keyName(key, k))
 		}
 	}
-	replies, err := p.Exec(context.WithoutCancel(ctx))
+	existed, err = unlinked(p.Exec(context.WithoutCancel(ctx)))
+	return keys, existed, err
+}
+
+// unlinked returns how many keys existed, by the replies to a pipeline of UNLINK.
+func unlinked(replies []redis.Cmder, err error) (existed int, _ error) {
 	if err != nil {
-		return nil, 0, fmt.Errorf("unlink: %w", err)
+		return 0, fmt.Errorf("unlink: %w", err)
 	}
 	for _, reply := range replies {
 		if n, ok := reply.(*redis.IntCmd); ok {
-			deleted += int(n.Val())
+			existed += int(n.Val())
 		}
 	}
-	return keys, deleted, nil
+	return existed, nil
 }
 
-// eventsIn publishes n events to a stream, as the relay does.
-func (l *lab) eventsIn(ctx context.Context, stream string, n int) error {
-	nc, js, err := l.connect()
+// publishEvents publishes n events to a stream, in the format of the relay.
+func (s *session) publishEvents(ctx context.Context, stream string, n int) error {
+	nc, js, err := s.connect()
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	payload := []byte(strings.Repeat("x", l.set.Payload))
-	letters := newLetters(stream, n, 0)
+	payload := []byte(strings.Repeat("x", s.set.Payload))
+	messages := newMessages(stream, n, 0)
 	for i := range n {
 		e := event.Event{Key: fmt.Sprint(i), Position: int64(i + 1), CreatedAt: time.Now()}
-		msg := &nats.Msg{Subject: letters.subject(i), Data: payload, Header: nats.Header{}}
+		msg := &nats.Msg{Subject: messages.subject(i), Data: payload, Header: nats.Header{}}
 		e.SetHeaders(msg.Header)
-		msg.Header.Set(event.HeaderMsgID, letters.ids[i])
-		if _, err := js.PublishMsgAsync(msg, jetstream.WithRetryAttempts(0), jetstream.WithStallWait(ackWait)); err != nil {
+		msg.Header.Set(event.HeaderMsgID, messages.ids[i])
+		if _, err := js.PublishMsgAsync(msg, jetstream.WithRetryAttempts(0), jetstream.WithStallWait(ackTimeout)); err != nil {
 			return fmt.Errorf("publish: %w", err)
 		}
 	}
-	select {
-	case <-js.PublishAsyncComplete():
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(ackWait):
-		return errors.New("publish: acks did not come")
+	if err := awaitComplete(ctx, js); err != nil {
+		return err
 	}
-	return l.expect(ctx, stream, n)
+	return s.checkMessages(ctx, stream, n)
 }

@@ -6,40 +6,40 @@ import (
 	"time"
 )
 
-// Config says on which servers, how long and how large. The zero value of a field means the scenario's own default.
+// Config configures a run. The zero value of a field of Settings means the scenario's default.
 type Config struct {
 	Settings
-	Servers  *Servers  // Required
-	Program  string    // outbox, for the relay whose memory is looked at. Empty: that relay runs in this process
-	Lean     bool      // leave out the arms beside floor and ours, as curves do
-	Peers    []Peer    // that drain takes in
-	Profile  string    // folder for profiles of each run of ours; empty: none
-	Progress io.Writer // receives a line for each run. Defaults to nowhere
+	Servers  *Servers  // required
+	Program  string    // outbox, for the relay whose memory is measured; if empty, that relay runs in this process
+	Lean     bool      // run only floor and ours, as curves do
+	Peers    []Peer    // that drain also runs
+	Profile  string    // folder for profiles of the runs of ours; if empty, there are none
+	Progress io.Writer // receives a line for each run; may be nil
 }
 
-// Settings are what a result depends on, and what it shows. A scenario leaves at 0 what it does not use.
+// Settings are the size and shape of the load. A scenario does not use those that are 0 in its defaults.
 type Settings struct {
-	Runs     int           `json:"runs,omitzero"`        // pairs of floor and ours; defaults to 5
-	Events   int           `json:"events,omitzero"`      // in one run
-	Payload  int           `json:"payload,omitzero"`     // bytes of one; defaults to 200
-	Duration time.Duration `json:"duration_ns,omitzero"` // of one run, where time and not events ends it
-	Rate     int           `json:"rate,omitzero"`        // events a second, where the load has a pace
-	Clients  int           `json:"clients,omitzero"`     // that write at the same time
-	Replicas int           `json:"replicas,omitzero"`    // of streams
-	Keys     int           `json:"keys,omitzero"`        // that an event makes stale; or members of a tag
-	Batch    int           `json:"batch,omitzero"`       // events that a relay plans at once
-	Window   int           `json:"window,omitzero"`      // events published and not acknowledged
-	Fleet    int           `json:"fleet,omitzero"`       // relays, each with an outbox and a stream; or invalidators of one consumer
-	Parts    int           `json:"partitions,omitzero"`  // of the outbox, at least
+	Runs      int           `json:"runs,omitzero"`        // of each arm; defaults to 5
+	Events    int           `json:"events,omitzero"`      // of a run
+	Payload   int           `json:"payload,omitzero"`     // bytes of an event; defaults to 200
+	Duration  time.Duration `json:"duration_ns,omitzero"` // of a run that is not limited by events
+	Rate      int           `json:"rate,omitzero"`        // events a second, for loads with a fixed rate
+	Clients   int           `json:"clients,omitzero"`     // concurrent writers
+	Replicas  int           `json:"replicas,omitzero"`    // of streams
+	Keys      int           `json:"keys,omitzero"`        // keys that an event makes stale, or members of a tag
+	Batch     int           `json:"batch,omitzero"`       // events that a relay plans at a time
+	Window    int           `json:"window,omitzero"`      // messages that are published and not yet acknowledged
+	Instances int           `json:"instances,omitzero"`   // relays, each with an outbox and a stream; or invalidators of one consumer
+	Parts     int           `json:"partitions,omitzero"`  // least number of partitions of the outbox
 }
 
-// or fills what is 0 from defaults.
+// or replaces fields that are 0 by defaults, and clears those that are 0 in the defaults.
 func (s Settings) or(d Settings) Settings {
 	for _, f := range []struct{ have, want *int }{
 		{&s.Runs, &d.Runs}, {&s.Events, &d.Events}, {&s.Payload, &d.Payload}, {&s.Rate, &d.Rate}, {&s.Clients, &d.Clients},
-		{&s.Replicas, &d.Replicas}, {&s.Keys, &d.Keys}, {&s.Batch, &d.Batch}, {&s.Window, &d.Window}, {&s.Fleet, &d.Fleet}, {&s.Parts, &d.Parts},
+		{&s.Replicas, &d.Replicas}, {&s.Keys, &d.Keys}, {&s.Batch, &d.Batch}, {&s.Window, &d.Window}, {&s.Instances, &d.Instances}, {&s.Parts, &d.Parts},
 	} {
-		if *f.have == 0 || *f.want == 0 { // what the scenario does not use is not shown either
+		if *f.have == 0 || *f.want == 0 {
 			*f.have = *f.want
 		}
 	}
@@ -49,7 +49,7 @@ func (s Settings) or(d Settings) Settings {
 	return s
 }
 
-// Check says what is out of bounds.
+// Check returns an error if a setting is out of range. 0 is always allowed.
 func (s Settings) Check() error {
 	for _, f := range []struct {
 		name              string
@@ -57,7 +57,7 @@ func (s Settings) Check() error {
 	}{
 		{"runs", s.Runs, 1, 100}, {"events", s.Events, 1, 100_000_000}, {"payload", s.Payload, 1, 983_040}, {"rate", s.Rate, 1, 1_000_000},
 		{"clients", s.Clients, 1, 500}, {"replicas", s.Replicas, 1, 5}, {"keys", s.Keys, 1, 1_000_000}, {"batch", s.Batch, 1, 100_000},
-		{"window", s.Window, 1, 10_000}, {"fleet", s.Fleet, 1, 64}, {"partitions", s.Parts, 1, 1000},
+		{"window", s.Window, 1, 10_000}, {"instances", s.Instances, 1, 64}, {"partitions", s.Parts, 1, 1000},
 	} {
 		if f.have != 0 && (f.have < f.least || f.have > f.most) {
 			return fmt.Errorf("%s %d: want %d to %d", f.name, f.have, f.least, f.most)
@@ -69,7 +69,8 @@ func (s Settings) Check() error {
 	return nil
 }
 
-func (c *Config) say(format string, args ...any) {
+// progress writes a line to Config.Progress.
+func (c *Config) progress(format string, args ...any) {
 	if c.Progress != nil {
 		fmt.Fprintf(c.Progress, format+"\n", args...)
 	}

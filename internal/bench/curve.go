@@ -7,31 +7,31 @@ import (
 	"strings"
 )
 
-// A Curve is one scenario played at several values of one setting.
+// A Curve is a scenario with several values of one setting.
 type Curve struct {
 	Name  string
 	Title string
-	Axis  string // what varies, with its unit
+	Axis  string // the setting that varies, with its unit
 
 	scenario *Scenario
-	series   []series // one without a name where there is one only
+	series   []series // a single one has no name
 }
 
-// A series is a variant of a curve.
+// A series is one line of a curve.
 type series struct {
 	name   string
 	values []int
 	set    func(s *Settings, v int)
 }
 
-// Point is one value of a curve.
+// A Point is the result for one value of the setting.
 type Point struct {
 	Series string  `json:"series,omitzero"`
 	X      int     `json:"x"`
 	Result *Result `json:"result"`
 }
 
-// Drawn is a curve with what was found.
+// A Drawn is a curve with its results.
 type Drawn struct {
 	Curve  string  `json:"curve"`
 	Title  string  `json:"title"`
@@ -39,41 +39,41 @@ type Drawn struct {
 	Points []Point `json:"points"`
 }
 
-// Curves are all there are.
+// Curves returns all curves.
 func Curves() []*Curve {
 	one := func(values []int, set func(*Settings, int)) []series { return []series{{"", values, set}} }
 	return []*Curve{
-		{Name: "payload", Title: "Drain by payload", Axis: "bytes of an event", scenario: drain(),
+		{Name: "payload", Title: "Rate of a backlog by payload", Axis: "bytes per event", scenario: drain(),
 			series: one([]int{100, 200, 1000, 4096, 16384, 65536}, func(s *Settings, v int) {
 				s.Payload, s.Events = v, min(s.Events, max(5_000, int(payloadBudget)/v))
 			})},
-		{Name: "batch", Title: "Drain by batch and window", Axis: "events", scenario: drain(), series: []series{
+		{Name: "batch", Title: "Rate of a backlog by batch and window", Axis: "events", scenario: drain(), series: []series{
 			{"batch, window 8192", []int{64, 256, 1024, 4096, 16384}, func(s *Settings, v int) { s.Batch = v }},
 			{"window, batch 4096", []int{64, 256, 1024, 4096, 8192}, func(s *Settings, v int) { s.Window = v }},
 		}},
-		{Name: "backlog", Title: "Drain by backlog", Axis: "rows waiting", scenario: drain(),
+		{Name: "backlog", Title: "Rate of a backlog by its size", Axis: "rows waiting", scenario: drain(),
 			series: one([]int{10_000, 100_000, 1_000_000, 10_000_000}, func(s *Settings, v int) { s.Events = v })},
-		{Name: "writers", Title: "Commits by clients", Axis: "clients", scenario: writer(),
+		{Name: "writers", Title: "Rate of commits by clients", Axis: "clients", scenario: writer(),
 			series: one([]int{1, 2, 4, 8, 16, 32, 64}, func(s *Settings, v int) { s.Clients = v })},
-		{Name: "partitions", Title: "A wake by partitions", Axis: "partitions", scenario: wake(),
+		{Name: "partitions", Title: "Latency of a wake-up by partitions", Axis: "partitions", scenario: wake(),
 			series: one([]int{5, 20, 50, 100, 200}, func(s *Settings, v int) { s.Parts = v })},
-		{Name: "keys", Title: "Invalidation by keys per event", Axis: "keys of an event", scenario: invalidating(),
+		{Name: "keys", Title: "Rate of invalidation by keys per event", Axis: "keys per event", scenario: invalidation(),
 			series: one([]int{1, 2, 10, 100, 1000}, func(s *Settings, v int) { s.Keys, s.Events = v, min(s.Events, max(500, keyBudget/v)) })},
-		{Name: "relays", Title: "Relays on one NATS", Axis: "relays, each with its outbox", scenario: fleet(),
-			series: one([]int{1, 2, 4, 8}, func(s *Settings, v int) { s.Fleet = v })},
-		{Name: "invalidators", Title: "Invalidators of one consumer", Axis: "invalidators", scenario: invalidating(),
-			series: one([]int{1, 2, 4}, func(s *Settings, v int) { s.Fleet = v })},
+		{Name: "relays", Title: "Rate of several relays on one NATS", Axis: "relays, each with an outbox", scenario: relays(),
+			series: one([]int{1, 2, 4, 8}, func(s *Settings, v int) { s.Instances = v })},
+		{Name: "invalidators", Title: "Rate of several invalidators of one consumer", Axis: "invalidators", scenario: invalidation(),
+			series: one([]int{1, 2, 4}, func(s *Settings, v int) { s.Instances = v })},
 	}
 }
 
 const (
-	payloadBudget = 512 << 20 // bytes of payload in a run of the payload curve
-	keyBudget     = 500_000   // keys in a run of the keys curve
-	curveRuns     = 3         // of each point, unless it is said
-	curveEvents   = 200_000   // the same for the events of a run
+	payloadBudget = 512 << 20 // bytes of payload in a run of the curve payload
+	keyBudget     = 500_000   // keys in a run of the curve keys
+	curveRuns     = 3         // default of Settings.Runs for curves
+	curveEvents   = 200_000   // upper limit of the default of Settings.Events for curves
 )
 
-// FindCurve returns the curve of a name.
+// FindCurve returns the curve with a name.
 func FindCurve(name string) (*Curve, error) {
 	all := Curves()
 	i := slices.IndexFunc(all, func(c *Curve) bool { return c.Name == name })
@@ -87,7 +87,7 @@ func FindCurve(name string) (*Curve, error) {
 	return nil, fmt.Errorf("curve %q: want %s", name, strings.Join(known, ", "))
 }
 
-// Run plays the scenario at each value. What was found before an error is returned with it.
+// Run runs the scenario with each value. If it returns an error, it also returns the points before it.
 func (c *Curve) Run(ctx context.Context, cfg Config) (*Drawn, error) {
 	d := &Drawn{Curve: c.Name, Title: c.Title, Axis: c.Axis}
 	if cfg.Runs == 0 {
@@ -104,11 +104,11 @@ func (c *Curve) Run(ctx context.Context, cfg Config) (*Drawn, error) {
 			series.set(&at.Settings, v)
 			if limit > 0 && at.Events > limit {
 				if c.Name == "backlog" {
-					continue // a smaller one was, or will be, played
+					continue // the curve has a smaller value
 				}
 				at.Events = limit
 			}
-			cfg.say("%s %s %d", c.Name, series.name, v)
+			cfg.progress("%s %s %d", c.Name, series.name, v)
 			r, err := c.scenario.Run(ctx, at)
 			if err != nil {
 				return d, fmt.Errorf("curve %s at %d: %w", c.Name, v, err)

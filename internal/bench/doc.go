@@ -1,14 +1,14 @@
-// Package bench measures the relay and the invalidator side by side with the raw floor made of the same calls: the same
-// ids, payloads, windows and servers, with nothing around them.
+// Package bench measures the relay and the invalidator, and compares them with a floor: the same calls to the same servers,
+// with the same ids, payloads and windows, and nothing else.
 //
-// A [Scenario] is one question. Its arms take turns (floor, ours, floor, ours …), so that what else happens on the
-// machine meets both; a ratio is that of a pair of neighbours, and what is reported of it is the median with the least and
-// the greatest. Beside it stand the CPU time of every process that can be seen from here, the memory, the allocations, and
-// what the run was bound by. Absolute figures are those of one machine; ratios travel.
+// A [Scenario] asks one question. Its arms run in turns (floor, ours, floor, ours, …), so that other load on the machine
+// affects both. A ratio compares two adjacent runs; the result has the median ratio, the least and the greatest. It also has
+// the CPU time of every visible process, the memory, the allocations, and what limited the run. Absolute figures depend on
+// the machine; ratios are more portable.
 //
-// The relay and the invalidator run in this process, where their allocations can be counted; where memory is the question, the
-// relay is the program itself. Schemas, streams and keys have random names that begin with outbox_bench_, and are removed
-// however a run ends, short of kill -9. Nothing else on the servers is touched.
+// The relay and the invalidator run in this process, which can count their allocations. Where memory is the question, the
+// relay is a process of its own. Schemas, streams and keys have random names that begin with outbox_bench_. They are removed
+// however a run ends, unless the process is killed with SIGKILL. Nothing else on the servers is changed.
 //
-// A [Curve] plays one scenario over and over with one setting changed. Package figures draws it.
+// A [Curve] runs one scenario repeatedly with one setting changed. Package figures draws it.
 package bench

@@ -5,12 +5,10 @@ import (
 	"errors"
 )
 
-const oursArm = "ours"
-
 func drain() *Scenario {
 	return &Scenario{
-		Name: "drain", Short: "rate at which a backlog is published",
-		Title:    "a backlog, against async publish of as many messages with ids, payload and window like its",
+		Name: "drain", Short: "rate of publishing a backlog",
+		Title:    "publish a backlog, compared with the client's async publish of messages with the same ids, payload and window",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 5, Events: 1_000_000, Payload: 200, Replicas: 1, Batch: 4096, Window: 8192, Parts: 1},
 		targets:  []target{atLeast(perSecond, 0.90), {metric: allocations, most: 6}},
@@ -26,38 +24,25 @@ func drainR3() *Scenario {
 	return s
 }
 
-func openDrain(_ context.Context, l *lab) (*bout, error) {
-	b := &bout{arms: []arm{
-		{"async publish", func(ctx context.Context, m *meter) error { return l.publishFloor(ctx, m, publishAsync) }},
-		{oursArm, l.drainOurs},
-		{"publish by hand", func(ctx context.Context, m *meter) error { return l.publishFloor(ctx, m, publishByHand) }},
+func openDrain(_ context.Context, s *session) (*comparison, error) {
+	c := &comparison{arms: []arm{
+		{"async publish", func(ctx context.Context, m *meter) error { return s.publishFloor(ctx, m, publishAsync) }},
+		{oursArm, s.drainOurs},
+		{"minimal publish", func(ctx context.Context, m *meter) error { return s.publishFloor(ctx, m, publishMinimal) }},
 	}}
-	for _, peer := range l.cfg.Peers {
-		b.arms = append(b.arms, arm{peer.Name, func(ctx context.Context, m *meter) error { return l.drainPeer(ctx, m, peer) }})
+	for _, peer := range s.cfg.Peers {
+		c.arms = append(c.arms, arm{peer.Name, func(ctx context.Context, m *meter) error { return s.drainPeer(ctx, m, peer) }})
 	}
-	return b, nil
+	return c, nil
 }
 
-// drainOurs measures from the start of a relay to the last ack.
-func (l *lab) drainOurs(ctx context.Context, m *meter) error {
-	s, err := l.station(ctx)
+func (s *session) drainOurs(ctx context.Context, m *meter) error {
+	env, err := s.newEnvironment(ctx)
 	if err != nil {
 		return err
 	}
-	if l.set.Parts > 1 {
-		if err := s.partition(ctx, l.set.Parts); err != nil {
-			return err
-		}
-	}
-	if err := s.fill(ctx, l.set.Events); err != nil {
+	if err := env.fill(ctx, s.set.Events); err != nil {
 		return err
 	}
-	m.start()
-	r, err := s.relay(ctx)
-	if err != nil {
-		return err
-	}
-	err = r.published(ctx, l.set.Events)
-	m.stop(l.set.Events)
-	return errors.Join(err, r.stop(), s.remove(ctx))
+	return errors.Join(env.drain(ctx, m, s.set.Events), env.remove(ctx))
 }

@@ -8,17 +8,19 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
 func idle() *Scenario {
 	return &Scenario{
-		Name: "idle", Short: "CPU and queries of a relay without work",
-		Title:    "what a relay costs that has nothing to do",
+		Name: "idle", Short: "CPU and queries of an idle relay",
+		Title:    "cost of a relay that has nothing to publish",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 1, Duration: time.Minute, Payload: 200, Replicas: 1, Batch: 4096, Window: 8192},
 		targets:  []target{{metric: cpuPercent, most: 0.5}, {metric: queriesPerSecond, most: 1}},
-		open: func(_ context.Context, l *lab) (*bout, error) {
-			return &bout{arms: []arm{{oursArm, l.idle}}}, nil
+		open: func(_ context.Context, s *session) (*comparison, error) {
+			return &comparison{arms: []arm{{oursArm, s.idle}}}, nil
 		},
 	}
 }
@@ -28,34 +30,34 @@ const (
 	queriesPerSecond = "queries_per_second"
 )
 
-// idle lets a relay sleep. What this process does besides is to wait. Queries are counted where they leave it: a message
-// to the server for each, whatever else the server has to do.
-func (l *lab) idle(ctx context.Context, m *meter) error {
-	s, err := l.station(ctx)
+// idle measures a sleeping relay. This process does nothing else. A query is counted when this process writes it to a
+// connection, so that other load on the server does not count.
+func (s *session) idle(ctx context.Context, m *meter) error {
+	env, err := s.newEnvironment(ctx)
 	if err != nil {
 		return err
 	}
 	var writes atomic.Int64
-	s.dial = func(dial pgconn.DialFunc) pgconn.DialFunc { return counting(dial, &writes) }
-	r, err := s.relay(ctx)
+	env.dial = func(dial pgconn.DialFunc) pgconn.DialFunc { return countWrites(dial, &writes) }
+	r, err := env.startRelay(ctx)
 	if err != nil {
 		return err
 	}
-	if err := r.asleep(ctx); err != nil {
+	if err := r.awaitAsleep(ctx); err != nil {
 		return errors.Join(err, r.stop())
 	}
 	m.start()
 	before := writes.Load()
-	rest(ctx, l.set.Duration)
+	err = wait.For(ctx, s.set.Duration)
 	m.stop(0)
 	m.value(queriesPerSecond, float64(writes.Load()-before)/m.sample.Seconds)
 	m.value(cpuPercent, 100*m.sample.Costs[procOurs].CPU.Seconds()/m.sample.Seconds)
 	delete(m.sample.Values, perSecond)
-	return errors.Join(r.stop(), s.remove(ctx))
+	return errors.Join(err, r.stop(), env.remove(ctx))
 }
 
-// counting makes connections that count what is written to them.
-func counting(dial pgconn.DialFunc, writes *atomic.Int64) pgconn.DialFunc {
+// countWrites makes connections count their writes.
+func countWrites(dial pgconn.DialFunc, writes *atomic.Int64) pgconn.DialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {

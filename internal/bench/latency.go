@@ -9,113 +9,108 @@ import (
 
 func latency() *Scenario {
 	return &Scenario{
-		Name: "latency", Short: "latency from commit to key gone, at 2,000/s",
-		Title:    "commits at a pace, from the commit to its keys gone, against a loop that looks and publishes, a pull and an UNLINK",
+		Name: "latency", Short: "latency from commit to deleted key at 2,000 commits/s",
+		Title:    "commits at a fixed rate, from commit to deleted keys, compared with a loop that polls and publishes, a pull consumer and UNLINK",
 		needs:    cacheServers,
 		defaults: Settings{Runs: 5, Duration: 10 * time.Second, Rate: 2000, Payload: 200, Clients: 16, Keys: 2, Replicas: 1, Batch: 4096, Window: 8192},
 		targets:  []target{atMost(p50, 1.5), atMost(p99, 3)},
-		open: func(_ context.Context, l *lab) (*bout, error) {
-			return &bout{arms: []arm{{"look, publish, pull", l.latencyFloor}, {oursArm, l.latencyOurs}}}, nil
+		open: func(_ context.Context, s *session) (*comparison, error) {
+			return &comparison{arms: []arm{{"poll, publish, pull", s.latencyFloor}, {oursArm, s.latencyOurs}}}, nil
 		},
 	}
 }
 
-// A ledger notes when the keys of each event were gone. Safe for concurrent use.
-type ledger struct {
+// deletions records when the keys of each event were deleted. It is safe for concurrent use.
+type deletions struct {
 	mu   sync.Mutex
-	gone []time.Time // by event
+	at   []time.Time // by event
 	left int
 }
 
-func newLedger(n int) *ledger { return &ledger{gone: make([]time.Time, n), left: n} }
+func newDeletions(n int) *deletions { return &deletions{at: make([]time.Time, n), left: n} }
 
-func (g *ledger) tell(keys []string, at time.Time, _ int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, key := range keys {
-		if i := order(key); i >= 0 && i < len(g.gone) && g.gone[i].IsZero() {
-			g.gone[i] = at
-			g.left--
+// add implements onDeleted.
+func (d *deletions) add(events []string, at time.Time, _ int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, key := range events {
+		if i := keyNumber(key); i >= 0 && i < len(d.at) && d.at[i].IsZero() {
+			d.at[i] = at
+			d.left--
 		}
 	}
 }
 
-func (g *ledger) missing() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.left
+// await waits until at most left events have keys that are not deleted.
+func (d *deletions) await(ctx context.Context, left int) error {
+	return until(ctx, lateTimeout, "the last delete", time.Millisecond, func() (bool, error) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.left <= left, nil
+	})
 }
 
-func (l *lab) latencyOurs(ctx context.Context, m *meter) error {
-	n := l.set.paced()
-	if err := l.fillKeys(ctx, n); err != nil {
+func (s *session) latencyOurs(ctx context.Context, m *meter) error {
+	n := s.set.paced()
+	if err := s.fillKeys(ctx, n); err != nil {
 		return err
 	}
-	s, err := l.station(ctx)
+	env, err := s.newEnvironment(ctx)
 	if err != nil {
 		return err
 	}
-	set, err := l.rules(s.stream)
+	set, err := s.rules(env.stream)
 	if err != nil {
 		return err
 	}
-	g := newLedger(n)
-	stop, err := l.invalidator(ctx, s.stream, "bench", set, g.tell)
+	deleted := newDeletions(n)
+	stop, err := s.startInvalidator(ctx, env.stream, "bench", set, deleted.add)
 	if err != nil {
 		return err
 	}
-	r, err := s.relay(ctx)
+	r, err := env.startRelay(ctx)
 	if err != nil {
 		return errors.Join(err, stop())
 	}
-	p := &load{sql: s.table.SQL(insertOne), subject: s.stream}
-	err = r.asleep(ctx)
+	p := &load{sql: env.table.SQL(insertOne), subject: env.stream}
+	err = r.awaitAsleep(ctx)
 	if err == nil {
 		m.start()
-		err = p.play(ctx, l, n, l.set.Rate)
+		err = p.run(ctx, s, n, s.set.Rate)
 	}
 	if err == nil {
-		err = until(ctx, lateWait, "the keys of every event gone", time.Millisecond, func() (bool, error) { return g.missing() == 0, nil })
+		err = deleted.await(ctx, 0)
 		m.stop(n)
 	}
-	err = errors.Join(err, r.stop(), stop(), s.remove(ctx))
+	err = errors.Join(err, r.stop(), stop(), env.remove(ctx))
 	if err == nil {
-		m.latencies(delays(p.committed, func(i int) time.Time { return g.gone[i] }))
+		m.latencies(delays(p.committed, func(i int) time.Time { return deleted.at[i] }))
 	}
 	return err
 }
 
-func (l *lab) latencyFloor(ctx context.Context, m *meter) error {
-	n := l.set.paced()
-	if err := l.fillKeys(ctx, n); err != nil {
+func (s *session) latencyFloor(ctx context.Context, m *meter) error {
+	count := s.set.paced()
+	if err := s.fillKeys(ctx, count); err != nil {
 		return err
 	}
-	f, err := l.naive(ctx, false, false)
+	n, err := s.newNaive(ctx, false, false)
 	if err != nil {
 		return err
 	}
-	g := newLedger(n)
-	stop, err := l.consumeFloor(ctx, f.stream, "bench", g.tell)
+	deleted := newDeletions(count)
+	stop, err := s.startConsumer(ctx, n.stream, "bench", deleted.add)
 	if err != nil {
-		return errors.Join(err, f.remove(ctx))
+		return errors.Join(err, n.remove(ctx))
 	}
-	work, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- f.run(work) }()
-	p := &load{sql: f.sql(insertOne), subject: f.stream}
-	m.start()
-	err = p.play(ctx, l, n, l.set.Rate)
-	m.stop(n)
-	rest(ctx, settle)
-	cancel()
-	err = errors.Join(err, <-ended)
+	p, err := n.runLoad(ctx, m)
 	if err == nil {
-		err = until(ctx, lateWait, "the keys of what the floor found gone", time.Millisecond, func() (bool, error) { return g.missing() == n-f.sent, nil })
+		err = deleted.await(ctx, count-n.sent)
 	}
-	err = errors.Join(err, stop(), f.remove(ctx))
+	err = errors.Join(err, stop(), n.remove(ctx))
 	if err == nil {
-		l.lost(m, n, f.sent)
-		m.latencies(delays(p.committed, func(i int) time.Time { return g.gone[i] }))
+		n.noteLost(m, count)
+		m.latencies(delays(p.committed, func(i int) time.Time { return deleted.at[i] }))
 	}
 	return err
 }

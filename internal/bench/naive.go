@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,17 +11,18 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A naive relay is the floor of one: it looks for rows with an id above the last one and publishes them with their ids. It
-// skips what commits out of order, knows nothing of other relays, and forgets everything with its process.
+// A naive relay is the floor of the relay: it selects rows with an id above the last one and publishes them with message
+// ids. It misses rows that commit out of order, assumes that it is the only relay, and keeps its position in memory.
 type naive struct {
-	l        *lab
-	table    *table.Table // its schema, with a table that is no outbox
+	s        *session
+	table    *table.Table // for its schema, which has a plain table instead of an outbox
 	stream   string
 	inbox    string
-	listen   bool // for a notification of each commit, instead of looking every millisecond
+	listen   bool // wait for NOTIFY instead of polling every millisecond
 	oneByOne bool // wait for each ack before the next message
 
 	conn *pgx.Conn
@@ -32,39 +32,40 @@ type naive struct {
 	sent int
 }
 
-// The table of a naive relay: no trigger, no check, one index.
+// The table of a naive relay has no trigger, no check and one index.
 const (
 	naiveTable = `CREATE TABLE outbox.event (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	event_id uuid NOT NULL, subject text NOT NULL, key text, payload bytea NOT NULL)`
 	naiveNotify = `WITH i AS (INSERT INTO outbox.event (event_id, subject, key, payload) VALUES ($1, $2, $3, $4)) SELECT pg_notify('outbox.wake', '')`
-	naiveLook   = `SELECT id, event_id, subject, key, payload FROM outbox.event WHERE id > $1 ORDER BY id LIMIT 4096`
+	naivePoll   = `SELECT id, event_id, subject, key, payload FROM outbox.event WHERE id > $1 ORDER BY id LIMIT 4096`
 )
 
-// naive makes its table and stream, and starts it. The number of an ack is that of its event.
-func (l *lab) naive(ctx context.Context, listen, oneByOne bool, options ...nats.Option) (*naive, error) {
-	tbl, err := table.In(fmt.Sprintf("%s_%d", l.name, l.made.Add(1)))
+// newNaive creates the table and the stream of a naive relay and connects it. Acks carry the number of their event, for
+// byReply.
+func (s *session) newNaive(ctx context.Context, listen, oneByOne bool, options ...nats.Option) (*naive, error) {
+	tbl, err := table.In(s.newName())
 	if err != nil {
 		return nil, err
 	}
-	n := &naive{l: l, table: tbl, listen: listen, oneByOne: oneByOne}
-	if _, err := l.pool.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{tbl.Schema()}.Sanitize()); err != nil {
-		return nil, fmt.Errorf("make a schema: %w", err)
+	n := &naive{s: s, table: tbl, listen: listen, oneByOne: oneByOne}
+	if _, err := s.pool.Exec(ctx, "CREATE SCHEMA "+quoted(tbl.Schema())); err != nil {
+		return nil, fmt.Errorf("create a schema: %w", err)
 	}
-	if _, err := l.pool.Exec(ctx, n.sql(naiveTable)); err != nil {
-		return nil, fmt.Errorf("make a table: %w", err)
+	if _, err := s.pool.Exec(ctx, n.sql(naiveTable)); err != nil {
+		return nil, fmt.Errorf("create a table: %w", err)
 	}
-	if n.stream, err = l.stream(ctx); err != nil {
+	if n.stream, err = s.newStream(ctx); err != nil {
 		return nil, err
 	}
-	if n.conn, err = pgx.ConnectConfig(ctx, l.servers.Postgres.ConnConfig.Copy()); err != nil {
-		return nil, fmt.Errorf("connect to postgres: %w", err)
+	if n.conn, err = pgx.ConnectConfig(ctx, s.servers.Postgres.ConnConfig.Copy()); err != nil {
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	if listen {
-		if _, err := n.conn.Exec(ctx, "LISTEN "+pgx.Identifier{n.sql("outbox.wake")}.Sanitize()); err != nil {
+		if _, err := n.conn.Exec(ctx, "LISTEN "+quoted(n.sql("outbox.wake"))); err != nil {
 			return nil, fmt.Errorf("listen: %w", err)
 		}
 	}
-	if n.nc, _, err = l.connect(options...); err != nil {
+	if n.nc, _, err = s.connect(options...); err != nil {
 		return nil, err
 	}
 	n.inbox = n.nc.NewInbox() + "."
@@ -74,7 +75,30 @@ func (l *lab) naive(ctx context.Context, listen, oneByOne bool, options ...nats.
 	return n, n.sub.SetPendingLimits(-1, -1)
 }
 
-// run looks and publishes until ctx ends.
+// start runs the relay until stop is called.
+func (n *naive) start(ctx context.Context) (stop func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- n.run(ctx) }()
+	return func() error { cancel(); return <-ended }
+}
+
+// settleTime is how long a naive relay runs after the load.
+const settleTime = 300 * time.Millisecond
+
+// runLoad measures a load that the relay publishes, and stops the relay some time after the load.
+func (n *naive) runLoad(ctx context.Context, m *meter) (*load, error) {
+	stop := n.start(ctx)
+	count := n.s.set.paced()
+	p := &load{sql: n.sql(insertOne), subject: n.stream}
+	m.start()
+	err := p.run(ctx, n.s, count, n.s.set.Rate)
+	m.stop(count)
+	_ = wait.For(ctx, settleTime) // stop returns the error of ctx
+	return p, errors.Join(err, stop())
+}
+
+// run polls and publishes until ctx ends.
 func (n *naive) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		found, err := n.step(ctx)
@@ -88,17 +112,17 @@ func (n *naive) run(ctx context.Context) error {
 				return fmt.Errorf("wait for a notification: %w", err)
 			}
 		default:
-			rest(ctx, time.Millisecond)
+			_ = wait.For(ctx, time.Millisecond) // the loop checks ctx
 		}
 	}
 	return nil
 }
 
-// step publishes what one look finds and waits for the acks.
+// step publishes what one poll finds and waits for the acks.
 func (n *naive) step(ctx context.Context) (int, error) {
-	rows, err := n.conn.Query(ctx, n.sql(naiveLook), n.last)
+	rows, err := n.conn.Query(ctx, n.sql(naivePoll), n.last)
 	if err != nil {
-		return 0, fmt.Errorf("look: %w", err)
+		return 0, fmt.Errorf("poll: %w", err)
 	}
 	found := 0
 	var (
@@ -115,18 +139,18 @@ func (n *naive) step(ctx context.Context) (int, error) {
 			return fmt.Errorf("publish: %w", err)
 		}
 		if n.oneByOne {
-			return n.acks(ctx, 1)
+			return n.awaitAcks(ctx, 1)
 		}
 		return nil
 	})
 	n.sent += found
 	if err == nil && !n.oneByOne {
-		err = n.acks(ctx, found)
+		err = n.awaitAcks(ctx, found)
 	}
 	return found, err
 }
 
-func (n *naive) acks(ctx context.Context, count int) error {
+func (n *naive) awaitAcks(ctx context.Context, count int) error {
 	for range count {
 		if _, err := n.sub.NextMsgWithContext(ctx); err != nil {
 			return fmt.Errorf("await an ack: %w", err)
@@ -137,17 +161,16 @@ func (n *naive) acks(ctx context.Context, count int) error {
 
 func (n *naive) sql(query string) string { return n.table.SQL(query) }
 
-// remove closes its connections and drops what it had.
-func (n *naive) remove(ctx context.Context) error {
-	n.nc.Close()
-	return errors.Join(n.conn.Close(ctx), n.l.js.DeleteStream(ctx, n.stream), n.l.dropSchema(ctx, n.table.Schema()))
+// noteLost records how many events the relay did not find.
+func (n *naive) noteLost(m *meter, committed int) {
+	if n.sent < committed {
+		m.value("lost", float64(committed-n.sent))
+		n.s.note("the floor lost events: it polls for higher ids, and these committed after one with a higher id")
+	}
 }
 
-// order is the number of an event, which its key is.
-func order(key string) int {
-	i, err := strconv.Atoi(key)
-	if err != nil {
-		return -1
-	}
-	return i
+// remove closes the connections and drops the schema and the stream.
+func (n *naive) remove(ctx context.Context) error {
+	n.nc.Close()
+	return errors.Join(n.conn.Close(ctx), n.s.js.DeleteStream(ctx, n.stream), n.s.dropSchema(ctx, n.table.Schema()))
 }

@@ -13,56 +13,56 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// An observer sees the acks of the stream beside the one who published, on a connection of its own.
+// An observer records the acks of a stream, on a connection of its own that subscribes to the publisher's inbox.
 type observer struct {
 	nc     *nats.Conn
-	prefix string // of the publisher's inboxes
+	prefix string // of the publisher's inbox
 	number func(*nats.Msg) (int64, error)
 
 	mu   sync.Mutex
-	at   map[int64]time.Time
-	more chan struct{} // capacity 1
+	at   map[int64]time.Time // by number
+	more chan struct{}       // capacity 1; receives after each ack
 }
 
-// bySequence numbers a relay's acks: in a new stream the sequence is the position.
+// bySequence returns the sequence in an ack of a relay, which is the position of the event: the stream is new.
 func bySequence(m *nats.Msg) (int64, error) {
 	_, digits, _ := bytes.Cut(m.Data, []byte(`"seq":`))
 	digits, _, _ = bytes.Cut(digits, []byte(`}`))
 	return strconv.ParseInt(string(digits), 10, 64)
 }
 
-// byReply numbers a floor's acks: the last token of the subject that an ack comes to is the number of its event.
+// byReply returns the number of the event of a floor's ack, which is the last token of the reply subject.
 func byReply(m *nats.Msg) (int64, error) {
 	return strconv.ParseInt(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 10, 64)
 }
 
-func (l *lab) observe(number func(*nats.Msg) (int64, error)) (*observer, error) {
-	o := &observer{number: number, prefix: fmt.Sprintf("_INBOX_%s_%d", l.name, l.made.Add(1)), at: make(map[int64]time.Time), more: make(chan struct{}, 1)}
-	nc, _, err := l.connect()
+// observe starts an observer that numbers acks with a function.
+func (s *session) observe(number func(*nats.Msg) (int64, error)) (*observer, error) {
+	o := &observer{number: number, prefix: "_INBOX_" + s.newName(), at: make(map[int64]time.Time), more: make(chan struct{}, 1)}
+	nc, _, err := s.connect()
 	if err != nil {
 		return nil, err
 	}
 	o.nc = nc
-	if _, err := nc.Subscribe(o.prefix+".>", o.saw); err != nil {
-		nc.Close()
-		return nil, fmt.Errorf("subscribe to acks: %w", err)
+	if _, err = nc.Subscribe(o.prefix+".>", o.receive); err == nil {
+		err = nc.Flush()
 	}
-	if err := nc.Flush(); err != nil {
+	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("subscribe to acks: %w", err)
 	}
 	return o, nil
 }
 
-// inbox is the option of the publisher's connection.
+// inbox returns an option for the publisher's connection.
 func (o *observer) inbox() nats.Option { return nats.CustomInboxPrefix(o.prefix) }
 
-var ackBegin = []byte(`{"stream":`)
+var ackPrefix = []byte(`{"stream":`)
 
-func (o *observer) saw(m *nats.Msg) {
+func (o *observer) receive(m *nats.Msg) {
 	now := time.Now()
-	if !bytes.HasPrefix(m.Data, ackBegin) || !bytes.Contains(m.Data, []byte(`"seq"`)) {
-		return // an answer to something else
+	if !bytes.HasPrefix(m.Data, ackPrefix) || !bytes.Contains(m.Data, []byte(`"seq"`)) {
+		return // the reply to another request
 	}
 	n, err := o.number(m)
 	if err != nil {
@@ -79,21 +79,19 @@ func (o *observer) saw(m *nats.Msg) {
 	}
 }
 
-// acked waits until n acks came and returns when each did, by number.
-func (o *observer) acked(ctx context.Context, n int, within time.Duration) (map[int64]time.Time, error) {
+// await waits for n acks and returns the time of each, by number.
+func (o *observer) await(ctx context.Context, n int, within time.Duration) (map[int64]time.Time, error) {
 	timer := time.NewTimer(within)
 	defer timer.Stop()
 	for {
-		o.mu.Lock()
-		have := len(o.at)
-		o.mu.Unlock()
+		have := o.count()
 		if have >= n {
 			return o.copy(), nil
 		}
 		select {
 		case <-o.more:
 		case <-timer.C:
-			return nil, fmt.Errorf("%d acks of %d came within %s", have, n, within)
+			return nil, fmt.Errorf("%d acks within %s, want %d", have, within, n)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

@@ -3,19 +3,18 @@ package bench
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 )
 
-// A Peer is another project's way to drain a backlog, played in turns with floor and ours. Those that there are live in a module
-// of their own (internal/bench/peers), so that nobody else depends on them.
+// A Peer is another project that publishes a backlog. drain runs it in turns with floor and ours. Peers live in a module of
+// their own (internal/bench/peers), so that this module does not depend on them.
 type Peer struct {
 	Name  string
 	Drain func(ctx context.Context, job PeerJob) error
 }
 
-// PeerJob is what a peer has to do: prepare Events rows with Payload bytes each in Schema, which it makes, call Start, and
-// return when Stream has acknowledged every one, on subjects that begin with its name and a dot.
+// A PeerJob is the work of a peer. It must create Schema and insert Events rows with Payload bytes each, call Start, and
+// return once Stream has acknowledged all of them, on subjects that begin with the name of the stream and a dot.
 type PeerJob struct {
 	Servers         *Servers
 	Schema, Stream  string
@@ -23,17 +22,17 @@ type PeerJob struct {
 	Start           func()
 }
 
-// drainPeer measures one.
-func (l *lab) drainPeer(ctx context.Context, m *meter, p Peer) error {
-	schema := fmt.Sprintf("%s_%d", l.name, l.made.Add(1))
+// drainPeer measures a peer.
+func (s *session) drainPeer(ctx context.Context, m *meter, p Peer) error {
+	schema := s.newName()
 	stream := strings.ToUpper(schema)
-	if err := l.makeStream(ctx, stream); err != nil {
+	if err := s.createStream(ctx, stream); err != nil {
 		return err
 	}
-	err := p.Drain(ctx, PeerJob{Servers: l.servers, Schema: schema, Stream: stream, Events: l.set.Events, Payload: l.set.Payload, Start: m.start})
-	m.stop(l.set.Events)
+	err := p.Drain(ctx, PeerJob{Servers: s.servers, Schema: schema, Stream: stream, Events: s.set.Events, Payload: s.set.Payload, Start: m.start})
+	m.stop(s.set.Events)
 	if err == nil {
-		err = l.expect(ctx, stream, l.set.Events)
+		err = s.checkMessages(ctx, stream, s.set.Events)
 	}
-	return errors.Join(err, l.js.DeleteStream(ctx, stream), l.dropSchema(ctx, schema))
+	return errors.Join(err, s.js.DeleteStream(ctx, stream), s.dropSchema(ctx, schema))
 }

@@ -10,9 +10,11 @@ import (
 	"text/tabwriter"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/report"
 )
 
-// Place is where something was measured, without which absolute figures say nothing.
+// A Place is the machine and the servers that figures belong to.
 type Place struct {
 	Processor string `json:"processor"`
 	Cores     int    `json:"cores"`
@@ -20,45 +22,44 @@ type Place struct {
 	Kernel    string `json:"kernel"`
 	Go        string `json:"go"`
 	Postgres  string `json:"postgres"`
-	Fsync     string `json:"fsync"` // of PostgreSQL: fsync and synchronous_commit
+	Fsync     string `json:"fsync"` // fsync and synchronous_commit of PostgreSQL
 	NATS      string `json:"nats"`
 	Redis     string `json:"redis,omitzero"`
-	Load      string `json:"load_average"` // of the machine, before
+	Load      string `json:"load_average"` // of the machine, before the run
 }
 
-// Where asks the servers for their versions, and this machine what it is.
+// Where reads the description of this machine and the versions of the servers.
 func Where(ctx context.Context, s *Servers) (*Place, error) {
-	p := &Place{Cores: runtime.NumCPU(), Kernel: runtime.GOOS + " " + firstLine("/proc/sys/kernel/osrelease"), Go: runtime.Version(), Load: strings.Join(strings.Fields(firstLine("/proc/loadavg"))[:], " ")}
-	p.Load, _, _ = strings.Cut(p.Load, " ")
-	p.Processor = field("/proc/cpuinfo", "model name")
+	p := &Place{Cores: runtime.NumCPU(), Kernel: runtime.GOOS + " " + firstLine("/proc/sys/kernel/osrelease"), Go: runtime.Version(), Load: report.LoadAverage()}
+	p.Processor = report.Processor()
 	var kb int64
-	if _, err := fmt.Sscan(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), &kb); err == nil {
+	if _, err := fmt.Sscan(strings.TrimSuffix(report.ProcField("/proc/meminfo", "MemTotal"), " kB"), &kb); err == nil {
 		p.MemoryMiB = kb >> 10
 	}
 	conn, err := pgx.ConnectConfig(ctx, s.Postgres.ConnConfig.Copy())
 	if err != nil {
-		return nil, fmt.Errorf("connect to postgres: %w", err)
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	defer conn.Close(ctx) //nolint:errcheck // only read
+	defer conn.Close(ctx) //nolint:errcheck // it was only read from
 	err = conn.QueryRow(ctx, `SELECT split_part(current_setting('server_version'), ' ', 1),
 		'fsync ' || current_setting('fsync') || ', synchronous_commit ' || current_setting('synchronous_commit')`).Scan(&p.Postgres, &p.Fsync)
 	if err != nil {
-		return nil, fmt.Errorf("ask postgres for its version: %w", err)
+		return nil, fmt.Errorf("read the version of PostgreSQL: %w", err)
 	}
 	nc, err := s.NATS("outbox bench")
 	if err != nil {
-		return nil, fmt.Errorf("connect to nats: %w", err)
+		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
 	p.NATS = nc.ConnectedServerVersion()
 	nc.Close()
-	if info, err := s.Redis.Info(ctx, "server").Result(); err == nil { // a scenario that needs it will say
+	if info, err := s.Redis.Info(ctx, "server").Result(); err == nil { // scenarios that need Redis report the error
 		_, rest, _ := strings.Cut(info, "redis_version:")
 		p.Redis, _, _ = strings.Cut(rest, "\r\n")
 	}
 	return p, nil
 }
 
-// String is one line.
+// String returns the place on one line.
 func (p *Place) String() string {
 	redis := ""
 	if p.Redis != "" {
@@ -74,21 +75,10 @@ func firstLine(path string) string {
 	return line
 }
 
-// field is the first value of a name in a file of /proc.
-func field(path, name string) string {
-	data, _ := os.ReadFile(path) // #nosec G304 -- of /proc; empty elsewhere
-	for line := range strings.Lines(string(data)) {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return ""
-}
-
-// Print writes a curve for people.
+// Print writes the points of a curve as text.
 func (d *Drawn) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(t, "%s\tmetric\tfloor\tthis\tratio\tspread\tCPU s per million events\n", d.Axis)
+	fmt.Fprintf(t, "%s\tmetric\tfloor\tours\tratio\tspread\tCPU s per million events\n", d.Axis)
 	for _, p := range d.Points {
 		for _, m := range p.Result.Measures {
 			if !d.shows(m) {

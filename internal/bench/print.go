@@ -1,17 +1,21 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/report"
 )
 
-// String is the target for people.
+// String returns the target as text: "ratio >= 0.90".
 func (t target) String() string {
 	what := ""
 	if t.ratio {
@@ -23,20 +27,13 @@ func (t target) String() string {
 	return fmt.Sprintf("%s<= %g", what, t.most)
 }
 
-// bottleneck says in a sentence what an arm was bound by, as far as the shares of the processors tell.
+// bottleneck describes what limited an arm, as far as the use of the processors shows it. It completes the sentence "ours is
+// limited by …".
 func bottleneck(u Use) string {
 	names := slices.Sorted(maps.Keys(u.Cores))
-	slices.SortStableFunc(names, func(a, b string) int {
-		switch {
-		case u.Cores[a] > u.Cores[b]:
-			return -1
-		case u.Cores[a] < u.Cores[b]:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(u.Cores[b], u.Cores[a]) })
 	if len(names) == 0 {
-		return "not known: no process could be seen"
+		return "unknown: no process is visible"
 	}
 	var shares []string
 	for _, name := range names {
@@ -48,26 +45,26 @@ func bottleneck(u Use) string {
 	first := names[0]
 	switch {
 	case list == "":
-		return "nothing: no process used half a percent of a core"
+		return "nothing: no process used 0.5 % of a core"
 	case u.Busy >= 0.9 && first == procRest:
-		return fmt.Sprintf("processes that are not part of this, which took most of the %d cores (cores used: %s)", runtime.NumCPU(), list)
+		return fmt.Sprintf("other processes, which used most of the %d cores (cores used: %s)", runtime.NumCPU(), list)
 	case u.Busy >= 0.9:
-		return fmt.Sprintf("the processors, all %d busy to %.0f %%, %s most of all (cores used: %s)", runtime.NumCPU(), 100*u.Busy, first, list)
+		return fmt.Sprintf("the processors: all %d are %.0f %% busy, mostly with %s (cores used: %s)", runtime.NumCPU(), 100*u.Busy, first, list)
 	case u.Cores[first] >= 0.9 && first != procRest:
-		return fmt.Sprintf("%s, which keeps a core busy while others are idle (cores used: %s)", first, list)
+		return fmt.Sprintf("%s, which fills one core while others are idle (cores used: %s)", first, list)
 	case u.Busy == 0:
-		return fmt.Sprintf("not known: the servers are not on this machine, or cannot be seen (cores used: %s)", list)
+		return fmt.Sprintf("unknown: the servers are on another machine or not visible (cores used: %s)", list)
 	}
-	return fmt.Sprintf("waiting, not computing: round trips, and commits that go to the disk; the cores are busy to %.0f %% (cores used: %s)", 100*u.Busy, list)
+	return fmt.Sprintf("latency, not computation: round trips, and commits to disk; the cores are %.0f %% busy (cores used: %s)", 100*u.Busy, list)
 }
 
-// line is a sample for who watches.
+// line returns the most important metrics of a sample, for progress output.
 func (s Sample) line() string {
 	if v, ok := s.Values[p50]; ok {
 		return fmt.Sprintf("p50 %.2f ms, p99 %.2f ms, %.0f events/s", v, s.Values[p99], s.Values[perSecond])
 	}
 	if v, ok := s.Values[perSecond]; ok {
-		return fmt.Sprintf("%s events/s", group(v))
+		return group(v) + " events/s"
 	}
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(s.Values)) {
@@ -76,15 +73,11 @@ func (s Sample) line() string {
 	return strings.Join(all, ", ")
 }
 
-// Print writes a result for people.
+// Print writes a result as text.
 func (r *Result) Print(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %s\n  %s\n", r.Scenario, r.Title, r.Settings)
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	floor := "-"
-	if r.Floor != "" {
-		floor = r.Floor
-	}
-	fmt.Fprintf(t, "  \tfloor: %s\tthis\tratio\tspread\twanted\t\n", floor)
+	fmt.Fprintf(t, "  \tfloor: %s\tours\tratio\tspread\ttarget\t\n", cmp.Or(r.Floor, "-"))
 	for _, m := range r.Measures {
 		name := m.Metric
 		if m.Arm != oursArm {
@@ -98,7 +91,7 @@ func (r *Result) Print(w io.Writer) error {
 	for _, u := range r.Arms {
 		fmt.Fprintf(w, "  %s: %s\n", u.Arm, u.text())
 	}
-	fmt.Fprintf(w, "  bound by %s\n", r.Bottleneck)
+	fmt.Fprintf(w, "  ours is limited by %s\n", r.Bottleneck)
 	for _, note := range r.Notes {
 		fmt.Fprintf(w, "  note: %s\n", note)
 	}
@@ -106,20 +99,20 @@ func (r *Result) Print(w io.Writer) error {
 	return err
 }
 
-// cells are floor, value, ratio, spread and what is wanted.
+// cells returns floor, value, ratio, spread and target.
 func (m Measure) cells() []string {
 	floor, ratio, spread := "-", "-", number(m.Least)+" to "+number(m.Most)
 	if m.Ratio != 0 {
 		floor, ratio, spread = number(m.Floor), fmt.Sprintf("%.2f", m.Ratio), fmt.Sprintf("%.2f to %.2f", m.RatioLeast, m.RatioMost)
 	}
-	want := m.Want
+	target := m.Want
 	if m.Met != nil {
-		want += map[bool]string{true: ", met", false: ", MISSED"}[*m.Met]
+		target += map[bool]string{true: ", met", false: ", MISSED"}[*m.Met]
 	}
-	return []string{floor, number(m.Value), ratio, spread, want}
+	return []string{floor, number(m.Value), ratio, spread, target}
 }
 
-// text is what an arm used.
+// text returns what an arm used.
 func (u Use) text() string {
 	var parts []string
 	add := func(what string, values map[string]float64, unit string) {
@@ -143,14 +136,20 @@ func (u Use) text() string {
 func (s Settings) String() string {
 	var out []string
 	for _, f := range []struct {
-		n    int
-		name string
+		n         int
+		one, many string // formats for 1 and for other numbers
 	}{
-		{s.Runs, "runs"}, {s.Events, "events"}, {s.Payload, "B payload"}, {s.Rate, "events/s"}, {s.Clients, "clients"}, {s.Replicas, "replicas"},
-		{s.Keys, "keys"}, {s.Batch, "events per batch"}, {s.Window, "in the window"}, {s.Fleet, "in the fleet"}, {s.Parts, "partitions"},
+		{s.Runs, "%s run", "%s runs"}, {s.Events, "%s event", "%s events"}, {s.Payload, "payload of %s B", "payload of %s B"},
+		{s.Rate, "%s event/s", "%s events/s"}, {s.Clients, "%s client", "%s clients"}, {s.Replicas, "%s replica", "%s replicas"},
+		{s.Keys, "%s key", "%s keys"}, {s.Batch, "batch of %s", "batches of %s"}, {s.Window, "window of %s", "window of %s"},
+		{s.Instances, "%s instance", "%s instances"}, {s.Parts, "%s partition", "%s partitions"},
 	} {
-		if f.n != 0 {
-			out = append(out, group(float64(f.n))+" "+f.name)
+		switch f.n {
+		case 0:
+		case 1:
+			out = append(out, fmt.Sprintf(f.one, "1"))
+		default:
+			out = append(out, fmt.Sprintf(f.many, report.Thousands(int64(f.n))))
 		}
 	}
 	if s.Duration != 0 {
@@ -159,7 +158,7 @@ func (s Settings) String() string {
 	return strings.Join(out, ", ")
 }
 
-// number is a figure with three digits, or all of those before the point.
+// number formats a figure with three digits, or with all digits before the point.
 func number(v float64) string {
 	if v >= 100 {
 		return group(v)
@@ -167,11 +166,5 @@ func number(v float64) string {
 	return fmt.Sprintf("%.3g", v)
 }
 
-// group writes a number as 1,234,567.
-func group(v float64) string {
-	text := fmt.Sprintf("%.0f", v)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
+// group formats a figure without decimals: 1,234,567.
+func group(v float64) string { return report.Thousands(int64(math.RoundToEven(v))) }

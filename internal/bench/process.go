@@ -119,27 +119,27 @@ func machine() time.Duration {
 }
 
 // watch finds the processes of the servers, where they run on this machine.
-func (l *lab) watch(ctx context.Context) {
-	l.procs = watched{procOurs: self}
+func (s *session) watch(ctx context.Context) {
+	s.procs = watched{procOurs: self}
 	if runtime.GOOS != "linux" {
 		return
 	}
-	if conn, err := l.pool.Acquire(ctx); err == nil {
+	if conn, err := s.pool.Acquire(ctx); err == nil {
 		backend, remote := int(conn.Conn().PgConn().PID()), conn.Conn().PgConn().Conn().RemoteAddr()
 		if _, _, parent := statOf(backend); here(remote) && nameOf(backend) == "postgres" && nameOf(parent) == "postgres" {
-			l.procs[procPostgres] = tree(parent)
+			s.procs[procPostgres] = tree(parent)
 		}
 		conn.Release()
 	}
-	if pid := l.natsPid(); pid != 0 && pid != os.Getpid() {
-		l.procs[procNATS] = process(pid)
+	if pid := s.natsPid(); pid != 0 && pid != os.Getpid() {
+		s.procs[procNATS] = process(pid)
 	}
-	if client, ok := l.rdb.(*redis.Client); ok && l.needs(procRedis) {
+	if client, ok := s.rdb.(*redis.Client); ok && s.needs(procRedis) {
 		text, _ := client.Info(ctx, "server").Result() // then it stays unknown
 		_, rest, _ := strings.Cut(text, "process_id:")
 		pid, _ := strconv.Atoi(strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0])) //nolint:errcheck // 0 then
 		if name := nameOf(pid); pid != 0 && (strings.HasPrefix(name, "redis") || strings.HasPrefix(name, "valkey")) {
-			l.procs[procRedis] = process(pid)
+			s.procs[procRedis] = process(pid)
 		}
 	}
 }
@@ -159,14 +159,14 @@ func here(a net.Addr) bool {
 }
 
 // natsPid is the process that NATS is, if it is known or listens on this machine and belongs to who we are.
-func (l *lab) natsPid() int {
-	if l.set.Replicas > 1 && l.servers.ClusterPID != 0 {
-		return l.servers.ClusterPID
+func (s *session) natsPid() int {
+	if s.set.Replicas > 1 && s.servers.ClusterPID != 0 {
+		return s.servers.ClusterPID
 	}
-	if l.servers.NATSPID != 0 {
-		return l.servers.NATSPID
+	if s.servers.NATSPID != 0 {
+		return s.servers.NATSPID
 	}
-	host, port, err := net.SplitHostPort(l.nc.ConnectedAddr())
+	host, port, err := net.SplitHostPort(s.nc.ConnectedAddr())
 	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
 		return 0
 	}

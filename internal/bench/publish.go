@@ -13,122 +13,118 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ackWait bounds the wait for acks, as the relay's does.
-const ackWait = 10 * time.Second
+// ackTimeout bounds the wait for acks, as the relay's default does.
+const ackTimeout = 10 * time.Second
 
-// letters are the messages of a floor: as many, with ids, subjects and payloads as the relay's have.
-type letters struct {
+// messages are those of a floor. Their number, ids, subjects and payload correspond to those of the relay.
+type messages struct {
 	ids      []string
 	subjects []string
 	payload  []byte
 }
 
-func newLetters(stream string, n, payload int) *letters {
-	l := &letters{ids: make([]string, n), subjects: make([]string, 1000), payload: bytes.Repeat([]byte("x"), payload)}
-	for i := range l.ids {
-		l.ids[i] = uuid.NewString()
+func newMessages(stream string, n, payload int) *messages {
+	m := &messages{ids: make([]string, n), subjects: make([]string, 1000), payload: bytes.Repeat([]byte("x"), payload)}
+	for i := range m.ids {
+		m.ids[i] = uuid.NewString()
 	}
-	for i := range l.subjects {
-		l.subjects[i] = stream + "." + strconv.Itoa(i)
+	for i := range m.subjects {
+		m.subjects[i] = stream + "." + strconv.Itoa(i)
 	}
-	return l
+	return m
 }
 
-func (l *letters) subject(i int) string { return l.subjects[i%len(l.subjects)] }
+func (m *messages) subject(i int) string { return m.subjects[i%len(m.subjects)] }
 
-// publishFloor measures one way to publish to a new stream.
-func (l *lab) publishFloor(ctx context.Context, m *meter, publish func(context.Context, *lab, *letters) error) error {
-	stream, err := l.stream(ctx)
+// publishFloor measures one way to publish messages to a new stream.
+func (s *session) publishFloor(ctx context.Context, m *meter, publish func(context.Context, *session, *messages) error) error {
+	stream, err := s.newStream(ctx)
 	if err != nil {
 		return err
 	}
-	letters := newLetters(stream, l.set.Events, l.set.Payload)
+	messages := newMessages(stream, s.set.Events, s.set.Payload)
 	m.start()
-	err = publish(ctx, l, letters)
-	m.stop(l.set.Events)
+	err = publish(ctx, s, messages)
+	m.stop(s.set.Events)
 	if err == nil {
-		err = l.expect(ctx, stream, l.set.Events)
+		err = s.checkMessages(ctx, stream, s.set.Events)
 	}
-	return errors.Join(err, l.js.DeleteStream(ctx, stream))
+	return errors.Join(err, s.js.DeleteStream(ctx, stream))
 }
 
-// expect checks that the stream has what was published: a floor must have done the work, too.
-func (l *lab) expect(ctx context.Context, stream string, n int) error {
-	s, err := l.js.Stream(ctx, stream)
-	if err != nil {
-		return fmt.Errorf("look at stream %s: %w", stream, err)
-	}
-	if have := s.CachedInfo().State.Msgs; have != uint64(n) { // #nosec G115 -- not negative
-		return fmt.Errorf("stream %s has %d messages, want %d", stream, have, n)
-	}
-	return nil
-}
-
-// publishAsync is what an application does: the client's async publish with message ids.
-func publishAsync(ctx context.Context, l *lab, letters *letters) error {
-	nc, _, err := l.connect()
+// publishAsync publishes with the client's async publish and message ids, as an application does.
+func publishAsync(ctx context.Context, s *session, messages *messages) error {
+	nc, _, err := s.connect()
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	refused := make(chan error, 1)
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(l.set.Window),
+	rejected := make(chan error, 1)
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(s.set.Window),
 		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, _ *nats.Msg, err error) {
 			select {
-			case refused <- err:
+			case rejected <- err:
 			default:
 			}
 		}))
 	if err != nil {
-		return fmt.Errorf("use jetstream: %w", err)
+		return fmt.Errorf("use JetStream: %w", err)
 	}
-	for i, id := range letters.ids {
-		msg := &nats.Msg{Subject: letters.subject(i), Data: letters.payload}
-		if _, err := js.PublishMsgAsync(msg, jetstream.WithMsgID(id), jetstream.WithRetryAttempts(0), jetstream.WithStallWait(ackWait)); err != nil {
+	for i, id := range messages.ids {
+		msg := &nats.Msg{Subject: messages.subject(i), Data: messages.payload}
+		if _, err := js.PublishMsgAsync(msg, jetstream.WithMsgID(id), jetstream.WithRetryAttempts(0), jetstream.WithStallWait(ackTimeout)); err != nil {
 			return fmt.Errorf("publish: %w", err)
 		}
 	}
-	select {
-	case <-js.PublishAsyncComplete():
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(ackWait):
-		return fmt.Errorf("%d acks did not come within %s", js.PublishAsyncPending(), ackWait)
+	if err := awaitComplete(ctx, js); err != nil {
+		return err
 	}
 	select {
-	case err := <-refused:
+	case err := <-rejected:
 		return fmt.Errorf("publish: %w", err)
 	default:
 		return nil
 	}
 }
 
-// publishByHand is the least that a client can do: publish with ids, count acks.
-func publishByHand(ctx context.Context, l *lab, letters *letters) error {
-	nc, _, err := l.connect()
+// awaitComplete waits for the acks of all messages that js has published.
+func awaitComplete(ctx context.Context, js jetstream.JetStream) error {
+	select {
+	case <-js.PublishAsyncComplete():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(ackTimeout):
+		return fmt.Errorf("no ack for %d messages within %s", js.PublishAsyncPending(), ackTimeout)
+	}
+}
+
+// publishMinimal publishes with message ids and counts acks, which is the least that a client can do.
+func publishMinimal(ctx context.Context, s *session, messages *messages) error {
+	nc, _, err := s.connect()
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	acks := make(chan *nats.Msg, l.set.Window+1)
+	acks := make(chan *nats.Msg, s.set.Window+1)
 	inbox := nc.NewInbox()
 	if _, err := nc.ChanSubscribe(inbox, acks); err != nil {
 		return fmt.Errorf("subscribe to acks: %w", err)
 	}
-	patience := time.NewTicker(ackWait)
-	defer patience.Stop()
-	flying, taken, before := 0, 0, -1
+	timeout := time.NewTicker(ackTimeout)
+	defer timeout.Stop()
+	pending, taken, before := 0, 0, -1
 	take := func() error {
 		select {
 		case ack := <-acks:
-			flying, taken = flying-1, taken+1
+			pending, taken = pending-1, taken+1
 			if bytes.Contains(ack.Data, []byte(`"error"`)) {
 				return fmt.Errorf("publish: %s", ack.Data)
 			}
 			return nil
-		case <-patience.C:
+		case <-timeout.C:
 			if taken == before {
-				return fmt.Errorf("%d acks did not come within %s", flying, ackWait)
+				return fmt.Errorf("no ack for %d messages within %s", pending, ackTimeout)
 			}
 			before = taken
 			return nil
@@ -136,11 +132,11 @@ func publishByHand(ctx context.Context, l *lab, letters *letters) error {
 			return ctx.Err()
 		}
 	}
-	msg := nats.Msg{Header: nats.Header{}, Data: letters.payload, Reply: inbox}
-	for i, id := range letters.ids {
-		msg.Subject = letters.subject(i)
+	msg := nats.Msg{Header: nats.Header{}, Data: messages.payload, Reply: inbox}
+	for i, id := range messages.ids {
+		msg.Subject = messages.subject(i)
 		msg.Header[jetstream.MsgIDHeader] = []string{id}
-		for flying >= l.set.Window {
+		for pending >= s.set.Window {
 			if err := take(); err != nil {
 				return err
 			}
@@ -148,14 +144,14 @@ func publishByHand(ctx context.Context, l *lab, letters *letters) error {
 		if err := nc.PublishMsg(&msg); err != nil {
 			return fmt.Errorf("publish: %w", err)
 		}
-		flying++
+		pending++
 		for len(acks) > 0 {
 			if err := take(); err != nil {
 				return err
 			}
 		}
 	}
-	for flying > 0 {
+	for pending > 0 {
 		if err := take(); err != nil {
 			return err
 		}

@@ -6,26 +6,21 @@ import (
 	"time"
 )
 
-const (
-	allocations   = "allocations_per_event"
-	cpuPerMillion = "cpu_s_per_million"
-)
-
-// Result is what a scenario found.
+// A Result is that of a scenario.
 type Result struct {
 	Scenario   string    `json:"scenario"`
 	Title      string    `json:"title"`
 	Settings   Settings  `json:"settings"`
 	Measured   time.Time `json:"measured"`
-	Floor      string    `json:"floor,omitzero"` // the name of its arm; empty where there is none
+	Floor      string    `json:"floor,omitzero"` // name of the floor's arm; empty if there is none
 	Measures   []Measure `json:"measures"`
 	Arms       []Use     `json:"arms"`
-	Bottleneck string    `json:"bottleneck"` // of ours
+	Bottleneck string    `json:"bottleneck"` // what limited ours
 	Notes      []string  `json:"notes,omitempty"`
 	Samples    []Sample  `json:"samples"`
 }
 
-// Measure is one metric of one arm, beside the floor's.
+// A Measure is a metric of an arm, and its ratio to the floor.
 type Measure struct {
 	Arm    string  `json:"arm"`
 	Metric string  `json:"metric"`
@@ -34,25 +29,25 @@ type Measure struct {
 	Least  float64 `json:"least"`          // of the runs
 	Most   float64 `json:"most"`
 
-	Ratio      float64 `json:"ratio,omitzero"` // median of value ÷ floor of each pair of neighbours
+	Ratio      float64 `json:"ratio,omitzero"` // median of value ÷ floor over all pairs of adjacent runs
 	RatioLeast float64 `json:"ratio_least,omitzero"`
 	RatioMost  float64 `json:"ratio_most,omitzero"`
 
-	Want string `json:"want,omitzero"` // "ratio >= 0.90"; empty where nothing is wanted
-	Met  *bool  `json:"met,omitempty"` // whether it is so
+	Want string `json:"want,omitzero"` // the target, such as "ratio >= 0.90"; empty if there is none
+	Met  *bool  `json:"met,omitempty"` // whether the target was met
 }
 
-// Use is what one arm used, medians of its runs.
+// A Use is what an arm used: medians of its runs.
 type Use struct {
 	Arm        string             `json:"arm"`
 	CPU        map[string]float64 `json:"cpu_s_per_million_events"` // by process
-	Cores      map[string]float64 `json:"cores"`                    // the same by time: 1 is one processor busy throughout
+	Cores      map[string]float64 `json:"cores"`                    // CPU time by elapsed time: 1 is one processor that is always busy
 	PeakMiB    map[string]float64 `json:"peak_rss_mib,omitempty"`
 	AllocsEach float64            `json:"allocations_per_event,omitzero"` // in this process
 	Busy       float64            `json:"busy"`                           // share of all processors
 }
 
-// Missed are the measures that are not as wanted.
+// Missed returns the measures that miss their targets.
 func (r *Result) Missed() (out []Measure) {
 	for _, m := range r.Measures {
 		if m.Met != nil && !*m.Met {
@@ -62,7 +57,7 @@ func (r *Result) Missed() (out []Measure) {
 	return out
 }
 
-// Measure finds one; nil when there is none.
+// Measure returns the measure of a metric of an arm; nil if there is none.
 func (r *Result) Measure(arm, metric string) *Measure {
 	i := slices.IndexFunc(r.Measures, func(m Measure) bool { return m.Arm == arm && m.Metric == metric })
 	if i < 0 {
@@ -71,10 +66,10 @@ func (r *Result) Measure(arm, metric string) *Measure {
 	return &r.Measures[i]
 }
 
-// judge makes a result of samples.
-func (s *Scenario) judge(l *lab, samples []Sample) *Result {
-	r := &Result{Scenario: s.Name, Title: s.Title, Settings: l.set, Measured: time.Now().UTC().Truncate(time.Second), Samples: samples}
-	r.Notes = append(append(r.Notes, l.servers.Notes...), l.notes...)
+// evaluate summarizes samples.
+func (c *Scenario) evaluate(s *session, samples []Sample) *Result {
+	r := &Result{Scenario: c.Name, Title: c.Title, Settings: s.set, Measured: time.Now().UTC().Truncate(time.Second), Samples: samples}
+	r.Notes = append(append(r.Notes, s.servers.Notes...), s.notes...)
 	var arms []string
 	for _, sample := range samples {
 		if !slices.Contains(arms, sample.Arm) {
@@ -85,7 +80,7 @@ func (s *Scenario) judge(l *lab, samples []Sample) *Result {
 		r.Floor = arms[0]
 	}
 	for _, arm := range arms {
-		runs := of(samples, arm)
+		runs := samplesOf(samples, arm)
 		use := newUse(arm, runs)
 		r.Arms = append(r.Arms, use)
 		if arm == oursArm {
@@ -95,20 +90,21 @@ func (s *Scenario) judge(l *lab, samples []Sample) *Result {
 			continue
 		}
 		for _, metric := range metrics(runs) {
-			r.Measures = append(r.Measures, s.measure(arm, metric, runs, of(samples, r.Floor)))
+			r.Measures = append(r.Measures, c.measure(arm, metric, runs, samplesOf(samples, r.Floor)))
 		}
-		if arm == oursArm && s.wants(allocations) && use.AllocsEach > 0 {
-			r.Measures = append(r.Measures, s.weigh(Measure{Arm: arm, Metric: allocations, Value: use.AllocsEach, Least: use.AllocsEach, Most: use.AllocsEach}))
+		if arm == oursArm && c.hasTarget(allocations) && use.AllocsEach > 0 {
+			r.Measures = append(r.Measures, c.compare(Measure{Arm: arm, Metric: allocations, Value: use.AllocsEach, Least: use.AllocsEach, Most: use.AllocsEach}))
 		}
 	}
 	return r
 }
 
-func (s *Scenario) wants(metric string) bool {
-	return slices.ContainsFunc(s.targets, func(t target) bool { return t.metric == metric })
+func (c *Scenario) hasTarget(metric string) bool {
+	return slices.ContainsFunc(c.targets, func(t target) bool { return t.metric == metric })
 }
 
-func of(samples []Sample, arm string) (out []Sample) {
+// samplesOf returns the samples of an arm.
+func samplesOf(samples []Sample, arm string) (out []Sample) {
 	for _, s := range samples {
 		if s.Arm == arm {
 			out = append(out, s)
@@ -117,9 +113,10 @@ func of(samples []Sample, arm string) (out []Sample) {
 	return out
 }
 
-// ranks is the order of the metrics in a report; what is not here comes last.
-var ranks = []string{perSecond, "keys_per_second", p50, p90, p99, p999, longest}
+// ranks is the order of metrics in a report. Other metrics follow.
+var ranks = []string{perSecond, keysPerSecond, p50, p90, p99, p999, longest}
 
+// metrics returns the names of the metrics in the order of ranks.
 func metrics(runs []Sample) (names []string) {
 	for name := range runs[0].Values {
 		names = append(names, name)
@@ -134,7 +131,8 @@ func metrics(runs []Sample) (names []string) {
 	return names
 }
 
-func (s *Scenario) measure(arm, metric string, runs, floor []Sample) Measure {
+// measure summarizes a metric of an arm, paired with the runs of the floor.
+func (c *Scenario) measure(arm, metric string, runs, floor []Sample) Measure {
 	m := Measure{Arm: arm, Metric: metric}
 	values, floors, ratios := values(runs, metric), values(floor, metric), []float64(nil)
 	m.Value, m.Least, m.Most = median(values), slices.Min(values), slices.Max(values)
@@ -152,12 +150,12 @@ func (s *Scenario) measure(arm, metric string, runs, floor []Sample) Measure {
 	if arm != oursArm {
 		return m
 	}
-	return s.weigh(m)
+	return c.compare(m)
 }
 
-// weigh holds a measure against its target.
-func (s *Scenario) weigh(m Measure) Measure {
-	for _, t := range s.targets {
+// compare compares a measure with its target.
+func (c *Scenario) compare(m Measure) Measure {
+	for _, t := range c.targets {
 		if t.metric != m.Metric {
 			continue
 		}
@@ -192,6 +190,7 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
+// newUse summarizes what an arm used.
 func newUse(arm string, runs []Sample) Use {
 	u := Use{Arm: arm, CPU: map[string]float64{}, Cores: map[string]float64{}, PeakMiB: map[string]float64{}}
 	pick := func(each func(Sample) float64) float64 {
@@ -212,7 +211,7 @@ func newUse(arm string, runs []Sample) Use {
 	if runs[0].Events > 0 {
 		u.AllocsEach = pick(func(s Sample) float64 { return float64(s.Allocs) / float64(s.Events) })
 	} else {
-		clear(u.CPU) // by event there is nothing
+		clear(u.CPU) // there are no events to divide by
 	}
 	return u
 }

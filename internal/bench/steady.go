@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
@@ -11,65 +10,65 @@ import (
 
 func steady() *Scenario {
 	return &Scenario{
-		Name: "steady", Short: "latency from commit to ack, at 5,000 commits/s",
-		Title:    "commits at a pace, from the commit to the ack of the stream, against a loop that looks every millisecond, publishes and waits for the acks",
+		Name: "steady", Short: "latency from commit to ack at 5,000 commits/s",
+		Title:    "commits at a fixed rate, from commit to ack of the stream, compared with a loop that polls every millisecond, publishes and waits for the acks",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 5, Duration: 10 * time.Second, Rate: 5000, Payload: 200, Clients: 16, Replicas: 1, Batch: 4096, Window: 8192},
 		targets:  []target{atMost(p50, 1.5), atMost(p99, 3)},
-		open: func(_ context.Context, l *lab) (*bout, error) {
-			return &bout{arms: []arm{
-				{"look, publish all", func(ctx context.Context, m *meter) error { return l.steadyFloor(ctx, m, false) }},
-				{oursArm, l.steadyOurs},
-				{"look, one by one", func(ctx context.Context, m *meter) error { return l.steadyFloor(ctx, m, true) }},
+		open: func(_ context.Context, s *session) (*comparison, error) {
+			return &comparison{arms: []arm{
+				{"poll, publish all", func(ctx context.Context, m *meter) error { return s.steadyFloor(ctx, m, false) }},
+				{oursArm, s.steadyOurs},
+				{"poll, one by one", func(ctx context.Context, m *meter) error { return s.steadyFloor(ctx, m, true) }},
 			}}, nil
 		},
 	}
 }
 
-// lateWait bounds the wait for the last ack after a load.
-const lateWait = time.Minute
+// lateTimeout bounds the wait for the last event after a load.
+const lateTimeout = time.Minute
 
-// paced is how many events a run with a pace has.
+// paced returns how many events a run at a fixed rate has.
 func (s Settings) paced() int { return max(1, int(s.Duration.Seconds()*float64(s.Rate))) }
 
-func (l *lab) steadyOurs(ctx context.Context, m *meter) error {
-	s, err := l.station(ctx)
+func (s *session) steadyOurs(ctx context.Context, m *meter) error {
+	env, err := s.newEnvironment(ctx)
 	if err != nil {
 		return err
 	}
-	o, err := l.observe(bySequence)
+	o, err := s.observe(bySequence)
 	if err != nil {
 		return err
 	}
 	defer o.close()
-	r, err := s.relay(ctx, o.inbox())
+	r, err := env.startRelay(ctx, o.inbox())
 	if err != nil {
 		return err
 	}
-	n := l.set.paced()
-	p := &load{sql: s.table.SQL(insertOne), subject: s.stream}
-	err = r.asleep(ctx)
+	n := s.set.paced()
+	p := &load{sql: env.table.SQL(insertOne), subject: env.stream}
+	err = r.awaitAsleep(ctx)
 	m.start()
 	var acks map[int64]time.Time // by position
 	if err == nil {
-		err = p.play(ctx, l, n, l.set.Rate)
+		err = p.run(ctx, s, n, s.set.Rate)
 	}
 	if err == nil {
-		acks, err = o.acked(ctx, n, lateWait)
+		acks, err = o.await(ctx, n, lateTimeout)
 	}
 	m.stop(n)
 	if err == nil {
 		at := make([]int64, n)
-		err = s.positions(ctx, func(position int64, event int) { at[event] = position })
+		err = env.positions(ctx, func(position int64, event int) { at[event] = position })
 		m.latencies(delays(p.committed, func(i int) time.Time { return acks[at[i]] }))
 	}
-	return errors.Join(err, r.stop(), s.remove(ctx))
+	return errors.Join(err, r.stop(), env.remove(ctx))
 }
 
-// positions tells the position of each event, which the plan has.
-func (s *station) positions(ctx context.Context, each func(position int64, event int)) error {
+// positions calls each with the position and the number of every planned event.
+func (e *environment) positions(ctx context.Context, each func(position int64, event int)) error {
 	for next := int64(1); ; {
-		page, err := s.table.Load(ctx, s.l.pool, next, table.Page{Events: 10_000, Bytes: 64 << 20})
+		page, err := e.table.Load(ctx, e.s.pool, next, table.Page{Events: 10_000, Bytes: 64 << 20})
 		if err != nil {
 			return err
 		}
@@ -77,57 +76,29 @@ func (s *station) positions(ctx context.Context, each func(position int64, event
 			return nil
 		}
 		for i := range page {
-			each(page[i].Position, order(page[i].Key))
+			each(page[i].Position, keyNumber(page[i].Key))
 		}
 		next = page[len(page)-1].Position + 1
 	}
 }
 
-// settle is how long a naive relay goes on after the load.
-const settle = 300 * time.Millisecond
-
-func (l *lab) steadyFloor(ctx context.Context, m *meter, oneByOne bool) error {
-	o, err := l.observe(byReply)
+func (s *session) steadyFloor(ctx context.Context, m *meter, oneByOne bool) error {
+	o, err := s.observe(byReply)
 	if err != nil {
 		return err
 	}
 	defer o.close()
-	f, err := l.naive(ctx, false, oneByOne, o.inbox())
+	n, err := s.newNaive(ctx, false, oneByOne, o.inbox())
 	if err != nil {
 		return err
 	}
-	work, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- f.run(work) }()
-	n := l.set.paced()
-	p := &load{sql: f.sql(insertOne), subject: f.stream}
-	m.start()
-	err = p.play(ctx, l, n, l.set.Rate)
-	m.stop(n)
-	rest(ctx, settle)
-	cancel()
-	err = errors.Join(err, <-ended)
+	p, err := n.runLoad(ctx, m)
 	if err == nil {
-		err = l.floorDelays(ctx, m, o, f, p)
+		var acks map[int64]time.Time // by event
+		if acks, err = o.await(ctx, n.sent, lateTimeout); err == nil {
+			n.noteLost(m, len(p.committed))
+			m.latencies(delays(p.committed, func(i int) time.Time { return acks[int64(i)] }))
+		}
 	}
-	return errors.Join(err, f.remove(ctx))
-}
-
-// floorDelays takes the latencies of what a naive relay found.
-func (l *lab) floorDelays(ctx context.Context, m *meter, o *observer, f *naive, p *load) error {
-	acks, err := o.acked(ctx, f.sent, lateWait)
-	if err != nil {
-		return fmt.Errorf("floor: %w", err)
-	}
-	l.lost(m, len(p.committed), f.sent)
-	m.latencies(delays(p.committed, func(i int) time.Time { return acks[int64(i)] }))
-	return nil
-}
-
-// lost notes how much a naive relay did not find.
-func (l *lab) lost(m *meter, committed, found int) {
-	if found < committed {
-		m.value("lost", float64(committed-found))
-		l.note("the floor lost events, as a loop does that remembers an id: they committed after one with a higher id")
-	}
+	return errors.Join(err, n.remove(ctx))
 }

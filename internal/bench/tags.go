@@ -13,108 +13,108 @@ import (
 
 func tags() *Scenario {
 	return &Scenario{
-		Name: "tags", Short: "rate at which the members of a tag are deleted",
-		Title:    "one event deletes the members of a tag, without a limit of its rate, against ZSCAN and pipelines of UNLINK",
+		Name: "tags", Short: "rate of deleting the members of a tag",
+		Title:    "one event deletes the members of a tag without a rate limit, compared with ZSCAN and pipelines of UNLINK",
 		needs:    cacheServers,
 		defaults: Settings{Runs: 5, Keys: 200_000, Replicas: 1, Window: 8192},
-		open: func(_ context.Context, l *lab) (*bout, error) {
-			return &bout{arms: []arm{{"ZSCAN, UNLINK", l.tagFloor}, {oursArm, l.tagOurs}}}, nil
+		open: func(_ context.Context, s *session) (*comparison, error) {
+			return &comparison{arms: []arm{{"ZSCAN, UNLINK", s.tagFloor}, {oursArm, s.tagOurs}}}, nil
 		},
 	}
 }
 
-func (l *lab) tag() string { return l.name + ":tag" }
+func (s *session) tag() string { return s.name + ":tag" }
 
-// fillTag makes a tag with Keys members, all of which exist.
-func (l *lab) fillTag(ctx context.Context) error {
-	member := func(i int) string { return fmt.Sprintf("%s:m:%d", l.name, i) }
-	if err := l.keys.fill(ctx, l.rdb, l.name, keySet{l.set.Keys, member}); err != nil {
+// fillTag creates a tag with Settings.Keys members, and their keys.
+func (s *session) fillTag(ctx context.Context) error {
+	member := func(i int) string { return fmt.Sprintf("%s:m:%d", s.name, i) }
+	if err := s.keys.fill(ctx, s.rdb, s.name, keySet{s.set.Keys, member}); err != nil {
 		return err
 	}
-	l.keys.add(l.tag(), keySet{1, func(int) string { return l.tag() }})
-	expires := float64(time.Now().Add(keyLife).Unix())
-	err := pipelined(ctx, l.rdb, l.set.Keys, func(p redis.Pipeliner, i int) { p.ZAdd(ctx, l.tag(), redis.Z{Score: expires, Member: member(i)}) })
-	return errors.Join(err, l.rdb.Expire(ctx, l.tag(), keyLife).Err())
+	s.keys.add(s.tag(), keySet{1, func(int) string { return s.tag() }})
+	expires := float64(time.Now().Add(keyTTL).Unix())
+	err := pipelined(ctx, s.rdb, s.set.Keys, func(p redis.Pipeliner, i int) { p.ZAdd(ctx, s.tag(), redis.Z{Score: expires, Member: member(i)}) })
+	return errors.Join(err, s.rdb.Expire(ctx, s.tag(), keyTTL).Err())
 }
 
-func (l *lab) tagFloor(ctx context.Context, m *meter) error {
-	if err := l.fillTag(ctx); err != nil {
+func (s *session) tagFloor(ctx context.Context, m *meter) error {
+	if err := s.fillTag(ctx); err != nil {
 		return err
 	}
 	m.start()
 	deleted, cursor := 0, uint64(0)
 	for {
-		page, next, err := l.rdb.ZScan(ctx, l.tag(), cursor, "", 1000).Result()
+		page, next, err := s.rdb.ZScan(ctx, s.tag(), cursor, "", 1000).Result()
 		if err != nil {
 			return fmt.Errorf("scan the tag: %w", err)
 		}
-		p := l.rdb.Pipeline()
-		for i := 0; i < len(page); i += 2 { // each with its score
+		p := s.rdb.Pipeline()
+		for i := 0; i < len(page); i += 2 { // a score follows each member
 			p.Unlink(ctx, page[i])
 		}
-		replies, err := p.Exec(ctx)
-		if err != nil && len(page) > 0 {
-			return fmt.Errorf("unlink: %w", err)
-		}
-		for _, reply := range replies {
-			deleted += int(reply.(*redis.IntCmd).Val()) //nolint:forcetypeassert // UNLINK has no other
+		if len(page) > 0 {
+			existed, err := unlinked(p.Exec(ctx))
+			if err != nil {
+				return err
+			}
+			deleted += existed
 		}
 		if cursor = next; cursor == 0 {
 			break
 		}
 	}
-	m.stop(l.set.Keys)
-	return l.emptied(ctx, deleted)
+	m.stop(s.set.Keys)
+	return s.checkTag(ctx, deleted)
 }
 
-func (l *lab) tagOurs(ctx context.Context, m *meter) error {
-	if err := l.fillTag(ctx); err != nil {
+func (s *session) tagOurs(ctx context.Context, m *meter) error {
+	if err := s.fillTag(ctx); err != nil {
 		return err
 	}
-	stream, err := l.stream(ctx)
+	stream, err := s.newStream(ctx)
 	if err != nil {
 		return err
 	}
-	set, err := rules.Parse("bench", fmt.Appendf(nil, "rules:\n  - subject: %s.>\n    tags: [%q]\n", stream, l.tag()))
+	set, err := rules.Parse("bench", fmt.Appendf(nil, "rules:\n  - subject: %s.>\n    tags: [%q]\n", stream, s.tag()))
 	if err != nil {
 		return err
 	}
 	durable := "bench"
-	stop, err := l.invalidator(ctx, stream, durable, set, func([]string, time.Time, int) {})
+	stop, err := s.startInvalidator(ctx, stream, durable, set, func([]string, time.Time, int) {})
 	if err != nil {
 		return err
 	}
 	m.start()
-	_, err = l.js.Publish(ctx, stream+".1", nil)
+	_, err = s.js.Publish(ctx, stream+".1", nil)
 	if err == nil {
-		err = until(ctx, runWait, "the members of the tag gone", time.Millisecond, func() (bool, error) { return l.acked(ctx, stream, durable) })
+		err = until(ctx, runTimeout, "the ack of the event", time.Millisecond, func() (bool, error) { return s.isAcked(ctx, stream, durable) })
 	}
-	m.stop(l.set.Keys)
-	err = errors.Join(err, stop(), l.js.DeleteStream(ctx, stream))
+	m.stop(s.set.Keys)
+	err = errors.Join(err, stop(), s.js.DeleteStream(ctx, stream))
 	if err != nil {
 		return err
 	}
-	return l.emptied(ctx, l.set.Keys)
+	return s.checkTag(ctx, s.set.Keys)
 }
 
-// acked says whether a consumer has acknowledged the one message of its stream, which it does when the tag is done.
-func (l *lab) acked(ctx context.Context, stream, durable string) (bool, error) {
-	cons, err := l.js.Consumer(ctx, stream, durable)
+// isAcked reports whether a consumer has acknowledged the only message of its stream. It does so after deleting the members.
+func (s *session) isAcked(ctx context.Context, stream, durable string) (bool, error) {
+	cons, err := s.js.Consumer(ctx, stream, durable)
 	if err != nil {
-		return false, nil //nolint:nilerr // not made yet
+		return false, nil //nolint:nilerr // the invalidator has not created it yet
 	}
 	info := cons.CachedInfo()
 	return info.AckFloor.Stream == 1, nil
 }
 
-// emptied checks that no member has its value any more, and removes the tag.
-func (l *lab) emptied(ctx context.Context, deleted int) error {
-	if deleted < l.set.Keys {
-		return fmt.Errorf("%d members deleted, want %d", deleted, l.set.Keys)
+// checkTag returns an error unless the members were deleted, and removes the tag.
+func (s *session) checkTag(ctx context.Context, deleted int) error {
+	if deleted < s.set.Keys {
+		return fmt.Errorf("%d members deleted, want %d", deleted, s.set.Keys)
 	}
-	left, err := l.rdb.Exists(ctx, l.name+":m:0").Result()
+	left, err := s.rdb.Exists(ctx, s.name+":m:0").Result()
 	if err == nil && left > 0 {
-		err = errors.New("a member of the tag still has its value")
+		err = errors.New("a member of the tag still exists")
 	}
-	return errors.Join(err, l.rdb.Unlink(ctx, l.tag()).Err())
+	return errors.Join(err, s.rdb.Unlink(ctx, s.tag()).Err())
 }

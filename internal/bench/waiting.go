@@ -4,125 +4,106 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/child"
 )
 
 func waiting() *Scenario {
 	return &Scenario{
-		Name: "waiting", Short: "memory of a relay with 10,000,000 rows waiting",
-		Title:    "how much memory a relay takes that finds very many rows waiting",
+		Name: "waiting", Short: "memory of a relay with a backlog of 10,000,000 rows",
+		Title:    "peak memory of a relay that starts with a very large backlog",
 		alone:    true,
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 1, Events: 10_000_000, Payload: 200, Replicas: 1, Batch: 4096, Window: 8192},
 		targets:  []target{{metric: peakMiB, most: 80}},
-		open: func(_ context.Context, l *lab) (*bout, error) {
-			return &bout{arms: []arm{{oursArm, l.waiting}}}, nil
+		open: func(_ context.Context, s *session) (*comparison, error) {
+			return &comparison{arms: []arm{{oursArm, s.waiting}}}, nil
 		},
 	}
 }
 
 const (
 	peakMiB = "peak_rss_mib"
-	// looked is how many events are published before memory is looked at; it is the same from the first window on.
-	looked = 2_000_000
+	// measuredEvents is how many events are published before memory is read. It no longer grows after the first window.
+	measuredEvents = 2_000_000
 )
 
-// waiting starts the program on a backlog, and looks at what it had at most.
-func (l *lab) waiting(ctx context.Context, m *meter) error {
-	s, err := l.station(ctx)
+// waiting starts the program on a backlog and measures its peak memory.
+func (s *session) waiting(ctx context.Context, m *meter) error {
+	env, err := s.newEnvironment(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.fill(ctx, l.set.Events); err != nil {
+	if err := env.fill(ctx, s.set.Events); err != nil {
 		return err
 	}
-	n := min(l.set.Events, looked)
-	if l.cfg.Program == "" {
-		l.note("the relay ran in the process of this harness, whose memory is counted with its")
-		return l.waitingHere(ctx, m, s, n)
+	n := min(s.set.Events, measuredEvents)
+	if s.cfg.Program == "" {
+		s.note("the relay ran in the process of the benchmark, so the memory is that of both")
+		err = env.drain(ctx, m, n)
+		m.value(peakMiB, mib(m.sample.Costs[procOurs].Peak))
+		return errors.Join(err, env.remove(ctx))
 	}
-	program, err := startRelay(l.cfg.Program, l.servers.Env, s)
+	return errors.Join(s.measureProgram(ctx, m, env, n), env.remove(ctx))
+}
+
+// measureProgram measures a relay in a process of its own until the stream has n messages.
+func (s *session) measureProgram(ctx context.Context, m *meter, env *environment, n int) error {
+	relay, output, err := env.startProgram()
 	if err != nil {
 		return err
 	}
-	defer program.stop()
-	l.mu.Lock()
-	l.procs[procRelay] = process(program.cmd.Process.Pid)
-	l.mu.Unlock()
+	s.watchProcess(procRelay, process(relay.PID()))
+	defer s.watchProcess(procRelay, nil)
 	m.start()
-	err = until(ctx, runWait, fmt.Sprintf("%d messages in the stream", n), 50*time.Millisecond, func() (bool, error) {
-		stream, err := l.js.Stream(ctx, s.stream)
+	err = until(ctx, runTimeout, fmt.Sprintf("%d messages in the stream", n), 50*time.Millisecond, func() (bool, error) {
+		if relay.Ended() {
+			return false, fmt.Errorf("outbox relay ended unexpectedly (%s): %s", relay.State(), output.Tail())
+		}
+		stream, err := s.js.Stream(ctx, env.stream)
 		if err != nil {
 			return false, err
 		}
-		return stream.CachedInfo().State.Msgs >= uint64(n), program.ended() // #nosec G115 -- not negative
+		return stream.CachedInfo().State.Msgs >= uint64(n), nil // #nosec G115 -- not negative
 	})
 	m.stop(n)
-	m.value(peakMiB, float64(m.sample.Costs[procRelay].Peak)/(1<<20))
-	l.mu.Lock()
-	delete(l.procs, procRelay)
-	l.mu.Unlock()
-	return errors.Join(err, program.stop(), s.remove(ctx))
-}
-
-func (l *lab) waitingHere(ctx context.Context, m *meter, s *station, n int) error {
-	m.start()
-	r, err := s.relay(ctx)
-	if err != nil {
-		return err
+	m.value(peakMiB, mib(m.sample.Costs[procRelay].Peak))
+	if stopErr := relay.Stop(15 * time.Second); stopErr != nil && err == nil {
+		err = fmt.Errorf("stop outbox relay: %w: %s", stopErr, output.Tail())
 	}
-	err = r.published(ctx, n)
-	m.stop(n)
-	m.value(peakMiB, float64(m.sample.Costs[procOurs].Peak)/(1<<20))
-	return errors.Join(err, r.stop(), s.remove(ctx))
+	return err
 }
 
-// programName is what a process of ours is told that it was called by.
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
+// watchProcess adds a process to those that the meter reads; with nil it removes the process.
+func (s *session) watchProcess(name string, read func() Cost) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if read == nil {
+		delete(s.procs, name)
+		return
+	}
+	s.procs[name] = read
+}
+
+// programName is the name by which a child of this program is called.
 const programName = "outbox"
 
-// A program is outbox relay as a process of its own.
-type program struct {
-	cmd  *exec.Cmd
-	said strings.Builder
-	done chan struct{}
-}
-
-// startRelay starts it; what it has to know of the servers is in the environment, so that no secret is among its arguments.
-func startRelay(path string, env []string, s *station) (*program, error) {
-	p := &program{cmd: exec.Command(path, "relay", "--stream", s.stream, "--schema", s.table.Schema()), done: make(chan struct{})} // #nosec G204 -- ourselves
-	p.cmd.Args[0] = programName
-	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "OUTBOX_") }), env...)
-	p.cmd.Stderr = &p.said
-	p.cmd.SysProcAttr = apart()
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start outbox relay: %w", err)
+// startProgram starts outbox relay as a process of its own. The addresses of the servers are in its environment, so that no
+// secret is among its arguments.
+func (e *environment) startProgram() (*child.Process, *child.Output, error) {
+	output := &child.Output{}
+	cmd := exec.Command(e.s.cfg.Program, "relay", "--stream", e.stream, "--schema", e.table.Schema()) // #nosec G204 -- outbox itself
+	cmd.Args[0] = programName
+	cmd.Env = child.Environ(e.s.servers.Env...)
+	cmd.Stderr = output
+	relay, err := child.Start(cmd, syscall.SIGKILL)
+	if err != nil {
+		return nil, nil, fmt.Errorf("start outbox relay: %w", err)
 	}
-	go func() {
-		defer close(p.done)
-		_ = p.cmd.Wait() // ended says it
-	}()
-	return p, nil
-}
-
-func (p *program) ended() error {
-	select {
-	case <-p.done:
-		return fmt.Errorf("outbox relay ended by itself (%s): %s", p.cmd.ProcessState, p.said.String())
-	default:
-		return nil
-	}
-}
-
-// stop ends it in order, and at once after a while. It may be called again.
-func (p *program) stop() error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-	timer := time.AfterFunc(15*time.Second, func() { _ = p.cmd.Process.Kill() })
-	defer timer.Stop()
-	<-p.done
-	return nil
+	return relay, output, nil
 }

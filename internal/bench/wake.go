@@ -4,17 +4,19 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
 func wake() *Scenario {
 	return &Scenario{
 		Name: "wake", Short: "latency of one event after a pause",
-		Title:    "one event after a pause, from its commit to the ack of the stream, against a notification of each commit, a look and a publish",
+		Title:    "one event after a pause, from commit to ack of the stream, compared with NOTIFY in the commit, a SELECT and a publish",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 5, Events: 200, Payload: 200, Clients: 1, Replicas: 1, Batch: 4096, Window: 8192, Parts: 1},
 		targets:  []target{atMost(p50, 1.5)},
-		open: func(_ context.Context, l *lab) (*bout, error) {
-			return &bout{arms: []arm{{"notify, look, publish", l.wakeFloor}, {oursArm, l.wakeOurs}}}, nil
+		open: func(_ context.Context, s *session) (*comparison, error) {
+			return &comparison{arms: []arm{{"NOTIFY, SELECT, publish", s.wakeFloor}, {oursArm, s.wakeOurs}}}, nil
 		},
 	}
 }
@@ -22,75 +24,75 @@ func wake() *Scenario {
 // wakePause is how long nothing happens before an event.
 const wakePause = 25 * time.Millisecond
 
-func (l *lab) wakeOurs(ctx context.Context, m *meter) error {
-	s, err := l.station(ctx)
+func (s *session) wakeOurs(ctx context.Context, m *meter) error {
+	env, err := s.newEnvironment(ctx)
 	if err != nil {
 		return err
 	}
-	if l.set.Parts > 1 {
-		if err := s.partition(ctx, l.set.Parts); err != nil {
-			return err
-		}
-	}
-	o, err := l.observe(bySequence)
+	o, err := s.observe(bySequence)
 	if err != nil {
 		return err
 	}
 	defer o.close()
-	r, err := s.relay(ctx, o.inbox())
+	r, err := env.startRelay(ctx, o.inbox())
 	if err != nil {
 		return err
 	}
-	before := 0
-	err = r.asleep(ctx)
-	if err == nil { // what partition has left is published
-		before = int(r.Stats().Position)
-		p := &load{sql: s.table.SQL(insertOne), subject: s.stream}
-		err = l.oneAtATime(ctx, m, o, p, before, func(ctx context.Context) error { rest(ctx, wakePause); return r.asleep(ctx) })
+	err = r.awaitAsleep(ctx)
+	if err == nil { // the events that partition inserted are published
+		w := wakeUps{load: load{sql: env.table.SQL(insertOne), subject: env.stream}, acks: o, lastAck: int64(r.Stats().Position)}
+		err = s.oneAtATime(ctx, m, w, r.awaitAsleep)
 	}
-	return errors.Join(err, r.stop(), s.remove(ctx))
+	return errors.Join(err, r.stop(), env.remove(ctx))
 }
 
-func (l *lab) wakeFloor(ctx context.Context, m *meter) error {
-	o, err := l.observe(byReply)
+func (s *session) wakeFloor(ctx context.Context, m *meter) error {
+	o, err := s.observe(byReply)
 	if err != nil {
 		return err
 	}
 	defer o.close()
-	f, err := l.naive(ctx, true, true, o.inbox())
+	n, err := s.newNaive(ctx, true, true, o.inbox())
 	if err != nil {
 		return err
 	}
-	work, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- f.run(work) }()
-	p := &load{sql: f.sql(naiveNotify), subject: f.stream}
-	err = l.oneAtATime(ctx, m, o, p, -1, func(ctx context.Context) error { rest(ctx, wakePause); return ctx.Err() })
-	cancel()
-	return errors.Join(err, <-ended, f.remove(ctx))
+	stop := n.start(ctx)
+	w := wakeUps{load: load{sql: n.sql(naiveNotify), subject: n.stream}, acks: o, lastAck: -1}
+	err = s.oneAtATime(ctx, m, w, func(context.Context) error { return nil })
+	return errors.Join(err, stop(), n.remove(ctx))
 }
 
-// oneAtATime commits an event, waits for its ack, lets everything fall asleep, and again. first is the number of the ack
-// before the first one.
-func (l *lab) oneAtATime(ctx context.Context, m *meter, o *observer, p *load, first int, pause func(context.Context) error) error {
-	all := make([]time.Duration, 0, l.set.Events)
-	seen := o.count()
+// wakeUps are single events, each after a pause.
+type wakeUps struct {
+	load    load
+	acks    *observer
+	lastAck int64 // number of the ack before the first event
+}
+
+// oneAtATime commits an event after a pause, waits for its ack, and repeats that. asleep waits until the relay sleeps.
+func (s *session) oneAtATime(ctx context.Context, m *meter, w wakeUps, asleep func(context.Context) error) error {
+	all := make([]time.Duration, 0, s.set.Events)
+	seen := w.acks.count()
 	m.start()
-	for i := range l.set.Events {
-		if err := pause(ctx); err != nil {
+	for i := range s.set.Events {
+		if err := wait.For(ctx, wakePause); err != nil {
 			return err
 		}
-		one := &load{sql: p.sql, subject: p.subject, from: i}
-		if err := one.play(ctx, l, 1, 0); err != nil {
+		if err := asleep(ctx); err != nil {
 			return err
 		}
-		acks, err := o.acked(ctx, seen+i+1, lateWait)
+		one := w.load
+		one.from = i
+		if err := one.run(ctx, s, 1, 0); err != nil {
+			return err
+		}
+		acks, err := w.acks.await(ctx, seen+i+1, lateTimeout)
 		if err != nil {
 			return err
 		}
-		all = append(all, max(0, acks[int64(first+1+i)].Sub(one.committed[0])))
+		all = append(all, max(0, acks[w.lastAck+1+int64(i)].Sub(one.committed[0])))
 	}
-	m.stop(l.set.Events)
+	m.stop(s.set.Events)
 	m.latencies(all)
 	return nil
 }

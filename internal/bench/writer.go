@@ -11,21 +11,23 @@ import (
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/wait"
 )
 
 func writer() *Scenario {
 	return &Scenario{
-		Name: "writer", Short: "commits of clients that do nothing else",
-		Title:    "commits of one event each by clients that do nothing else, a relay at work beside them, against the same inserts without a trigger",
+		Name: "writer", Short: "rate of commits by clients that do nothing else",
+		Title:    "commits of one event each, as fast as the clients can, while a relay runs, compared with the same inserts without the wake trigger",
 		needs:    []string{procPostgres, procNATS},
 		defaults: Settings{Runs: 5, Duration: 10 * time.Second, Payload: 200, Clients: 32, Replicas: 1, Batch: 4096, Window: 8192},
 		targets:  []target{atLeast(perSecond, 0.95)},
-		open: func(_ context.Context, l *lab) (*bout, error) {
-			return &bout{arms: []arm{
-				{"no trigger", func(ctx context.Context, m *meter) error { return l.write(ctx, m, dropWake) }},
-				{oursArm, func(ctx context.Context, m *meter) error { return l.write(ctx, m) }},
-				{"notify always", func(ctx context.Context, m *meter) error {
-					return l.write(ctx, m, dropWake, notifyFunction, notifyTrigger)
+		open: func(_ context.Context, s *session) (*comparison, error) {
+			return &comparison{arms: []arm{
+				{"no trigger", func(ctx context.Context, m *meter) error { return s.write(ctx, m, dropWake) }},
+				{oursArm, func(ctx context.Context, m *meter) error { return s.write(ctx, m) }},
+				{"always NOTIFY", func(ctx context.Context, m *meter) error {
+					return s.write(ctx, m, dropWake, notifyFunction, notifyTrigger)
 				}},
 			}}, nil
 		},
@@ -40,21 +42,21 @@ const (
 	notifyTrigger = `CREATE TRIGGER always AFTER INSERT ON outbox.event FOR EACH STATEMENT EXECUTE FUNCTION outbox.always()`
 )
 
-// warmUp is what the clients do before they are measured: the relay is awake then.
+// warmUp is how long the clients commit before the measurement, so that the relay is awake.
 const warmUp = 500 * time.Millisecond
 
-// write measures the clients on a new outbox that was changed by statements.
-func (l *lab) write(ctx context.Context, m *meter, change ...string) error {
-	s, err := l.station(ctx)
+// write measures the clients on a new outbox whose triggers statements have changed.
+func (s *session) write(ctx context.Context, m *meter, statements ...string) error {
+	env, err := s.newEnvironment(ctx)
 	if err != nil {
 		return err
 	}
-	for _, statement := range change {
-		if _, err := l.pool.Exec(ctx, s.table.SQL(statement)); err != nil {
+	for _, statement := range statements {
+		if _, err := s.pool.Exec(ctx, env.table.SQL(statement)); err != nil {
 			return fmt.Errorf("change the trigger: %w", err)
 		}
 	}
-	r, err := s.relay(ctx)
+	r, err := env.startRelay(ctx)
 	if err != nil {
 		return err
 	}
@@ -63,48 +65,48 @@ func (l *lab) write(ctx context.Context, m *meter, change ...string) error {
 	defer cancel()
 	var stop atomic.Bool
 	group, work := errgroup.WithContext(work)
-	for range l.set.Clients {
-		group.Go(func() error { return l.commit(work, s, &commits, &stop) })
+	for range s.set.Clients {
+		group.Go(func() error { return s.commit(work, env, &commits, &stop) })
 	}
-	if err := l.rouse(work, r); err != nil {
+	if err := s.wakeUp(work, r); err != nil {
 		stop.Store(true)
 		return errors.Join(err, group.Wait(), r.stop())
 	}
-	rest(work, min(warmUp, l.set.Duration))
+	_ = wait.For(work, min(warmUp, s.set.Duration)) // group.Wait returns the error that ends work
 	m.start()
 	before, wakes := commits.Load(), r.Stats().Wakes
-	rest(work, l.set.Duration)
+	_ = wait.For(work, s.set.Duration)
 	n := int(commits.Load() - before)
 	m.stop(n)
 	m.value("wakes", float64(r.Stats().Wakes-wakes))
 	stop.Store(true)
 	err = group.Wait()
-	return errors.Join(err, r.stop(), s.remove(ctx))
+	return errors.Join(err, r.stop(), env.remove(ctx))
 }
 
-// rouse wakes the relay, which nobody else does without the trigger, and waits until it is at work.
-func (l *lab) rouse(ctx context.Context, r *running) error {
-	return until(ctx, lateWait, "the relay at work", 20*time.Millisecond, func() (bool, error) {
+// wakeUp notifies the relay until it publishes. Without the trigger nothing else wakes it.
+func (s *session) wakeUp(ctx context.Context, r *runningRelay) error {
+	return until(ctx, lateTimeout, "the relay to publish", 20*time.Millisecond, func() (bool, error) {
 		if r.Stats().Published > 0 {
 			return true, nil
 		}
-		_, err := l.pool.Exec(ctx, r.wake)
+		_, err := s.pool.Exec(ctx, r.notify)
 		return false, err
 	})
 }
 
-// commit inserts until it is told to stop.
-func (l *lab) commit(ctx context.Context, s *station, commits *atomic.Int64, stop *atomic.Bool) error {
-	conn, err := l.pool.Acquire(ctx)
+// commit commits single events until stop is true.
+func (s *session) commit(ctx context.Context, env *environment, commits *atomic.Int64, stop *atomic.Bool) error {
+	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("connect a writer: %w", err)
 	}
 	defer conn.Release()
-	payload := bytes.Repeat([]byte("x"), l.set.Payload)
-	query := s.table.SQL(insertOne)
+	payload := bytes.Repeat([]byte("x"), s.set.Payload)
+	query := env.table.SQL(insertOne)
 	for i := 0; !stop.Load() && ctx.Err() == nil; i++ {
 		key := strconv.Itoa(i % 1000)
-		if _, err := conn.Exec(ctx, query, uuid.New(), s.stream+"."+key, key, payload); err != nil {
+		if _, err := conn.Exec(ctx, query, uuid.New(), env.stream+"."+key, key, payload); err != nil {
 			return fmt.Errorf("commit an event: %w", err)
 		}
 		commits.Add(1)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestJudge takes the ratio of each pair of neighbours, and holds medians against targets.
-func TestJudge(t *testing.T) {
+// TestEvaluate uses the ratios of adjacent runs, and compares medians with targets.
+func TestEvaluate(t *testing.T) {
 	sample := func(arm string, round int, rate, ms float64, cpu time.Duration) Sample {
 		return Sample{
 			Arm: arm, Round: round, Events: 1000, Seconds: 2, Allocs: 5000, Busy: 0.5,
@@ -24,7 +24,7 @@ func TestJudge(t *testing.T) {
 		sample("floor", 2, 1000, 1, time.Second), sample(oursArm, 2, 950, 1.4, 2*time.Second),
 	}
 	s := &Scenario{Name: "drain", targets: []target{atLeast(perSecond, 0.95), atMost(p50, 1.5), {metric: allocations, most: 6}}}
-	r := s.judge(&lab{servers: &Servers{Notes: []string{"of servers"}}, notes: []string{"of the lab"}}, samples)
+	r := s.evaluate(&session{servers: &Servers{Notes: []string{"of the servers"}}, notes: []string{"of the session"}}, samples)
 	rate, ms, allocs := r.Measure(oursArm, perSecond), r.Measure(oursArm, p50), r.Measure(oursArm, allocations)
 	if rate.Floor != 1000 || rate.Value != 900 || rate.Ratio != 0.9 || rate.RatioLeast != 0.8 || rate.RatioMost != 0.95 || *rate.Met {
 		t.Errorf("rate: %+v", rate)
@@ -39,7 +39,7 @@ func TestJudge(t *testing.T) {
 		t.Errorf("missed: %+v", missed)
 	}
 	ours := r.Arms[1]
-	if ours.CPU[procOurs] != 2000 || ours.Cores[procOurs] != 1 || ours.PeakMiB[procOurs] != 3 || !strings.Contains(r.Bottleneck, procOurs+", which keeps a core busy") {
+	if ours.CPU[procOurs] != 2000 || ours.Cores[procOurs] != 1 || ours.PeakMiB[procOurs] != 3 || !strings.Contains(r.Bottleneck, procOurs+", which fills one core") {
 		t.Errorf("use: %+v, %s", ours, r.Bottleneck)
 	}
 	if len(r.Notes) != 2 || r.Floor != "floor" {
@@ -49,12 +49,12 @@ func TestJudge(t *testing.T) {
 
 func TestBottleneck(t *testing.T) {
 	for want, u := range map[string]Use{
-		"the processors, all ":                  {Busy: 0.95, Cores: map[string]float64{procPostgres: 1.1, procOurs: 0.7, procRest: 0.1}},
-		"processes that are not part of this":   {Busy: 0.95, Cores: map[string]float64{procRest: 1.5, procOurs: 0.3}},
-		"redis, which keeps a core busy":        {Busy: 0.6, Cores: map[string]float64{procRedis: 0.95, procOurs: 0.2}},
-		"waiting, not computing":                {Busy: 0.4, Cores: map[string]float64{procPostgres: 0.4, procOurs: 0.3}},
-		"nothing: no process used":              {Busy: 0.01, Cores: map[string]float64{procOurs: 0.001}},
-		"not known: the servers are not on thi": {Cores: map[string]float64{procOurs: 0.3}},
+		"the processors: all ":                {Busy: 0.95, Cores: map[string]float64{procPostgres: 1.1, procOurs: 0.7, procRest: 0.1}},
+		"other processes, which used":         {Busy: 0.95, Cores: map[string]float64{procRest: 1.5, procOurs: 0.3}},
+		"redis, which fills one core":         {Busy: 0.6, Cores: map[string]float64{procRedis: 0.95, procOurs: 0.2}},
+		"latency, not computation":            {Busy: 0.4, Cores: map[string]float64{procPostgres: 0.4, procOurs: 0.3}},
+		"nothing: no process used":            {Busy: 0.01, Cores: map[string]float64{procOurs: 0.001}},
+		"unknown: the servers are on another": {Cores: map[string]float64{procOurs: 0.3}},
 	} {
 		if got := bottleneck(u); !strings.HasPrefix(got, want) {
 			t.Errorf("%+v: %s, want %s", u, got, want)
@@ -62,7 +62,7 @@ func TestBottleneck(t *testing.T) {
 	}
 }
 
-// TestSettings shows what a scenario uses, and nothing else.
+// TestSettings clears the settings that a scenario does not use.
 func TestSettings(t *testing.T) {
 	set := Settings{Events: 7, Rate: 5, Clients: 3}.or(Settings{Runs: 5, Events: 100, Payload: 200})
 	if set != (Settings{Runs: 5, Events: 7, Payload: 200}) {
@@ -70,12 +70,12 @@ func TestSettings(t *testing.T) {
 	}
 	for _, bad := range []Settings{{Runs: -1}, {Payload: 1 << 20}, {Duration: time.Millisecond}, {Window: 20_000}, {Clients: 501}} {
 		if bad.Check() == nil {
-			t.Errorf("%+v was taken", bad)
+			t.Errorf("%+v was accepted", bad)
 		}
 	}
 }
 
-// TestCurvesAreInBounds tries every value of every curve.
+// TestCurvesAreInBounds checks every value of every curve.
 func TestCurvesAreInBounds(t *testing.T) {
 	for _, c := range Curves() {
 		for _, s := range c.series {
@@ -93,12 +93,16 @@ func TestCurvesAreInBounds(t *testing.T) {
 	}
 }
 
-// TestReport reads what it wrote, and writes the tables between their markers.
+// TestReport writes a report with its tables, and reads it again.
 func TestReport(t *testing.T) {
 	dir := t.TempDir()
-	text := "before\n<!-- results -->\nold\n<!-- end of results -->\nbetween\n<!-- curves -->\n<!-- end of curves -->\nafter\n"
-	if err := os.WriteFile(filepath.Join(dir, "README.md"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	for name, page := range map[string]string{
+		"README.md":  "before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n",
+		"details.md": "<!-- use --><!-- end of use -->\n<!-- settings --><!-- end of settings -->\nbetween\n<!-- curves -->old<!-- end of curves -->\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(page), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	report, err := ReadReport(dir)
 	if err != nil {
@@ -111,7 +115,7 @@ func TestReport(t *testing.T) {
 	report.Add(result("invalidate"))
 	report.Add(result("drain"))
 	report.Add(result("drain"))
-	report.AddCurve(&Drawn{Curve: "payload", Title: "Drain by payload", Axis: "bytes", Points: []Point{{X: 100, Result: result("drain")}}})
+	report.AddCurve(&Drawn{Curve: "payload", Title: "Rate of a backlog by payload", Axis: "bytes", Points: []Point{{X: 100, Result: result("drain")}}})
 	report.Place = &Place{Cores: 2, Postgres: "15", NATS: "2"}
 	if err := report.Write(dir); err != nil {
 		t.Fatal(err)
@@ -120,37 +124,41 @@ func TestReport(t *testing.T) {
 	if err != nil || len(again.Results) != 2 || again.Results[0].Scenario != "drain" || len(again.Curves) != 1 {
 		t.Fatalf("%+v, %v", again, err)
 	}
-	data, err := os.ReadFile(filepath.Join(dir, "README.md")) // #nosec G304 -- ours
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := string(data)
-	for _, want := range []string{"before\n", "Measured on 2 cores", "| `drain` | events/s | 1,234 | 1,111 | 0.90 |", "**missed**", "between\n", "### Drain by payload", "after\n"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("no %q in:\n%s", want, got)
+	for name, wants := range map[string][]string{
+		"README.md":  {"before\n", "Measured on 2 cores", "| `drain` | events/s | 1,234 | 1,111 | 0.90 |", "**missed**", "after\n"},
+		"details.md": {"- `invalidate`: a title. Floor: raw.", "between\n", "### Rate of a backlog by payload"},
+	} {
+		data, err := os.ReadFile(filepath.Join(dir, name)) // #nosec G304 -- of this test
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if strings.Contains(got, "old") {
-		t.Errorf("the old table is still there:\n%s", got)
+		for _, want := range wants {
+			if !strings.Contains(string(data), want) {
+				t.Errorf("%s: want %q in:\n%s", name, want, data)
+			}
+		}
+		if strings.Contains(string(data), "old") {
+			t.Errorf("%s still has the old table:\n%s", name, data)
+		}
 	}
 }
 
-// TestProcess reads of this process what getrusage says, too.
+// TestProcess compares what /proc and getrusage report for this process.
 func TestProcess(t *testing.T) {
 	before := self()
 	for x, end := 0.0, time.Now().Add(60*time.Millisecond); time.Now().Before(end); x++ {
 		math.Sqrt(x)
 	}
 	if used := self().CPU - before.CPU; used < 5*time.Millisecond {
-		t.Errorf("60 ms of work took %s", used)
+		t.Errorf("60 ms of work used %s of CPU", used)
 	}
 	if read := process(os.Getpid())(); read.CPU == 0 || math.Abs((read.CPU-self().CPU).Seconds()) > 0.2 || read.Peak < 1<<20 {
-		t.Errorf("/proc says %+v, getrusage %+v", read, self())
+		t.Errorf("/proc reports %+v, getrusage %+v", read, self())
 	}
 	if all := tree(os.Getppid())(); all.CPU < process(os.Getpid())().CPU {
-		t.Errorf("the tree of our parent has used %s, we alone more", all.CPU)
+		t.Errorf("the parent and its descendants used %s, this process alone more", all.CPU)
 	}
 	if machine() < self().CPU {
-		t.Errorf("the machine has used %s, this process %s", machine(), self().CPU)
+		t.Errorf("the machine used %s, this process %s", machine(), self().CPU)
 	}
 }
