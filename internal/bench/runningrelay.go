@@ -16,7 +16,8 @@ import (
 // A runningRelay is a relay that runs in this process.
 type runningRelay struct {
 	*relay.Relay
-	notify string // the statement that wakes it
+	notify string    // the statement that wakes it
+	acks   *observer // nil unless startObserved started it
 	pool   *pgxpool.Pool
 	nc     *nats.Conn
 	cancel context.CancelFunc
@@ -39,8 +40,8 @@ func (e *environment) startRelay(ctx context.Context, options ...nats.Option) (*
 		r.pool.Close()
 		return nil, err
 	}
-	r.Relay, err = relay.New(r.pool, r.nc, relay.Config{Schema: e.table.Schema(),
-		Stream: e.stream, Name: "bench", BatchEvents: e.s.set.Batch, WindowEvents: e.s.set.Window, Replicas: e.s.set.Replicas,
+	r.Relay, err = relay.New(r.pool, r.nc, relay.Config{
+		Schema: e.table.Schema(), Stream: e.stream, Name: "bench", BatchEvents: e.s.set.Batch, WindowEvents: e.s.set.Window, Replicas: e.s.set.Replicas,
 		Retention: e.retention(),
 	})
 	if err != nil {
@@ -50,6 +51,21 @@ func (e *environment) startRelay(ctx context.Context, options ...nats.Option) (*
 	}
 	ctx, r.cancel = context.WithCancel(ctx)
 	go func() { r.done <- r.Run(ctx) }()
+	return r, nil
+}
+
+// startObserved starts a relay whose acks an observer records by position.
+func (e *environment) startObserved(ctx context.Context) (*runningRelay, error) {
+	o, err := e.s.observe(bySequence)
+	if err != nil {
+		return nil, err
+	}
+	r, err := e.startRelay(ctx, o.inbox())
+	if err != nil {
+		o.close()
+		return nil, err
+	}
+	r.acks = o
 	return r, nil
 }
 
@@ -69,6 +85,9 @@ func (r *runningRelay) stop() error {
 	err := <-r.done
 	r.nc.Close()
 	r.pool.Close()
+	if r.acks != nil {
+		r.acks.close()
+	}
 	if err == nil && stats.LastErrors > 0 {
 		err = fmt.Errorf("the relay resumed %d times, the last time after: %s", stats.LastErrors, stats.LastError)
 	}
