@@ -10,25 +10,26 @@ import (
 //go:embed roles*.sql
 var roleFiles embed.FS
 
-// DefaultRolePrefix is what the names of the roles begin with in the files.
+// DefaultRolePrefix is the prefix of the roles' names in the files.
 const DefaultRolePrefix = "outbox"
 
-// RoleStatements are the texts that make the database roles of one schema, each named after its file, roles_*.sql.
+// RoleStatements are the statements that create, grant and inspect the database roles of one schema, each named after its file
+// roles_*.sql.
 type RoleStatements struct {
 	Writer, Relay, Auditor, Owner string // names of the roles, unquoted
 	Roles, Own, Preview, Status   string
 }
 
-// roleNames finds what depends on the schema and on the prefix. It is one expression, so that no name that was put in
-// is ever replaced again.
+// roleNames matches the names that depend on the schema or on the prefix. One expression matches both, so that no name is
+// substituted twice.
 var roleNames = regexp.MustCompile(`\boutbox_(writer|relay|auditor|owner)\b|\boutbox\.|\bSCHEMA outbox\b|\bto_regnamespace\('outbox'\)`)
 
 // rolePrefix leaves room for _auditor in the 63 bytes of a name, and has no $, which could end a quoted block.
 var rolePrefix = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,47}$`)
 
 // RolesFor returns the statements for a schema that CheckSchema accepts, and for roles named prefix_writer, prefix_relay,
-// prefix_auditor and prefix_owner. A prefix has 1 to 48 letters, digits, _ and -, and begins with a letter or _. The names that
-// begin with pg_ are PostgreSQL's own.
+// prefix_auditor and prefix_owner. A prefix has 1 to 48 letters, digits, _ and -, and begins with a letter or _. It must not be
+// pg or begin with pg_, because PostgreSQL reserves these names.
 func RolesFor(schema, prefix string) (RoleStatements, error) {
 	if err := CheckSchema(schema); err != nil {
 		return RoleStatements{}, err
@@ -57,10 +58,11 @@ func RolesFor(schema, prefix string) (RoleStatements, error) {
 	}, nil
 }
 
-// roleName is for roles that somebody else made: as strict as a schema's, and as long as PostgreSQL takes.
+// roleName matches the names of roles that others created: the characters of a schema's name, at most 63 of them as in PostgreSQL.
 var roleName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$-]{0,62}$`)
 
-// Grant makes a role a member of another.
+// Grant returns the statement that makes member a member of role. Both names need 1 to 63 letters, digits, _, - and $, and must
+// begin with a letter or _; Grant returns an error otherwise.
 func Grant(role, member string) (string, error) {
 	for _, name := range []string{role, member} {
 		if !roleName.MatchString(name) {

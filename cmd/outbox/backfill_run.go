@@ -24,7 +24,7 @@ func (r *jobRun) fill(ctx context.Context, list []*jobs.Job) error {
 	r.pace.Throttle = jobs.NewThrottle(r.pace.Rate)
 	tasks := make([]term.Task, len(list))
 	for i, job := range list {
-		tasks[i] = term.Task{Seen: job.Last.Seen, Events: job.Last.Events, Total: job.Total()}
+		tasks[i] = term.Task{Seen: job.Last.Scanned, Events: job.Last.Events, Total: job.Total()}
 		if len(list) > 1 {
 			tasks[i].Name = tableOf(job) + ": "
 		}
@@ -36,7 +36,7 @@ func (r *jobRun) fill(ctx context.Context, list []*jobs.Job) error {
 	group.SetLimit(backfillsAtOnce)
 	for i, job := range list {
 		group.Go(func() error {
-			failed[i] = r.fillOne(ctx, job, func() { board.Show(i, job.Last.Seen, job.Last.Events) }, func(note string) { board.Wait(i, note) })
+			failed[i] = r.fillOne(ctx, job, func() { board.Show(i, job.Last.Scanned, job.Last.Events) }, func(note string) { board.Wait(i, note) })
 			return nil
 		})
 	}
@@ -92,7 +92,7 @@ type filledJSON struct {
 	Job      uuid.UUID `json:"job"`
 	Kind     string    `json:"kind"`
 	Table    string    `json:"table"`
-	Seen     int64     `json:"seen"`
+	Scanned  int64     `json:"scanned"`
 	Total    int64     `json:"total"` // an estimate
 	Inserted int64     `json:"inserted"`
 	Done     bool      `json:"done"`
@@ -102,7 +102,7 @@ type filledJSON struct {
 func (r *jobRun) printFilled(list []*jobs.Job) error {
 	out := make([]filledJSON, len(list))
 	for i, job := range list {
-		out[i] = filledJSON{Job: job.ID, Kind: job.Kind, Table: tableOf(job), Seen: job.Last.Seen, Total: job.Total(), Inserted: job.Last.Events, Done: job.Last.Done}
+		out[i] = filledJSON{Job: job.ID, Kind: job.Kind, Table: tableOf(job), Scanned: job.Last.Scanned, Total: job.Total(), Inserted: job.Last.Events, Done: job.Last.Done}
 		if !job.Last.Done {
 			again := continues(job)
 			out[i].Continue = &again
@@ -116,7 +116,7 @@ func (r *jobRun) printFilled(list []*jobs.Job) error {
 			if !f.Done {
 				end = " so far"
 			}
-			if err := printf(w, "inserted %d events of %s%s, %d rows scanned (job %s)\n", f.Inserted, f.Table, end, f.Seen, f.Job); err != nil {
+			if err := printf(w, "inserted %d events of %s%s, %d rows scanned (job %s)\n", f.Inserted, f.Table, end, f.Scanned, f.Job); err != nil {
 				return err
 			}
 		}

@@ -42,7 +42,7 @@ type jobJSON struct {
 	StartedBy string          `json:"started_by"`
 	StartedAt time.Time       `json:"started_at"`
 	StepAt    *time.Time      `json:"step_at"` // of the last step; null before the first
-	Seen      int64           `json:"seen"`
+	Scanned   int64           `json:"scanned"`
 	Total     int64           `json:"total"` // 0: unknown
 	Events    int64           `json:"events"`
 	Spec      json.RawMessage `json:"spec"`
@@ -53,7 +53,7 @@ type jobJSON struct {
 func newJobJSON(job *jobs.Job, pauses []pauseJSON) jobJSON {
 	out := jobJSON{
 		ID: job.ID.String(), Kind: job.Kind, State: "stopped", Running: job.Running, StartedBy: job.StartedBy, StartedAt: job.StartedAt,
-		Seen: job.Last.Seen, Total: job.Total(), Events: job.Last.Events, Spec: job.Spec,
+		Scanned: job.Last.Scanned, Total: job.Total(), Events: job.Last.Events, Spec: job.Spec,
 	}
 	if !job.Last.At.IsZero() {
 		out.StepAt = &job.Last.At
@@ -113,9 +113,9 @@ func printJobs(w io.Writer, list []jobJSON) error {
 		if j.Pause != nil {
 			next = "outbox resume --job " + j.ID + ", then " + next
 		}
-		seen := fmt.Sprint(j.Seen)
+		seen := fmt.Sprint(j.Scanned)
 		if j.Total > 0 {
-			seen = fmt.Sprintf("%d of %d", j.Seen, j.Total)
+			seen = fmt.Sprintf("%d of %d", j.Scanned, j.Total)
 		}
 		rows = append(rows, []string{j.ID, j.Kind, j.State, term.Plain(j.StartedBy), term.Age(j.StartedAt), seen, fmt.Sprint(j.Events), term.Clip(term.Plain(specText(j.Spec)), 60), next})
 	}

@@ -108,7 +108,7 @@ func (r *jobRun) work(ctx context.Context, job *jobs.Job, step jobStep) error {
 	p := term.NewProgress(r.c.App.ErrWriter, r.did)
 	err = jobs.In(r.table).Work(ctx, conn, job, r.pace, func(ctx context.Context, n int) error {
 		err := step(ctx, conn, job, n)
-		p.Show(job.Last.Seen, job.Total(), job.Last.Events)
+		p.Show(job.Last.Scanned, job.Total(), job.Last.Events)
 		return err
 	}, p.Wait)
 	p.End()
@@ -117,13 +117,13 @@ func (r *jobRun) work(ctx context.Context, job *jobs.Job, step jobStep) error {
 
 // printJob prints the outcome. In JSON the number of events has the name of what was done to them.
 func (r *jobRun) printJob(job *jobs.Job) error {
-	out := map[string]any{"job": job.ID, "kind": job.Kind, "seen": job.Last.Seen, "total": job.Total(), r.did: job.Last.Events, "done": job.Last.Done, "continue": nil}
+	out := map[string]any{"job": job.ID, "kind": job.Kind, "scanned": job.Last.Scanned, "total": job.Total(), r.did: job.Last.Events, "done": job.Last.Done, "continue": nil}
 	end := ""
 	if !job.Last.Done {
 		out["continue"], end = continues(job), " so far"
 	}
 	return r.print(out, func(w io.Writer) error {
-		return printf(w, "%s %d events%s, %d scanned (job %s)\n", r.did, job.Last.Events, end, job.Last.Seen, job.ID)
+		return printf(w, "%s %d events%s, %d scanned (job %s)\n", r.did, job.Last.Events, end, job.Last.Scanned, job.ID)
 	})
 }
 

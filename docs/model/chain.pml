@@ -1,9 +1,10 @@
 /* chain: position p goes to sequence p + base, and the server checks it; the stream decides what counts as published.
  *
- * Code: relay/resume.go, scan.go, publish.go, window.go, receipts.go, run.go (term), sql/queries/replan.sql, base_insert.sql. Relay 1
- * leads first. At any moment its session may end: then relay 2 leads, and relay 1 is a zombie, which may stop anywhere, continue
- * much later, and ends with its next doubt (Relay.term pings the session). The broker remembers no message ids, so the results
- * hold after every deduplication window. Messages in flight have no order, and may arrive long after their window.
+ * Code: relay/evidence.go, scan.go, decide.go, apply.go, resend.go, publish.go, window.go, receipts.go, run.go (term),
+ * sql/queries/replan.sql, base_insert.sql. Relay 1 leads first. At any moment its session may end: then relay 2 leads, and relay 1
+ * is a zombie, which may stop anywhere, continue much later, and ends with its next doubt (Relay.term pings the session). The
+ * broker remembers no message ids, so the results hold after every deduplication window. Messages in flight have no order, and
+ * may arrive long after their window.
  */
 #ifndef RELAYS
 #define RELAYS     2
@@ -54,11 +55,11 @@ Relay r[3];
 hidden byte i, k, p, e, belongs, ceiling, from;                  /* used within one d_step, not part of the state */
 hidden short b;
 
-inline baseOf(n, position) {     /* baseLog.baseOf over the first n rows, newest first: b */
+inline baseOf(n, position) {     /* stream.BaseLog.BaseOf over the first n rows, newest first: b */
     b = -1; i = n;
     do :: i > 0 && b == -1 -> i--; if :: b_from[i] <= position -> b = b_base[i] :: else fi :: else -> break od
 }
-inline positionAt(n, sequence) { /* baseLog.positionAt: p, belongs */
+inline positionAt(n, sequence) { /* stream.BaseLog.PositionAt: p, belongs */
     p = 0; belongs = 0; ceiling = 0; i = n; k = 0;
     do
     :: i > 0 && !k ->
@@ -89,9 +90,9 @@ inline forget() { ME.end = 0; ME.receipt = 0; ME.rows = 0; ME.known = 0; ME.last
 proctype Run(byte me) {
     if :: me == 2 -> atomic { r[1].leads = false; r[2].leads = true } :: else fi;      /* Relay.lead */
 resume:
+    atomic { ME.receipt = receipt; ME.rows = rows; printf("relay %d reads receipt %d, %d bases\n", me, receipt, rows) };                  /* Relay.gatherTable */
     atomic { ME.down = false; ME.end = end; printf("relay %d reads the end %d\n", me, end) };                  /* ensureStream */
-    d_step { ME.receipt = receipt; ME.rows = rows; printf("relay %d reads receipt %d, %d bases\n", me, receipt, rows) };
-    atomic { d_step {                                            /* Relay.scan, compare */
+    atomic { d_step {                                            /* Relay.scanTail, compare */
         if
         :: !ME.rows                                              /* begin: next is 1 */
         :: else ->
@@ -125,7 +126,7 @@ resume:
         printf("relay %d scanned: known %d last %d foreign %d\n", me, ME.known, ME.last, ME.foreign);
         ME.foreign = ME.foreign & (bit(ME.last + 1) - 1); ME.known = 0; ME.receipt = 0 };
         if :: (ME.foreign || ME.misplaced) && !ME.doubt :: else -> goto settle fi };
-    d_step {                                                     /* Relay.replan; replan.sql is one statement */
+    d_step {                                                     /* Relay.resend; replan.sql is one statement */
         k = 1;
         do
         :: k <= ME.last ->

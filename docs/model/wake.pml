@@ -1,8 +1,8 @@
 /* wake: writers notify only while the relay sleeps, and no wake-up is lost.
  *
- * Code: trigger wake in sql/migrations/001_outbox.sql (writers), sql/queries/sleep.sql and awake.sql,
- * outbox.Session Sleep, Wait and Awake, source.run and source.rest in relay/source.go. A sleeping relay does not poll: only
- * a notification ends its wait. K is the advisory lock hashtextextended('outbox.wake', 0).
+ * Code: trigger wake in sql/migrations/001_outbox.sql (writers), sql/queries/sleep.sql and awake.sql, Session.Sleep, Wait and
+ * Awake in internal/table/session.go, source.run and source.rest in relay/source.go. A sleeping relay does not poll: only a
+ * notification ends its wait. K is the advisory lock hashtextextended('outbox.wake', 0).
  */
 #define WRITERS 2
 #define TXS     2                /* transactions of each writer, of one or more statements */

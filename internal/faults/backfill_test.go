@@ -140,7 +140,7 @@ func TestBackfillKilled(t *testing.T) {
 	stop()
 	s.must(writers.Wait())
 	job := s.awaitJob()
-	if !job.Last.Done || job.Last.Seen != rows || job.Last.Events != rows {
+	if !job.Last.Done || job.Last.Scanned != rows || job.Last.Events != rows {
 		t.Errorf("got last step %+v, want it done with %d rows and events", job.Last, rows)
 	}
 	s.verifyBackfill(rows)

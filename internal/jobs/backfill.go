@@ -122,7 +122,7 @@ type backfillPlace struct {
 }
 
 func (j *Job) backfillPlace() (p backfillPlace) {
-	_ = json.Unmarshal(j.Last.Place, &p) // for messages only; a step reads it in SQL
+	_ = json.Unmarshal(j.Last.Cursor, &p) // for messages only; a step reads it in SQL
 	return p
 }
 

@@ -57,7 +57,7 @@ func TestBackfillIsLikeCapture(t *testing.T) {
 		want := tabletest.Captured(t, session)
 		job := filled(t, tbl, pool, jobs.BackfillQuery{Table: users}, 3)
 		tabletest.Expect(t, tabletest.Captured(t, session), want...)
-		if job.Last.Events != 7 || job.Last.Seen != 7 || job.Last.N != 3 {
+		if job.Last.Events != 7 || job.Last.Scanned != 7 || job.Last.N != 3 {
 			t.Errorf("%+v", job.Last)
 		}
 		tabletest.Run(t, pool, "DROP TABLE IF EXISTS pg_temp.none")
@@ -109,7 +109,7 @@ func TestBackfillKeys(t *testing.T) {
 			for _, q := range []jobs.BackfillQuery{{}, {Where: "true"}} {
 				q.Table, q.Subject = own+".keyed", "k.x"
 				job := filled(t, tbl, pool, q, 3)
-				if job.Last.Events != 20 || job.Last.Seen != 20 {
+				if job.Last.Events != 20 || job.Last.Scanned != 20 {
 					t.Errorf("%+v", job.Last)
 				}
 			}
@@ -150,7 +150,7 @@ func TestBackfillTables(t *testing.T) {
 	job := filled(t, tbl, pool, jobs.BackfillQuery{Table: own + ".parts", Where: "id % 2 = 0", Limit: 5}, 2)
 	tabletest.Expect(t, tabletest.Captured(t, session), `p.2 2.28 update {"at": 28, "id": 2}`, `p.4 4.26 update {"at": 26, "id": 4}`, `p.6 6.24 update {"at": 24, "id": 6}`,
 		`p.8 8.22 update {"at": 22, "id": 8}`, `p.10 10.20 update {"at": 20, "id": 10}`)
-	if job.Last.Seen != 10 || !job.Last.Done {
+	if job.Last.Scanned != 10 || !job.Last.Done {
 		t.Errorf("%+v", job.Last)
 	}
 	tabletest.Run(t, pool, fmt.Sprintf("CREATE TABLE %s.parent (id int PRIMARY KEY); CREATE TABLE %[1]s.child () INHERITS (%[1]s.parent); INSERT INTO %[1]s.parent VALUES (1); INSERT INTO %[1]s.child VALUES (2)", own))
@@ -165,7 +165,7 @@ func TestBackfillTables(t *testing.T) {
 	tabletest.Run(t, pool, "INSERT INTO "+users+" SELECT g FROM generate_series(1, 1000) g")
 	job = filled(t, tbl, pool, jobs.BackfillQuery{Table: users, Subject: "u.{id}", Columns: []string{"id"}, Where: "id >= 999"}, 4)
 	tabletest.Expect(t, tabletest.Captured(t, session), `u.999 999 update {"id": 999}`, `u.1000 1000 update {"id": 1000}`)
-	if job.Last.N < 1000/16/4 || job.Last.Seen != 1000 {
+	if job.Last.N < 1000/16/4 || job.Last.Scanned != 1000 {
 		t.Errorf("%+v", job.Last)
 	}
 	look, err := jobs.In(tbl).PreviewBackfill(t.Context(), pool, &jobs.BackfillQuery{Table: users, Subject: "u.{id}", Columns: []string{"id"}, Where: "id >= 999"})

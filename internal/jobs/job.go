@@ -38,12 +38,12 @@ type Job struct {
 
 // A Step is a finished part of a job.
 type Step struct {
-	N      int64           // from 1
-	Place  json.RawMessage // where the next step begins
-	Seen   int64           // scanned by all steps so far: positions of a replay, rows of a backfill
-	Events int64           // inserted by all steps so far
-	Done   bool            // the job is finished
-	At     time.Time
+	N       int64           // from 1
+	Cursor  json.RawMessage // where the next step begins
+	Scanned int64           // scanned by all steps so far: positions of a replay, rows of a backfill
+	Events  int64           // inserted by all steps so far
+	Done    bool            // the job is finished
+	At      time.Time
 }
 
 // start records a new job.
@@ -83,7 +83,7 @@ func (t *Store) jobs(ctx context.Context, db outbox.DB, id any, n int) ([]Job, e
 	}
 	jobs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (j Job, err error) {
 		var at *time.Time
-		err = row.Scan((*[16]byte)(&j.ID), &j.Kind, &j.Spec, &j.StartedBy, &j.StartedAt, &j.Last.N, &j.Last.Place, &j.Last.Seen, &j.Last.Events, &j.Last.Done, &at, &j.Running)
+		err = row.Scan((*[16]byte)(&j.ID), &j.Kind, &j.Spec, &j.StartedBy, &j.StartedAt, &j.Last.N, &j.Last.Cursor, &j.Last.Scanned, &j.Last.Events, &j.Last.Done, &at, &j.Running)
 		if at != nil {
 			j.Last.At = *at
 		}
@@ -104,7 +104,7 @@ func (t *Store) Announce(ctx context.Context, db outbox.DB, job *Job) error {
 	return nil
 }
 
-// Total is how much the job scans in all, of which Last.Seen is done: the positions of a replay, or the estimated
+// Total is how much the job scans in all, of which Last.Scanned is done: the positions of a replay, or the estimated
 // rows of a backfill. It is 0 if unknown.
 func (j *Job) Total() int64 {
 	if j.Kind == "replay" {
@@ -125,7 +125,7 @@ func (t *Store) takeStep(ctx context.Context, db outbox.DB, job *Job, query stri
 	var s Step
 	if err == nil {
 		s, err = pgx.CollectOneRow(rows, func(row pgx.CollectableRow) (s Step, err error) {
-			return s, row.Scan(&s.N, &s.Place, &s.Seen, &s.Events, &s.Done, &s.At)
+			return s, row.Scan(&s.N, &s.Cursor, &s.Scanned, &s.Events, &s.Done, &s.At)
 		})
 	}
 	if sqlstate.Is(err, sqlstate.UniqueViolation) {

@@ -202,9 +202,9 @@ func (t *Store) ReplayStep(ctx context.Context, db outbox.DB, job *Job, n int) e
 	}
 	span, before := min(max(job.span, int64(n)), replaySpan), job.Last
 	err = t.takeStep(ctx, db, job, t.q.ReplayStep, job.ID.String(), job.Last.N+1, from, s.To, span, n, replayBytes,
-		s.Since, s.Until, s.Patterns, s.Keys, s.FromID, s.ToID, s.Prefix, job.Last.Seen, job.Last.Events, s.Limit)
+		s.Since, s.Until, s.Patterns, s.Keys, s.FromID, s.ToID, s.Prefix, job.Last.Scanned, job.Last.Events, s.Limit)
 	if err == nil {
-		job.span = nextSpan(span, job.Last.Seen-before.Seen, job.Last.Events-before.Events, int64(n))
+		job.span = nextSpan(span, job.Last.Scanned-before.Scanned, job.Last.Events-before.Events, int64(n))
 	}
 	return err
 }
@@ -226,13 +226,13 @@ func (j *Job) position(first int64) (int64, error) {
 	if j.Last.N == 0 {
 		return first, nil
 	}
-	var place struct {
+	var cursor struct {
 		Position int64 `json:"position"`
 	}
-	if err := json.Unmarshal(j.Last.Place, &place); err != nil || place.Position == 0 {
-		return 0, fmt.Errorf("%s %s: read its position %s: %w", j.Kind, j.ID, j.Last.Place, errors.Join(err, event.ErrInvalid))
+	if err := json.Unmarshal(j.Last.Cursor, &cursor); err != nil || cursor.Position == 0 {
+		return 0, fmt.Errorf("%s %s: read its position %s: %w", j.Kind, j.ID, j.Last.Cursor, errors.Join(err, event.ErrInvalid))
 	}
-	return place.Position, nil
+	return cursor.Position, nil
 }
 
 // replayTotal returns how many positions a replay scans.

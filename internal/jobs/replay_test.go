@@ -169,7 +169,7 @@ func TestReplayOfDenseBehindSparse(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 400)}
 	k.Run("UPDATE outbox.event SET key = 'k' WHERE id % 40 = 1 OR id > 300")
 	job := k.replay(&jobs.ReplayQuery{Keys: []string{"k"}})
-	if job.Last.Events != 108 || job.Last.Seen != 400 {
+	if job.Last.Events != 108 || job.Last.Scanned != 400 {
 		t.Errorf("%+v", job.Last)
 	}
 	k.Count("SELECT count(DISTINCT resend_of) FROM outbox.event WHERE resend_of IS NOT NULL", 108)
