@@ -57,10 +57,10 @@ func newDeadJSON(d *dead.Event) deadJSON {
 	return item
 }
 
-func newDeadItems(letters []dead.Event) []deadJSON {
-	items := make([]deadJSON, len(letters))
-	for i := range letters {
-		items[i] = newDeadJSON(&letters[i])
+func newDeadItems(events []dead.Event) []deadJSON {
+	items := make([]deadJSON, len(events))
+	for i := range events {
+		items[i] = newDeadJSON(&events[i])
 	}
 	return items
 }
@@ -92,10 +92,10 @@ func deadList(ctx context.Context, s *session) error {
 	})
 }
 
-func printDead(w io.Writer, letters []dead.Event) error {
+func printDead(w io.Writer, events []dead.Event) error {
 	var rows [][]string
-	for i := range letters {
-		d := newDeadJSON(&letters[i])
+	for i := range events {
+		d := newDeadJSON(&events[i])
 		rows = append(rows, []string{d.Place, fmt.Sprint(d.Number), cmp.Or(d.EventID, "-"), cmp.Or(term.Plain(d.Subject), "-"), cmp.Or(term.Plain(d.Key), "-"),
 			term.Clip(term.Plain(d.Reason+": "+d.Detail), 60), term.Age(d.Since)})
 	}

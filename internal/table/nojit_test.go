@@ -32,9 +32,12 @@ func TestLooksDoWithoutJIT(t *testing.T) {
 			_, err := tbl.Load(t.Context(), db, 1, table.Page{Events: 10, Bytes: 1000})
 			return err
 		},
-		"unparked": func(db outbox.DB) error { _, err := tbl.ExpectedPositions(t.Context(), db, 1, 10, time.Time{}); return err },
-		"oldest":   func(db outbox.DB) error { _, err := tbl.OldestPosition(t.Context(), db); return err },
-		"status":   func(db outbox.DB) error { _, err := tbl.Status(t.Context(), db, "S"); return err },
+		"unparked": func(db outbox.DB) error {
+			_, err := tbl.ExpectedPositions(t.Context(), db, 1, 10, time.Time{})
+			return err
+		},
+		"oldest": func(db outbox.DB) error { _, err := tbl.OldestPosition(t.Context(), db); return err },
+		"status": func(db outbox.DB) error { _, err := tbl.Status(t.Context(), db, "S"); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			must(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
