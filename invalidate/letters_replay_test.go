@@ -14,10 +14,10 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// killed is a place whose owner dies at a point of the work.
+// killed is a source whose process dies while it forgets letters.
 type killed struct {
 	dead.Source
-	after int // letters that are still forgotten
+	after int // letters that it forgets before
 }
 
 var errKilled = errors.New("killed")
@@ -33,7 +33,8 @@ func (k *killed) Forget(ctx context.Context, letters []dead.Event) error {
 	return errKilled
 }
 
-// One that dies between the commit and the delete, or amid the deletes, has replayed: the next only deletes.
+// A replay that is killed between its commit and the deletes, or among the deletes, has replayed. The next one only
+// deletes.
 func TestReplayKilledBeforeTheDelete(t *testing.T) {
 	m := newMorgue(t)
 	m.die(10)
@@ -49,7 +50,7 @@ func TestReplayKilledBeforeTheDelete(t *testing.T) {
 	same(t, "decisions", m.decisions(), 10)
 }
 
-// interrupted is a place that ends the run's context before anything is loaded, deep in a batch.
+// interrupted is a source that cancels the context of a replay in the middle of a batch.
 type interrupted struct {
 	dead.Source
 	cancel context.CancelFunc
@@ -72,9 +73,9 @@ func TestReplayInterruptedBeforeTheCommit(t *testing.T) {
 	same(t, "copies", len(m.copies()), 5)
 }
 
-// The row comes first, then the letter; a letter without a body whose row is gone cannot be replayed, nor can headers that
-// cannot be read.
-func TestReplayTakesTheRowElseTheLetter(t *testing.T) {
+// A replay copies the row of an event, and the letter if there is no row. It cannot replay a letter without a body
+// whose row was dropped, nor one with malformed headers.
+func TestReplayPrefersTheRow(t *testing.T) {
 	m := newMorgue(t)
 	planned := m.die(3)
 	publish := func(body string, header ...string) {
@@ -126,8 +127,8 @@ func TestReplayTakesTheRowElseTheLetter(t *testing.T) {
 	same(t, "decisions", m.decisions(), 11)
 }
 
-// A letter that has the sequence of one that was decided about, since the stream went back, is neither replayed under
-// its name nor deleted.
+// If the dead-letter stream lost messages, a new letter can have the sequence of one that was decided. It is neither
+// replayed nor deleted.
 func TestLetterAtASequenceThatWasDecided(t *testing.T) {
 	m := newMorgue(t)
 	m.die(2)

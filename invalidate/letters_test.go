@@ -17,7 +17,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A morgue is a rig with a table: events are inserted, planned and published, and are poison.
+// A morgue is a rig with a table, whose events are inserted, planned, published, and then dead-lettered as poison.
 type morgue struct {
 	*rig
 	table *table.Table
@@ -36,7 +36,7 @@ func newMorgue(t *testing.T) *morgue {
 	return m
 }
 
-// die publishes n events of a few keys, as the relay would, and has them dead-lettered.
+// die publishes n events of three keys, as the relay would, and dead-letters them.
 func (m *morgue) die(n int) []table.Planned {
 	m.t.Helper()
 	for i := range n {
@@ -65,7 +65,7 @@ func (m *morgue) plan() []table.Planned {
 	return planned
 }
 
-// bury works off what is in the stream.
+// bury processes the stream.
 func (m *morgue) bury() {
 	m.t.Helper()
 	m.published()
@@ -103,7 +103,7 @@ func (m *morgue) replay(place dead.Source) dead.Outcome {
 	return out
 }
 
-// copies are the events that replays inserted, in order.
+// copies returns the events that replays inserted, in order.
 func (m *morgue) copies() (copies []table.Planned) {
 	m.t.Helper()
 	for _, p := range m.plan() {
@@ -145,7 +145,7 @@ func TestLettersAreListed(t *testing.T) {
 	same(t, "by reason", len(m.dead(dead.Filter{Reason: "payload.cart"})), 600)
 	same(t, "by id", m.dead(dead.Filter{EventID: planned[300].ID})[0].Number, 301)
 
-	// No consumer is left behind.
+	// List deletes its consumer.
 	stream, err := m.js.Stream(t.Context(), m.stream+"_DEAD")
 	fatal(t, err)
 	same(t, "consumers", stream.CachedInfo().State.Consumers, 0)
@@ -172,8 +172,8 @@ func TestReplayLetters(t *testing.T) {
 	same(t, "again", m.replay(m.open()), dead.Outcome{})
 }
 
-// A dead-letter stream that was made again has other letters at the sequences that were read.
-func TestLettersOfARemadeStreamAreNotDeleted(t *testing.T) {
+// A dead-letter stream that was created again has other letters at the sequences that were read.
+func TestLettersOfARecreatedStreamAreNotDeleted(t *testing.T) {
 	m := newMorgue(t)
 	m.die(1)
 	l := m.open()
@@ -187,8 +187,8 @@ func TestLettersOfARemadeStreamAreNotDeleted(t *testing.T) {
 	same(t, "forgotten twice", []error{m.open().Forget(t.Context(), letters), m.open().Forget(t.Context(), letters)}, []error{nil, nil})
 }
 
-// What the invalidator cannot reach is an error, not an empty list.
-func TestLettersThatCannotBeRead(t *testing.T) {
+// A server that is not reachable is an error, not an empty list.
+func TestLettersOfAnUnreachableServer(t *testing.T) {
 	m := newMorgue(t)
 	m.die(1)
 	conn := devtest.Conn(t)
@@ -205,8 +205,8 @@ func TestLettersThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A dead-letter stream that cannot take letters of this stream has none of them.
-func TestLettersInAStreamOfOthers(t *testing.T) {
+// A dead-letter stream whose subjects do not include those of this stream has no letters of it.
+func TestLettersOfAnotherStream(t *testing.T) {
 	m := newMorgue(t)
 	_, err := m.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: m.stream + "_DEAD", Subjects: []string{m.stream + "_WRONG"}})
 	fatal(t, err)

@@ -12,7 +12,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table/tabletest"
 )
 
-// What an audit asks for page by page reads no table as a whole, also one that was never analyzed.
+// The statements of an audit read no whole table for one page, also of tables that were never analyzed.
 func TestAuditKeepsToItsIndexes(t *testing.T) {
 	k := tabletest.NewOutbox(t, 2500)
 	plans, err := audit.In(k.Table).ExplainAudit(t.Context(), k.Pool)
@@ -28,7 +28,7 @@ func TestAuditKeepsToItsIndexes(t *testing.T) {
 	}
 }
 
-// An audit reads the same whatever way a connection sends its statements, for the sake of some pooler.
+// An audit reads the same in every query mode of pgx, some of which poolers need.
 func TestAuditInEveryMode(t *testing.T) {
 	k := tabletest.NewOutbox(t, 700)
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol} {

@@ -18,7 +18,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A yard is an outbox in which events were planned and parked.
+// A yard is an outbox with parked events.
 type yard struct {
 	t     *testing.T
 	table *table.Table
@@ -32,7 +32,7 @@ func newYard(t *testing.T) *yard {
 	return y
 }
 
-// park inserts events, plans them and parks them, each with a reason of its own: reason-0, reason-1, …
+// park inserts events, plans them, and parks each with its own reason: reason-0, reason-1, …
 func (y *yard) park(events ...event.Event) []table.Planned {
 	y.t.Helper()
 	if _, err := y.table.InsertAndCommit(y.t.Context(), y.pool, events...); err != nil {
@@ -73,12 +73,12 @@ func (y *yard) list(f dead.Filter) dead.Listing {
 	return list
 }
 
-func (y *yard) work(places ...dead.Source) dead.Work {
+func (y *yard) work(sources ...dead.Source) dead.Work {
 	y.t.Helper()
-	if len(places) == 0 {
-		places = []dead.Source{y.open()}
+	if len(sources) == 0 {
+		sources = []dead.Source{y.open()}
 	}
-	return dead.Work{Sources: places}
+	return dead.Work{Sources: sources}
 }
 
 func (y *yard) replay(w dead.Work) dead.Outcome {
@@ -90,7 +90,7 @@ func (y *yard) replay(w dead.Work) dead.Outcome {
 	return out
 }
 
-// copies are the events that were inserted again, in order.
+// copies returns the events that replays inserted, in order.
 func (y *yard) copies() []event.Event {
 	y.t.Helper()
 	rows, err := y.pool.Query(y.t.Context(), y.table.SQL(`SELECT event_id::text, subject, coalesce(key, ''), payload, coalesce(headers->>'Trace', ''), resend_of::text
@@ -170,7 +170,7 @@ func TestDeadFilters(t *testing.T) {
 		var got []int64
 		for _, d := range y.list(c.filter).First {
 			got = append(got, d.Number)
-			if !c.filter.Matches(&d) { // the same in Go as in SQL
+			if !c.filter.Matches(&d) { // Go and SQL must agree
 				t.Errorf("%s: Takes does not take %d", name, d.Number)
 			}
 		}

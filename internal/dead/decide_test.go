@@ -18,7 +18,7 @@ import (
 	text "github.com/seed-6eff6314/outbox-relay/sql"
 )
 
-// More than two transactions of them: each once, as they were, and in their order.
+// A replay of more than two transactions copies each event once, unchanged and in order.
 func TestReplayParked(t *testing.T) {
 	y := newYard(t)
 	const n = 2100
@@ -54,13 +54,13 @@ func TestReplayParked(t *testing.T) {
 	equal(t, "trail", y.one(`SELECT state FROM outbox.trail WHERE event_id = $1`, parked[3].ID.String()), "replayed")
 }
 
-// What comes to the place while it is replayed is left for the next time, and so is what is beyond the limit.
+// A replay leaves out events that die while it runs, and those beyond its limit.
 func TestReplayHasAnEnd(t *testing.T) {
 	y := newYard(t)
 	y.park(deadEvent(0), deadEvent(1), deadEvent(2))
 	w := y.work()
 	w.Limit = 2
-	w.Progress = func(dead.Outcome) { y.parkPlanned() } // the copies are parked again
+	w.Progress = func(dead.Outcome) { y.parkPlanned() } // the copies die as well
 	equal(t, "first", y.replay(w).Done, 2)
 	equal(t, "left", y.list(dead.Filter{}).Total, 3)
 	w = y.work()
@@ -69,8 +69,8 @@ func TestReplayHasAnEnd(t *testing.T) {
 	equal(t, "parked again", y.list(dead.Filter{}).Total, 3)
 }
 
-// Any number of people at once: one copy of each, and copies of a key in order.
-func TestReplayAtOnce(t *testing.T) {
+// Concurrent replays insert one copy of each event, and the copies of a key in order.
+func TestConcurrentReplays(t *testing.T) {
 	y := newYard(t)
 	const n, people = 3000, 6
 	events := make([]event.Event, n)
@@ -112,16 +112,17 @@ func TestReplayAtOnce(t *testing.T) {
 	}
 }
 
-// What cannot be inserted again is told with the reason; the others are replayed, and it can still be dropped.
-func TestReplayOfWhatTheTableRefuses(t *testing.T) {
+// The outcome lists events that cannot be inserted again, with the reason. The others are replayed, and these can be
+// dropped.
+func TestReplayOfInvalidEvents(t *testing.T) {
 	y := newYard(t)
-	tabletest.InTx(t, y.pool, func(ctx context.Context, tx pgx.Tx) { // as a superuser can, without the CHECKs
+	tabletest.InTx(t, y.pool, func(ctx context.Context, tx pgx.Tx) { // a superuser can bypass the constraints
 		for _, statement := range []string{
 			`DO $$ DECLARE c record; BEGIN FOR c IN SELECT conname FROM pg_constraint WHERE conrelid = 'outbox.event'::regclass AND contype = 'c' LOOP
 				EXECUTE format('ALTER TABLE outbox.event DROP CONSTRAINT %I', c.conname); END LOOP; END $$`,
 			`INSERT INTO outbox.event (subject, headers) VALUES ('users.1.updated', '{"Trace": "1"}'), ('two words', NULL), ('a.b', '{"n": 1}'),
 				('a.c', '{"Nats-Rollup": "all"}'), ('users.5.updated', NULL), ('users.6.updated', NULL)`,
-			// A rule that only the database knows.
+			// A rule that only the database has.
 			`ALTER TABLE outbox.event ADD CONSTRAINT odd CHECK (subject <> 'users.5.updated' OR resend_of IS NULL)`,
 		} {
 			if _, err := tx.Exec(ctx, y.table.SQL(statement)); err != nil {
@@ -152,7 +153,7 @@ func TestReplayOfWhatTheTableRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := y.pool.Exec(t.Context(), y.table.SQL(`DELETE FROM outbox.event WHERE id = 6`)); err != nil { // its partition was dropped
+	if _, err := y.pool.Exec(t.Context(), y.table.SQL(`DELETE FROM outbox.event WHERE id = 6`)); err != nil { // as if its partition was dropped
 		t.Fatal(err)
 	}
 	out := y.replay(y.work())
@@ -175,7 +176,7 @@ func TestReplayOfWhatTheTableRefuses(t *testing.T) {
 	equal(t, "decisions", y.one(`SELECT string_agg(action, ' ' ORDER BY number) FROM outbox.decision`), "replayed dropped dropped dropped dropped dropped")
 }
 
-// The decision is durable before a letter is deleted, also where the commits of the database are not.
+// A decision is durable before a dead letter is deleted, also in a database with asynchronous commits.
 func TestDecisionsAreDurable(t *testing.T) {
 	t.Parallel()
 	tbl, pool := tabletest.New(t)

@@ -44,7 +44,7 @@ mutate 'resume after the receipt instead of the end of the stream' $faults TestF
     's/e\.tail, err = r\.scanTail\(ctx, e\)/e.tail, err = (&tail{contiguous: e.known, last: e.known, from: e.known + 1, end: e.state.Last}), error(nil)/'
 mutate 'acknowledged before UNLINK' $faults 'TestFaults/(redis-readonly|redis-permissions|invalidator-kills)' invalidate/process.go \
     's/(\tstop := c\.keepAlive\(func\(\) \{ inProgress\(msgs\) \}\)\n)/\tfor _, msg := range b.complete {\n\t\t_ = msg.Ack()\n\t}\n$1/'
-mutate 'no NOTIFY while the relay sleeps' ./internal/table TestNoWakeUpIsLost sql/migrations/001_outbox.sql \
+mutate 'no NOTIFY while the relay sleeps' ./internal/table TestNoWakeIsLost sql/migrations/001_outbox.sql \
     's/WHEN \(NOT pg_try_advisory_xact_lock_shared/WHEN (false AND NOT pg_try_advisory_xact_lock_shared/'
 mutate 'gaps in the stream are not repaired' $faults TestFaults/broker-truncated relay/apply.go \
     's/if err := r\.repairRemoved\(ctx, e, d\); err != nil/if err := error(nil); err != nil/'

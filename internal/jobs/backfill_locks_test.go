@@ -33,7 +33,7 @@ func stock(t *testing.T) (*table.Table, *pgxpool.Pool, string) {
 	return tbl, pool, own + ".stock"
 }
 
-// begin opens a transaction in a session of its own.
+// begin opens a transaction on a connection of its own.
 func begin(t *testing.T, pool *pgxpool.Pool, statements ...string) pgx.Tx {
 	t.Helper()
 	tx, err := pool.Begin(t.Context())
@@ -79,15 +79,14 @@ func startBackfill(t *testing.T, tbl *table.Table, pool *pgxpool.Pool, q jobs.Ba
 	return job
 }
 
-// restock puts the ten rows back and forgets their events.
+// restock restores the ten rows and plans their events.
 func restock(t *testing.T, pool *pgxpool.Pool, session *table.Session, stock string) {
 	t.Helper()
 	tabletest.Run(t, pool, "TRUNCATE "+stock, "INSERT INTO "+stock+" SELECT generate_series(1, 10)")
 	tabletest.Captured(t, session)
 }
 
-// events are those of a backfill of the rows with version 0, but for those that are named, which are NULL to leave
-// one out.
+// events returns the events of a backfill of the rows with version 0. others replaces events by row; "" leaves one out.
 func events(others map[int]string) (out []string) {
 	for id := 1; id <= 10; id++ {
 		text, other := others[id]
@@ -101,12 +100,12 @@ func events(others map[int]string) (out []string) {
 	return out
 }
 
-// A writer was first and has not committed: the step waits and takes the row as it is then, or not at all, and goes
-// on where it would have.
+// A step that meets the row of an open transaction waits, and then takes the row as it is after the commit, or not at
+// all if it no longer matches. The next step begins where it would have begun without the wait.
 func TestBackfillWaitsForAWriter(t *testing.T) {
 	tbl, pool, stock := stock(t)
 	session := tabletest.Session(t, tbl, pool)
-	tabletest.Run(t, pool, tbl.SQL("ALTER FUNCTION outbox.backfill_step SET lock_timeout = '20s'")) // not a second try, with a newer snapshot
+	tabletest.Run(t, pool, tbl.SQL("ALTER FUNCTION outbox.backfill_step SET lock_timeout = '20s'")) // wait in one step instead of retrying with a newer snapshot
 	two := `stock.2.updated 2 update {"v": 7, "id": 2}`
 	fifty := `stock.50.updated 50 update {"v": 0, "id": 50}`
 	for _, c := range []struct {
@@ -114,9 +113,9 @@ func TestBackfillWaitsForAWriter(t *testing.T) {
 		want  []string
 	}{
 		{"UPDATE %s SET v = 7 WHERE id = 2", append([]string{two}, events(map[int]string{2: two})...)},
-		{"UPDATE %s SET v = 8 WHERE id = 3", append([]string{`stock.3.updated 3 update {"v": 8, "id": 3}`}, events(map[int]string{3: ""})...)}, // not of the condition any more
+		{"UPDATE %s SET v = 8 WHERE id = 3", append([]string{`stock.3.updated 3 update {"v": 8, "id": 3}`}, events(map[int]string{3: ""})...)}, // no longer meets the condition
 		{"DELETE FROM %s WHERE id = 4", append([]string{`stock.4.deleted 4 delete {"v": 0, "id": 4}`}, events(map[int]string{4: ""})...)},
-		// The last row of the page moves away: the next page begins behind 5, not behind 50.
+		// The last row of the page gets another key: the next page begins after 5, not after 50.
 		{"UPDATE %s SET id = 50 WHERE id = 5", append(append([]string{fifty, `stock.5.updated 5 update {"v": 0, "id": 5}`}, events(map[int]string{5: ""})...), fifty)},
 	} {
 		restock(t, pool, session, stock)
@@ -129,14 +128,14 @@ func TestBackfillWaitsForAWriter(t *testing.T) {
 		if err := group.Wait(); err != nil {
 			t.Fatalf("%s: %v", c.write, err)
 		}
-		workOff(t, tbl, pool, job, 5)
+		runJob(t, tbl, pool, job, 5)
 		t.Log(c.write)
 		tabletest.Expect(t, tabletest.Captured(t, session), c.want...)
 	}
 }
 
-// A row that moves to another partition while the step waits for it fails the step, which is tried again.
-func TestBackfillMeetsAMove(t *testing.T) {
+// If a row moves to another partition while a step waits for it, the step fails and is retried.
+func TestBackfillOfARowThatMoves(t *testing.T) {
 	tbl, pool, stock := stock(t)
 	own, _, _ := strings.Cut(stock, ".")
 	tabletest.Run(t, pool, tbl.SQL("ALTER FUNCTION outbox.backfill_step SET lock_timeout = '20s'"),
@@ -153,11 +152,11 @@ func TestBackfillMeetsAMove(t *testing.T) {
 	if err := group.Wait(); err != nil || job.Last.N != 0 {
 		t.Fatalf("the step that waited: %+v, %v", job.Last, err)
 	}
-	workOff(t, tbl, pool, job, 5)
+	runJob(t, tbl, pool, job, 5)
 	tabletest.Expect(t, tabletest.Captured(t, tabletest.Session(t, tbl, pool)), `p.1 1 update {"id": 1}`, `p.3 3 update {"id": 3}`, `p.4 4 update {"id": 4}`, `p.5 5 update {"id": 5}`, `p.20 20 update {"id": 20}`)
 }
 
-// The step was first: the writer waits for it to commit, and its event comes after.
+// A writer that meets the row of a step waits for the commit of the step. Its event comes after that of the backfill.
 func TestWriterWaitsForABackfill(t *testing.T) {
 	tbl, pool, stock := stock(t)
 	session := tabletest.Session(t, tbl, pool)
@@ -173,21 +172,21 @@ func TestWriterWaitsForABackfill(t *testing.T) {
 		return err
 	})
 	blocked(t, pool, "/* the writer */")
-	tabletest.Run(t, pool, "UPDATE "+stock+" SET v = 1 WHERE id = 6", "DELETE FROM "+stock+" WHERE id = 7", "INSERT INTO "+stock+" VALUES (0), (11)") // nobody waits
+	tabletest.Run(t, pool, "UPDATE "+stock+" SET v = 1 WHERE id = 6", "DELETE FROM "+stock+" WHERE id = 7", "INSERT INTO "+stock+" VALUES (0), (11)") // these do not wait
 	commit(t, step)
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	workOff(t, tbl, pool, job, 5)
+	runJob(t, tbl, pool, job, 5)
 	six := `stock.6.updated 6 update {"v": 1, "id": 6}`
 	want := append(events(nil)[:5], six, `stock.7.deleted 7 delete {"v": 0, "id": 7}`,
-		`stock.0.inserted 0 insert {"v": 0, "id": 0}`, `stock.11.inserted 11 insert {"v": 0, "id": 11}`, // behind where the backfill is: no event but this one
+		`stock.0.inserted 0 insert {"v": 0, "id": 0}`, `stock.11.inserted 11 insert {"v": 0, "id": 11}`, // before the position of the backfill: only the event of the writer
 		`stock.5.updated 5 update {"v": 1, "id": 5}`)
 	tabletest.Expect(t, tabletest.Captured(t, session), append(want, append(events(map[int]string{1: "", 2: "", 3: "", 4: "", 5: "", 6: six, 7: ""}), `stock.11.updated 11 update {"v": 0, "id": 11}`)...)...)
 }
 
-// A writer that locks rows in another order than we is not the one that a deadlock ends.
-func TestBackfillIsNoDeadlock(t *testing.T) {
+// If a step and a writer that locks rows in another order deadlock, the step fails and not the writer.
+func TestBackfillYieldsInADeadlock(t *testing.T) {
 	tbl, pool, stock := stock(t)
 	session := tabletest.Session(t, tbl, pool)
 	restock(t, pool, session, stock)
@@ -208,13 +207,13 @@ func TestBackfillIsNoDeadlock(t *testing.T) {
 		}
 	})
 	blocked(t, pool, ".backfill_step")
-	_, err := writer.Exec(t.Context(), "UPDATE "+stock+" SET v = v + 1 WHERE id = 1") // which the step has
+	_, err := writer.Exec(t.Context(), "UPDATE "+stock+" SET v = v + 1 WHERE id = 1") // locked by the step
 	close(done)
 	if err := errors.Join(err, group.Wait()); err != nil {
 		t.Fatal(err)
 	}
 	commit(t, writer)
-	workOff(t, tbl, pool, job, 5)
+	runJob(t, tbl, pool, job, 5)
 	var n int
 	for _, e := range tabletest.Captured(t, session) {
 		if !strings.Contains(e, "stock.1.") && !strings.Contains(e, "stock.5.") {
@@ -226,8 +225,9 @@ func TestBackfillIsNoDeadlock(t *testing.T) {
 	}
 }
 
-// A row that stays locked is left for the end. When it still is then, the backfill ends with who has it, and can go on.
-func TestBackfillLeavesALockedRow(t *testing.T) {
+// A backfill skips a row that stays locked until the end. If it is still locked then, the error names the
+// transaction, and the job can continue.
+func TestBackfillSkipsALockedRow(t *testing.T) {
 	tbl, pool, stock := stock(t)
 	session := tabletest.Session(t, tbl, pool)
 	restock(t, pool, session, stock)
@@ -242,7 +242,7 @@ func TestBackfillLeavesALockedRow(t *testing.T) {
 		}
 		err = b.Step(t.Context(), pool, 5)
 	}
-	if !errors.Is(err, jobs.ErrLocked) || !strings.Contains(err.Error(), "or (3)") || !strings.Contains(err.Error(), "the holder (pid ") || !strings.Contains(strings.Join(notes, "|"), "rows behind key (2) are locked") {
+	if !errors.Is(err, jobs.ErrLocked) || !strings.Contains(err.Error(), "or row (3)") || !strings.Contains(err.Error(), "the holder (pid ") || !strings.Contains(strings.Join(notes, "|"), "waiting for locked rows, beginning at the row after key (2)") {
 		t.Fatalf("%v; told %q", err, notes)
 	}
 	commit(t, writer)
@@ -250,7 +250,7 @@ func TestBackfillLeavesALockedRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	workOff(t, tbl, pool, found, 5)
+	runJob(t, tbl, pool, found, 5)
 	three := `stock.3.updated 3 update {"v": 1, "id": 3}`
 	tabletest.Expect(t, tabletest.Captured(t, session), append(append([]string{three}, events(map[int]string{3: ""})...), three)...)
 	if found.Last.Events != 10 {

@@ -15,20 +15,20 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table/tabletest"
 )
 
-// Two runners of one job beside writers that change, delete and insert: each row has one event of it, and no event
-// has an older version than one before it.
+// Two processes run one job beside writers that update, delete and insert. Each row gets one event of the job, and no
+// event has an older version than an event before it.
 func TestBackfillUnderWriters(t *testing.T) {
 	table, pool, stock := stock(t)
 	const rows = 600
 	tabletest.Run(t, pool, "TRUNCATE "+stock, "INSERT INTO "+stock+fmt.Sprintf(" SELECT generate_series(1, %d)", rows), table.SQL("TRUNCATE outbox.event"))
-	job := startBackfill(t, table, pool, jobs.BackfillQuery{Table: stock, Op: "insert"}) // by which its events are told from the writers'
+	job := startBackfill(t, table, pool, jobs.BackfillQuery{Table: stock, Op: "insert"}) // distinguishes its events from those of the writers
 	ctx, stop := context.WithCancel(t.Context())
 	var writers, runners errgroup.Group
 	var writes atomic.Int64
 	for range 4 {
 		writers.Go(func() error {
 			for ctx.Err() == nil {
-				err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { // the smaller id first: writers make no deadlock among themselves
+				err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { // in the order of ids, so that writers do not deadlock among themselves
 					_, err := tx.Exec(t.Context(), `SELECT FROM `+stock+` WHERE id IN (SELECT (1 + random() * $1)::int FROM generate_series(1, 3)) ORDER BY id FOR UPDATE`, rows-1)
 					if err == nil {
 						_, err = tx.Exec(t.Context(), "UPDATE "+stock+" SET v = v + 1 WHERE id = (1 + random() * $1)::int", rows-1)

@@ -17,18 +17,18 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// filled works a backfill off, in pages, and returns the job.
+// filled runs a backfill to its end, in pages, and returns the job.
 func filled(t testing.TB, tbl *table.Table, pool *pgxpool.Pool, q jobs.BackfillQuery, page int) *jobs.Job {
 	t.Helper()
 	job, err := jobs.In(tbl).StartBackfill(t.Context(), pool, &q)
 	if err != nil {
 		t.Fatalf("%+v: %v", q, err)
 	}
-	workOff(t, tbl, pool, job, page)
+	runJob(t, tbl, pool, job, page)
 	return job
 }
 
-func workOff(t testing.TB, tbl *table.Table, pool *pgxpool.Pool, job *jobs.Job, page int) {
+func runJob(t testing.TB, tbl *table.Table, pool *pgxpool.Pool, job *jobs.Job, page int) {
 	t.Helper()
 	b := jobs.In(tbl).NewBackfill(job, func(string) {})
 	err := jobs.In(tbl).Work(t.Context(), pool, job, jobs.Pace{MaxPending: -1, Page: page, Rate: -1}, func(ctx context.Context, n int) error {
@@ -39,7 +39,7 @@ func workOff(t testing.TB, tbl *table.Table, pool *pgxpool.Pool, job *jobs.Job, 
 	}
 }
 
-// A backfill's events are those that the capture trigger makes of the same rows.
+// The events of a backfill are those of the capture trigger for the same rows.
 func TestBackfillIsLikeCapture(t *testing.T) {
 	tbl, pool, users := tabletest.Shop(t)
 	session := tabletest.Session(t, tbl, pool)
@@ -70,7 +70,7 @@ func TestBackfillIsLikeCapture(t *testing.T) {
 	tabletest.Expect(t, tabletest.Captured(t, session), `side.2.inserted 2 insert {"id": 2}`)
 }
 
-// Every primary key is gone along in its own order, each row once, whatever the page.
+// A backfill follows the order of any primary key, and takes each row once, whatever the size of a page.
 func TestBackfillKeys(t *testing.T) {
 	tbl, pool, _ := tabletest.Shop(t)
 	own := "shop_" + tbl.Schema()
@@ -136,7 +136,7 @@ func orText(s, other string) string {
 	return s
 }
 
-// Partitions, columns that were dropped, children of a table, and how far a limit and a condition go.
+// Partitioned tables, dropped columns, child tables, limits and conditions.
 func TestBackfillTables(t *testing.T) {
 	tbl, pool, users := tabletest.Shop(t)
 	own, _, _ := strings.Cut(users, ".")
@@ -155,13 +155,13 @@ func TestBackfillTables(t *testing.T) {
 	}
 	tabletest.Run(t, pool, fmt.Sprintf("CREATE TABLE %s.parent (id int PRIMARY KEY); CREATE TABLE %[1]s.child () INHERITS (%[1]s.parent); INSERT INTO %[1]s.parent VALUES (1); INSERT INTO %[1]s.child VALUES (2)", own))
 	filled(t, tbl, pool, jobs.BackfillQuery{Table: own + ".parent", Subject: "c.{id}"}, 2)
-	tabletest.Expect(t, tabletest.Captured(t, session), `c.1 1 update {"id": 1}`) // as a trigger sees it
+	tabletest.Expect(t, tabletest.Captured(t, session), `c.1 1 update {"id": 1}`) // as in a trigger
 	tabletest.Run(t, pool, fmt.Sprintf("DELETE FROM %s.parent", own))
 	if job := filled(t, tbl, pool, jobs.BackfillQuery{Table: own + ".parent", Subject: "c.{id}"}, 2); job.Last.N != 1 || job.Last.Events != 0 {
 		t.Errorf("of an empty table: %+v", job.Last)
 	}
 
-	// Few rows that meet the condition: a step looks at so many only.
+	// If few rows meet the condition, a step ends after it has read a limited number of rows.
 	tabletest.Run(t, pool, "INSERT INTO "+users+" SELECT g FROM generate_series(1, 1000) g")
 	job = filled(t, tbl, pool, jobs.BackfillQuery{Table: users, Subject: "u.{id}", Columns: []string{"id"}, Where: "id >= 999"}, 4)
 	tabletest.Expect(t, tabletest.Captured(t, session), `u.999 999 update {"id": 999}`, `u.1000 1000 update {"id": 1000}`)
@@ -179,7 +179,7 @@ func TestBackfillTables(t *testing.T) {
 	}
 }
 
-func TestBackfillSaysWhatIsWrong(t *testing.T) {
+func TestBackfillErrors(t *testing.T) {
 	tbl, pool, users := tabletest.Shop(t)
 	own, _, _ := strings.Cut(users, ".")
 	tabletest.Run(t, pool, fmt.Sprintf("CREATE TABLE %s.bare (id int); CREATE VIEW %[1]s.seen AS SELECT 1 AS id; INSERT INTO %s VALUES (1)", own, users))
@@ -220,8 +220,8 @@ func TestBackfillSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// A row that can be no event is found and told, and all before it are done.
-func TestBackfillOfWhatIsNoEvent(t *testing.T) {
+// The error names the row that exceeds the limits of an event. The rows before it have their events.
+func TestBackfillOfARowThatExceedsTheLimits(t *testing.T) {
 	tbl, pool, users := tabletest.Shop(t)
 	tabletest.Run(t, pool, "INSERT INTO "+users+` SELECT g, repeat('é', CASE g WHEN 38 THEN 400 ELSE 1 END) FROM generate_series(1, 50) g`)
 	q := jobs.BackfillQuery{Table: users, Subject: "u.x", Key: "{e mail}"}
@@ -231,7 +231,7 @@ func TestBackfillOfWhatIsNoEvent(t *testing.T) {
 	}
 	b := jobs.In(tbl).NewBackfill(job, func(string) {})
 	err = jobs.In(tbl).Work(t.Context(), pool, job, jobs.Pace{MaxPending: -1, Rate: -1}, func(ctx context.Context, n int) error { return b.Step(ctx, pool, n) }, func(string) {})
-	if err == nil || !strings.Contains(err.Error(), "key_is_a_header_value") || !strings.Contains(err.Error(), "behind key (37) can be no event; leave it out with --where") || job.Last.Events != 37 {
+	if err == nil || !strings.Contains(err.Error(), "key_is_a_header_value") || !strings.Contains(err.Error(), "the row after key (37) exceeds the limits of an event; start a new backfill that excludes it (--where)") || job.Last.Events != 37 {
 		t.Errorf("%v, %+v", err, job.Last)
 	}
 	q.Where = `length("e mail") < 100`

@@ -22,7 +22,7 @@ import (
 // kept is an outbox with events to replay.
 type kept struct{ *tabletest.Outbox }
 
-// copies lists subject and original of all copies, in order.
+// copies returns the subject and the original of all copies, in order.
 func (k *kept) copies() []string {
 	k.T.Helper()
 	rows, err := k.Pool.Query(k.T.Context(), k.Table.SQL(`SELECT c.subject || ' of ' || o.id FROM outbox.event c JOIN outbox.event o ON o.event_id = c.resend_of ORDER BY c.id`))
@@ -61,7 +61,7 @@ func (k *kept) work(job *jobs.Job) {
 	}
 }
 
-// Each selector chooses what it says, in the order of the plan, and the look agrees with the copies.
+// Each condition selects its events, in the order of the plan, and the preview agrees with the replay.
 func TestReplaySelects(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 0)}
 	k.Run(`INSERT INTO outbox.event (subject, key, payload, headers) SELECT 'u.' || g || CASE g % 2 WHEN 0 THEN '.updated' ELSE '.made' END, (g % 3)::text, 'x', '{"Outbox-Op": "update"}' FROM generate_series(1, 6) g`)
@@ -97,21 +97,21 @@ func TestReplaySelects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k.T = t
-			look, err := jobs.In(k.Table).PreviewReplay(t.Context(), k.Pool, &c.q, func(int64, int64, int64) {})
+			preview, err := jobs.In(k.Table).PreviewReplay(t.Context(), k.Pool, &c.q, func(int64, int64, int64) {})
 			if err != nil {
 				t.Fatal(err)
 			}
 			job := k.replay(&c.q)
 			got := k.copies()
-			if strings.Join(got, ", ") != c.want || job.Last.Events != int64(len(got)) || look.Matched != int64(len(got)) {
-				t.Errorf("copied %q, step says %d, look says %d; want %q", got, job.Last.Events, look.Matched, c.want)
+			if strings.Join(got, ", ") != c.want || job.Last.Events != int64(len(got)) || preview.Matched != int64(len(got)) {
+				t.Errorf("copied %q, %d by the step, %d by the preview; want %q", got, job.Last.Events, preview.Matched, c.want)
 			}
 			k.Run("DELETE FROM outbox.event WHERE resend_of IS NOT NULL")
 		})
 	}
 }
 
-// Copies that were made are not copied again; a copy that is asked for by its id names the first original.
+// A replay does not copy copies. The copy of a copy, replayed by its id, names the first original.
 func TestReplayOfCopies(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 3)}
 	k.replay(&jobs.ReplayQuery{})
@@ -126,14 +126,14 @@ func TestReplayOfCopies(t *testing.T) {
 	k.Count(fmt.Sprintf("SELECT count(*) FROM outbox.event WHERE resend_of = '%s'", original), 3)
 }
 
-// What was parked and mended by a person comes once, by the copy that was published, however often that was tried; a
-// copy that a replay made and that was parked and mended is a copy all the same.
-func TestReplayOfMendedEvents(t *testing.T) {
+// Of an event that was parked and then replayed by a person, a replay copies the copy that was published, once,
+// however often that took. If that event was itself a copy of a replay, so are its copies.
+func TestReplayOfRepairedEvents(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 3)}
 	park := func(id int) {
 		k.Run(fmt.Sprintf("INSERT INTO outbox.parked (position, id, event_id, subject, reason) SELECT %[1]d, id, event_id, subject, 'no_stream' FROM outbox.event WHERE id = %[1]d", id))
 	}
-	mend := func() {
+	repair := func() {
 		parked, err := dead.In(k.Table).OpenParked(t.Context(), k.Pool)
 		if err != nil {
 			t.Fatal(err)
@@ -144,28 +144,28 @@ func TestReplayOfMendedEvents(t *testing.T) {
 		k.Plan()
 	}
 	park(2)
-	mend() // 4, which is parked once more
+	repair() // 4, which is parked again
 	park(4)
-	mend() // 5 is published
+	repair() // 5 is published
 	job := k.replay(&jobs.ReplayQuery{})
 	k.Plan() // 6 to 8 are copies of 1, 3 and 5
 	if job.Last.Events != 3 {
 		t.Errorf("%d copies, want 3", job.Last.Events)
 	}
 	park(6)
-	mend() // 9 stands for 6, which was a copy
-	look, err := jobs.In(k.Table).PreviewReplay(t.Context(), k.Pool, &jobs.ReplayQuery{Limit: 2}, func(int64, int64, int64) {})
-	if err != nil || look.Matched != 2 || fmt.Sprint(look.FirstRows) != "[1 3]" {
-		t.Errorf("%+v, %v; want the first two of three", look, err)
+	repair() // 9 replaces 6, which was a copy
+	preview, err := jobs.In(k.Table).PreviewReplay(t.Context(), k.Pool, &jobs.ReplayQuery{Limit: 2}, func(int64, int64, int64) {})
+	if err != nil || preview.Matched != 2 || fmt.Sprint(preview.FirstRows) != "[1 3]" {
+		t.Errorf("%+v, %v; want the first two of three", preview, err)
 	}
 	k.replay(&jobs.ReplayQuery{})
 	k.Count("SELECT count(*) FROM outbox.event WHERE id > 9", 3)
 	k.Count("SELECT count(*) FROM outbox.event c JOIN outbox.event o ON o.event_id = c.resend_of WHERE c.id = 12 AND o.id IN (2, 4)", 1)
 }
 
-// How many positions a step looks at follows how many events they have: where it finds more than it may copy, the
-// next goes on behind the last copy.
-func TestReplayOfDenseBehindSparse(t *testing.T) {
+// The number of positions that a step scans follows how many selected events they have. If a step finds more than it
+// may copy, the next one begins after the last copy.
+func TestReplayOfDenseAfterSparse(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 400)}
 	k.Run("UPDATE outbox.event SET key = 'k' WHERE id % 40 = 1 OR id > 300")
 	job := k.replay(&jobs.ReplayQuery{Keys: []string{"k"}})
@@ -175,7 +175,7 @@ func TestReplayOfDenseBehindSparse(t *testing.T) {
 	k.Count("SELECT count(DISTINCT resend_of) FROM outbox.event WHERE resend_of IS NOT NULL", 108)
 }
 
-// A session tells which job it does for as long as it lives.
+// A job is running as long as the session that announced it.
 func TestJobsThatRun(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 1)}
 	job, err := jobs.In(k.Table).StartReplay(t.Context(), k.Pool, &jobs.ReplayQuery{})
@@ -207,7 +207,7 @@ func TestJobsThatRun(t *testing.T) {
 	})
 }
 
-// Two at one job do it once, and a job goes on where another process left it.
+// Two processes do each step of a job once, and a job continues where another process stopped.
 func TestReplayStepsAreTakenOnce(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 100)}
 	job, err := jobs.In(k.Table).StartReplay(t.Context(), k.Pool, &jobs.ReplayQuery{Limit: 90})
@@ -236,7 +236,7 @@ func TestReplayStepsAreTakenOnce(t *testing.T) {
 	}
 }
 
-// What was dropped is refused, unless it may be missing.
+// A replay of dropped events is an error, unless events may be missing.
 func TestReplayOfDroppedEvents(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 2500)}
 	k.Acked(2500, 2*time.Hour)
@@ -268,7 +268,7 @@ func TestReplayOfDroppedEvents(t *testing.T) {
 	}
 }
 
-// A job waits while it is paused, or while the relay has too much to do.
+// A job waits while it is paused, and while too many events are pending.
 func TestWorkWaits(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 50)}
 	job, err := jobs.In(k.Table).StartReplay(t.Context(), k.Pool, &jobs.ReplayQuery{})
@@ -304,8 +304,8 @@ func TestWorkWaits(t *testing.T) {
 	}
 }
 
-// What fails at the commit of a step is an error of the step, though its row has come before.
-func TestStepThatDoesNotCommit(t *testing.T) {
+// An error at the commit of a step is an error of the step, although its row was returned before.
+func TestStepThatFailsToCommit(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 10)}
 	job, err := jobs.In(k.Table).StartReplay(t.Context(), k.Pool, &jobs.ReplayQuery{})
 	must(t, err)

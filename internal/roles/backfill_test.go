@@ -13,8 +13,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table/tabletest"
 )
 
-// A backfill runs in the rights of who asks for it: those of the owner, and for the table the least that a lock
-// takes. No row is left out because of who asks.
+// A backfill runs with the rights of the role that starts it: those of outbox_owner, and for the table the least that
+// locking takes. Row-level security that would hide rows is an error.
 func TestRightsOfABackfill(t *testing.T) {
 	e, owner, _, goods := market(t)
 	tabletest.Run(t, e.pool, "INSERT INTO "+goods+" VALUES (1, 'a'), (2, 'b')")

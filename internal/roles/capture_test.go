@@ -24,8 +24,8 @@ func dropSchemaNow(t *testing.T, pool *pgxpool.Pool, name string) {
 	}
 }
 
-// market is an estate with a table of somebody else's that the owner attached, and the pool of an application that
-// may only change that table.
+// market returns an estate with a table of another role that the owner of the outbox attached, and the pool of an
+// application that may only change that table.
 func market(t *testing.T) (e estate, owner, app *pgxpool.Pool, goods string) {
 	t.Helper()
 	e = newEstate(t)
@@ -34,7 +34,7 @@ func market(t *testing.T) (e estate, owner, app *pgxpool.Pool, goods string) {
 	tabletest.Run(t, e.pool, fmt.Sprintf("CREATE SCHEMA %s; CREATE TABLE %s (id int PRIMARY KEY, name text)", own, goods))
 	owner, app = e.login(t, "owner", "owner"), e.login(t, "app")
 	login := e.roles.Prefix + "_app_login"
-	// Attaching takes TRIGGER on the table; attaching again, and detaching, take its ownership.
+	// Attaching needs the right TRIGGER on the table; attaching again and detaching need its ownership.
 	tabletest.Run(t, e.pool, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %q, %q; GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %[2]q; GRANT TRIGGER ON %[4]s TO %[3]q",
 		own, login, e.group("owner"), goods))
 	t.Cleanup(func() { dropSchemaNow(t, e.pool, own) })
@@ -44,9 +44,9 @@ func market(t *testing.T) (e estate, owner, app *pgxpool.Pool, goods string) {
 	return e, owner, app, goods
 }
 
-// An application that changes an attached table makes events and can do nothing to the outbox, nor put the capture on
-// a table of its own.
-func TestAppOfAnAttachedTable(t *testing.T) {
+// An application that changes an attached table inserts events, and can do nothing else to the outbox, nor attach a
+// table of its own.
+func TestApplicationOfAnAttachedTable(t *testing.T) {
 	e, _, app, goods := market(t)
 	tabletest.Run(t, app, "INSERT INTO "+goods+" VALUES (1, 'a'), (2, 'b')", "UPDATE "+goods+" SET name = 'c' WHERE id = 1", "DELETE FROM "+goods+" WHERE id = 2")
 	tabletest.Expect(t, tabletest.Captured(t, tabletest.Session(t, e.table, e.pool)),
@@ -66,7 +66,7 @@ func TestAppOfAnAttachedTable(t *testing.T) {
 	if err := e.pool.QueryRow(t.Context(), "SELECT proname FROM pg_proc WHERE pronamespace = to_regnamespace($1) AND proname LIKE 'capture_%'", e.table.Schema()).Scan(&function); err != nil {
 		t.Fatal(err)
 	}
-	// Whoever attaches, the capture works as the owner of the outbox, not as a superuser nor as a person.
+	// Whichever role attached, the trigger runs as the owner of the outbox.
 	alice := e.login(t, "alice")
 	tabletest.Run(t, e.pool, fmt.Sprintf("GRANT %q TO %q; ALTER TABLE %s OWNER TO %[1]q", e.group("owner"), e.roles.Prefix+"_alice_login", goods))
 	for name, pool := range map[string]*pgxpool.Pool{"superuser": e.pool, "alice": alice} {
@@ -88,8 +88,8 @@ func TestAppOfAnAttachedTable(t *testing.T) {
 		"ALTER TABLE "+goods+" DISABLE TRIGGER ALL", "ALTER TABLE "+goods+" DISABLE TRIGGER USER", "TRUNCATE "+goods)
 }
 
-// hijackers are functions and operators of a schema that stands before pg_catalog, each fitting a call in some
-// function of the outbox better than the real one. Who reaches one is told.
+// hijackers are functions and operators in a schema before pg_catalog. Each matches a call in a function of the
+// outbox better than the real one does, and raises an error when it is called.
 var hijackers = []string{
 	"hashtextextended(text, integer)", "pg_advisory_xact_lock(bigint)", "format(text, text)", "format(text, text, bigint, bigint)", "regexp_match(text, text)",
 	"pg_get_expr(pg_node_tree, oid)", "current_setting(text, boolean)", "pg_notify(text, text)", "convert_to(text, text)", "to_jsonb(record)",
@@ -121,8 +121,7 @@ func ambush(t *testing.T, e estate) string {
 	return evil
 }
 
-// Whatever stands in the search path of a caller decides nothing in any function of the outbox, nor do temporary
-// tables.
+// No function of the outbox calls what the search path of its caller contains, nor uses its temporary tables.
 func TestSearchPathHijack(t *testing.T) {
 	e, owner, app, goods := market(t)
 	writer, relay := e.login(t, "writer", "writer"), e.login(t, "relay", "relay")
@@ -139,7 +138,7 @@ func TestSearchPathHijack(t *testing.T) {
 			}
 		}
 	}
-	// The trap works: each of these is caught.
+	// The hijackers work: each of these calls one.
 	for _, s := range []string{"SELECT convert_to('a', 'UTF8')", "SELECT hashtextextended('a', 0)", "SELECT 'a' || 1::bigint", "SELECT format('%s', 'a'::text)"} {
 		if _, err := writer.Exec(t.Context(), "BEGIN; SET LOCAL search_path = "+evil+", pg_catalog; "+s); err == nil || !strings.Contains(err.Error(), "hijacked") {
 			t.Errorf("%s: %v, want it hijacked", s, err)
@@ -148,7 +147,7 @@ func TestSearchPathHijack(t *testing.T) {
 	}
 
 	session := tabletest.Session(t, e.table, e.pool)
-	if asleep, err := session.Sleep(t.Context()); !asleep || err != nil { // so that wake runs too
+	if asleep, err := session.Sleep(t.Context()); !asleep || err != nil { // so that the function wake runs too
 		t.Fatalf("sleep: %v, %v", asleep, err)
 	}
 	ambushed(app, "INSERT INTO "+goods+" VALUES (1, 'a')", "UPDATE "+goods+" SET name = 'b'", "DELETE FROM "+goods)
@@ -158,14 +157,14 @@ func TestSearchPathHijack(t *testing.T) {
 	tabletest.Run(t, e.pool, fmt.Sprintf("ALTER TABLE %s OWNER TO %q; GRANT USAGE ON SCHEMA %s TO %[2]q", goods, e.group("owner"), strings.TrimSuffix(goods, ".goods")))
 	ambushed(owner, "SELECT outbox.attach('"+goods+"', 'goods.{id}.{op}', watch => '{name}', columns => '{id,name}')", "SELECT outbox.detach('"+goods+"')")
 
-	// Who migrates and applies roles may do most of all.
+	// The role that migrates and applies roles has the most rights.
 	config := e.pool.Config().ConnConfig.Copy()
-	config.RuntimeParams["search_path"] = evil + ", public" // pg_catalog stands before them, a better fit wins nevertheless
+	config.RuntimeParams["search_path"] = evil + ", public" // pg_catalog comes first implicitly, but a better match wins
 	careless, err := pgx.ConnectConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer careless.Close(context.Background()) //nolint:errcheck // it only closes
+	defer careless.Close(context.Background()) //nolint:errcheck // the test ends
 	second, err := table.In(devtest.Schema(t))
 	if err != nil {
 		t.Fatal(err)

@@ -10,8 +10,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// The owner's role does a whole replay, the auditor's sees what it would do and that it runs, and the others start
-// none.
+// The owner may run a replay, the auditor may preview and list it, and the other roles may not start one.
 func TestJobRoles(t *testing.T) {
 	e := newEstate(t)
 	tabletest.Run(t, e.pool, e.table.SQL("INSERT INTO outbox.event (subject) SELECT 'r.' || g FROM generate_series(1, 3) g"))

@@ -17,12 +17,12 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// The relay's role does all that relay.Run asks of the table, and nothing else.
+// The relay's role may do everything that relay.Run does, and nothing else.
 func TestRelayRole(t *testing.T) {
 	e := newEstate(t)
 	pool := e.login(t, "relay", "relay")
 	tabletest.Run(t, e.pool, e.table.SQL("INSERT INTO outbox.event (subject) SELECT 'r.' || g FROM generate_series(1, 6) g"))
-	tabletest.Run(t, e.pool, fmt.Sprintf("ALTER ROLE %q SET search_path = pg_catalog", e.roles.Prefix+"_relay_login")) // as the README advises
+	tabletest.Run(t, e.pool, fmt.Sprintf("ALTER ROLE %q SET search_path = pg_catalog", e.roles.Prefix+"_relay_login")) // the documented hardening
 	s := tabletest.Session(t, e.table, pool)
 	stream := table.Stream{Name: "S", Created: time.Now()}
 	var planned []table.Planned
@@ -91,7 +91,7 @@ func TestRelayRole(t *testing.T) {
 		"UPDATE outbox.cluster SET settled = 0", "DELETE FROM outbox.parked", "UPDATE outbox.base SET base = 0", "SELECT * FROM outbox.event FOR UPDATE")
 }
 
-// extends makes partitions as the relay: they belong to the owner, and what may be asked for is bounded.
+// extends creates partitions as the relay. They belong to the owner, and the arguments are bounded.
 func (e estate) extends(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
 	var made int
@@ -116,8 +116,8 @@ func wantTrue(ok bool, err error) error {
 	return err
 }
 
-// A role without rights learns which a relay needs: those that the relay's role has.
-func TestDoctorNamesWhatARelayNeeds(t *testing.T) {
+// For a role without rights, doctor lists exactly the rights that the relay's role has.
+func TestDoctorListsMissingRights(t *testing.T) {
 	e := newEstate(t)
 	f, err := doctor.In(e.table).Table(t.Context(), e.login(t, "poor"))
 	if err != nil || f.CanExtend {
@@ -127,7 +127,7 @@ func TestDoctorNamesWhatARelayNeeds(t *testing.T) {
 	for _, right := range e.rights(t) {
 		var privilege, on string
 		if _, err := fmt.Sscanf(right, "relay %s %s", &privilege, &on); err != nil || slices.Contains([]string{"attached", "trail", "extend", "job", "step", "trail_of_event", "trail_of_key", "trail_of_time", "replaces_parked"}, on) {
-			continue // doctor says it of extend apart, and a relay reads none of the others
+			continue // doctor reports extend separately, and a relay reads none of the others
 		}
 		if on == "schema" {
 			want = append(want, privilege+" on schema "+e.table.Schema())
@@ -139,7 +139,7 @@ func TestDoctorNamesWhatARelayNeeds(t *testing.T) {
 	tabletest.Expect(t, f.Missing, want...)
 }
 
-// An owner that is no superuser migrates, with the roles made before or after, and goes on from there.
+// An owner without superuser rights migrates, with roles that were created before or after, and keeps working.
 func TestMigrateAsOwner(t *testing.T) {
 	for _, before := range []bool{true, false} {
 		t.Run(map[bool]string{true: "roles first", false: "tables first"}[before], func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestMigrateAsOwner(t *testing.T) {
 					t.Fatalf("apply to nothing: migrated %v, %v", migrated, err)
 				}
 				tabletest.Run(t, deploy, fmt.Sprintf("ALTER ROLE %q SET role = %q", login, e.group("owner")))
-				deploy.Reset() // such a default is for sessions to come
+				deploy.Reset() // the new default applies to new sessions
 			}
 			if applied, err := tbl.Migrate(t.Context(), deploy); err != nil || len(applied) == 0 {
 				t.Fatalf("migrated %v, %v", applied, err)
@@ -181,7 +181,7 @@ func TestMigrateAsOwner(t *testing.T) {
 	}
 }
 
-// ownerWorks does what is the owner's: another migration, attach, extend, adopt, replay.
+// ownerWorks does what only the owner may: migrate, attach, extend, adopt, replay.
 func (e estate) ownerWorks(t *testing.T) {
 	t.Helper()
 	owner, writer := e.login(t, "owner", "owner"), e.login(t, "writer", "writer")

@@ -21,14 +21,14 @@ import (
 	text "github.com/seed-6eff6314/outbox-relay/sql"
 )
 
-// estate is an outbox with roles of the test's own, which are named after its schema, and the superuser's pool.
+// estate is an outbox with roles of its own, named after its schema, and the pool of a superuser.
 type estate struct {
 	table *table.Table
 	pool  *pgxpool.Pool
 	roles roles.Set
 }
 
-// newEstate makes the schema, its tables and its roles; the owner owns them.
+// newEstate creates the schema, its tables and its roles. The owner role owns them.
 func newEstate(t *testing.T) estate {
 	t.Helper()
 	tbl, pool := tabletest.New(t)
@@ -67,8 +67,8 @@ func dropRole(t *testing.T, pool *pgxpool.Pool, name string) {
 	}
 }
 
-// login is a pool of a new role without any right but those of its groups: writer, relay, auditor, owner. An owner
-// acts as the group.
+// login returns the pool of a new role that has only the rights of its groups: writer, relay, auditor or owner. A
+// member of owner acts as the group.
 func (e estate) login(t *testing.T, name string, groups ...string) *pgxpool.Pool {
 	t.Helper()
 	role := e.roles.Prefix + "_" + name + "_login"
@@ -90,7 +90,7 @@ func (e estate) login(t *testing.T, name string, groups ...string) *pgxpool.Pool
 	return pool
 }
 
-// refused runs statements that must fail for want of a right.
+// refused runs statements that must fail because a right is missing.
 func (e estate) refused(t *testing.T, pool *pgxpool.Pool, statements ...string) {
 	t.Helper()
 	for _, s := range statements {
@@ -101,7 +101,7 @@ func (e estate) refused(t *testing.T, pool *pgxpool.Pool, statements ...string) 
 	}
 }
 
-// rights lists what the four roles and PUBLIC were granted in the schema, by the catalogs.
+// rights lists what the four roles and PUBLIC are granted in the schema.
 func (e estate) rights(t *testing.T) []string {
 	t.Helper()
 	rows, err := e.pool.Query(t.Context(), `
@@ -124,9 +124,9 @@ func (e estate) rights(t *testing.T) []string {
 	return list
 }
 
-// The whole list of who may do what: nothing is granted on partitions, sequences, or to PUBLIC, but functions that
-// need no right.
-func TestRolesHaveTheirRightsAndNoOther(t *testing.T) {
+// The complete list of rights. Nothing is granted on partitions or sequences, and to PUBLIC only functions that are
+// harmless.
+func TestRolesHaveExactlyTheirRights(t *testing.T) {
 	e := newEstate(t)
 	var want []string
 	add := func(role, privilege, on string) {
@@ -150,7 +150,7 @@ func TestRolesHaveTheirRightsAndNoOther(t *testing.T) {
 	sorted := func() []string { list := e.rights(t); slices.Sort(list); return list }
 	tabletest.Expect(t, sorted(), want...)
 
-	// Applying takes away what is too much, and twice is once.
+	// Apply revokes additional rights, and is idempotent.
 	tabletest.Run(t, e.pool, e.table.SQL(fmt.Sprintf("GRANT ALL ON outbox.event, outbox.event_1 TO PUBLIC, %q; GRANT UPDATE (subject) ON outbox.event TO %[1]q", e.group("writer"))),
 		e.table.SQL(fmt.Sprintf("GRANT ALL ON ALL SEQUENCES IN SCHEMA %q TO %q", e.table.Schema(), e.group("auditor"))))
 	if slices.Equal(sorted(), want) {
@@ -159,7 +159,7 @@ func TestRolesHaveTheirRightsAndNoOther(t *testing.T) {
 	e.apply(t)
 	tabletest.Expect(t, sorted(), want...)
 
-	// Whatever else there will be in the schema, the auditor reads it.
+	// The auditor can read tables that are added to the schema later.
 	var forgotten []string
 	err := e.pool.QueryRow(t.Context(), `SELECT coalesce(array_agg(relname), '{}') FROM pg_class
 		WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p', 'v', 'm') AND NOT relispartition AND NOT has_table_privilege($2, oid, 'SELECT')`,
@@ -192,7 +192,7 @@ func TestRolesStatusAndMembers(t *testing.T) {
 	}
 }
 
-// Who may not make roles, or grant rights, is told who else can, and nothing is done.
+// If the connected role may not create roles or grant rights, the error names who may, and nothing is changed.
 func TestRolesNeedRights(t *testing.T) {
 	e := newEstate(t)
 	poor, keeper := e.login(t, "poor"), e.login(t, "keeper")
@@ -204,13 +204,13 @@ func TestRolesNeedRights(t *testing.T) {
 	if _, err := roles.Apply(t.Context(), keeper, e.table.Schema(), e.roles, time.Second); !errors.Is(err, roles.ErrRights) || !strings.Contains(err.Error(), "does not own") {
 		t.Errorf("not the owner: %v", err)
 	}
-	// The owner needs no CREATEROLE where the roles exist.
+	// The owner needs no CREATEROLE if the roles exist.
 	if _, err := roles.Apply(t.Context(), e.login(t, "deploy", "owner"), e.table.Schema(), e.roles, time.Second); err != nil {
 		t.Errorf("the owner: %v", err)
 	}
 }
 
-// The files run in psql as they are, for the default names; so does what print prints for names that need quotes.
+// The files run unmodified in psql for the default names, and so does what SQL returns for names that need quotes.
 func TestRolesRunInPsql(t *testing.T) {
 	server := devtest.Postgres(t)
 	psql, err := server.Bin("psql")

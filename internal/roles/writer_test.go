@@ -14,7 +14,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// seal is what nobody but the owner may do to the outbox: change, remove, look behind, or switch off.
+// seal is what only the owner may do to the outbox: change or remove rows, alter objects, disable triggers.
 var seal = []string{
 	"UPDATE outbox.event SET subject = 'b'", "UPDATE outbox.event SET resend_of = NULL", "DELETE FROM outbox.event", "TRUNCATE outbox.event",
 	"UPDATE outbox.batch SET head = 0", "DELETE FROM outbox.receipt", "TRUNCATE outbox.batch", "DELETE FROM outbox.decision",
@@ -42,7 +42,7 @@ var seal = []string{
 	"DO 'BEGIN LOCK TABLE outbox.event IN ACCESS EXCLUSIVE MODE; END'", "DO 'BEGIN LOCK TABLE outbox.event_default; END'",
 }
 
-// unreadable is what only those read who have to.
+// unreadable is what only the roles that need it may read.
 var unreadable = []string{
 	"SELECT * FROM outbox.event", "SELECT subject FROM outbox.event", "SELECT count(*) FROM outbox.event", "COPY outbox.event (subject) TO STDOUT",
 	"INSERT INTO outbox.event (subject) VALUES ('a') RETURNING id", "SELECT * FROM outbox.batch", "SELECT * FROM outbox.base", "SELECT * FROM outbox.receipt",
@@ -51,7 +51,7 @@ var unreadable = []string{
 	"SELECT * FROM outbox.attached", "SELECT * FROM outbox.migration", "CREATE TEMP VIEW v AS SELECT * FROM outbox.event; SELECT * FROM v",
 }
 
-// What appends to the plan and its logs, which is the relay's.
+// relayOnly is what only the relay may append.
 var relayOnly = []string{
 	"INSERT INTO outbox.batch (first_position, last_position, ids, head, snapshot) VALUES (1, 1, '{}', 0, pg_current_snapshot())",
 	"INSERT INTO outbox.base VALUES (1, 's', now(), 1, 1, 'x')", "INSERT INTO outbox.receipt (stream, stream_created, position, sequence) VALUES ('s', now(), 1, 1)",
@@ -63,7 +63,7 @@ func (e estate) sealed(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
 	before := e.rights(t)
 	e.refused(t, pool, seal...)
-	// Who has any right on a table gets a warning instead of an error, and grants nothing.
+	// A role with some right on a table gets a warning instead of an error, and grants nothing.
 	_, _ = pool.Exec(t.Context(), e.table.SQL("GRANT ALL ON outbox.event TO PUBLIC"))
 	_, _ = pool.Exec(t.Context(), e.table.SQL("GRANT ALL ON SCHEMA "+e.table.Schema()+" TO PUBLIC"))
 	tabletest.Expect(t, e.rights(t), before...)
@@ -94,7 +94,7 @@ func TestWriterRole(t *testing.T) {
 	if err != nil || n != 2 {
 		t.Errorf("copied %d, %v", n, err)
 	}
-	// A relay that sleeps is woken by a writer without a right on the function wake.
+	// A writer wakes a sleeping relay without a right on the function wake.
 	session := tabletest.Session(t, e.table, e.pool)
 	if asleep, err := session.Sleep(t.Context()); !asleep || err != nil {
 		t.Fatalf("sleep: %v, %v", asleep, err)
@@ -108,7 +108,8 @@ func TestWriterRole(t *testing.T) {
 		t.Errorf("%d events, want 10: %v", len(got), got)
 	}
 
-	// Past the last partition there was, without another grant, and the new one is as closed as the old ones.
+	// A writer may insert beyond the last partition without another grant, and may not access the new partition
+	// directly.
 	tabletest.Run(t, e.pool, e.table.SQL("SELECT outbox.extend(1048576, 6), setval('outbox.event_id_seq', 4200000)"))
 	tabletest.Run(t, writer, e.table.SQL("INSERT INTO outbox.event (subject) VALUES ('w.11')"))
 	var home string
@@ -119,7 +120,7 @@ func TestWriterRole(t *testing.T) {
 	e.sealed(t, writer)
 	e.refused(t, writer, unreadable...)
 	e.refused(t, writer, relayOnly...)
-	// LISTEN and NOTIFY ask for no right: the channel tells only that there is something to look at.
+	// LISTEN and NOTIFY need no right. A notification carries no data.
 	channel := pgx.Identifier{e.table.SQL("outbox.wake")}.Sanitize()
 	tabletest.Run(t, writer, "LISTEN "+channel, "NOTIFY "+channel)
 }
@@ -146,7 +147,8 @@ func TestAuditorRole(t *testing.T) {
 	e.refused(t, auditor, "INSERT INTO outbox.event (subject) VALUES ('a')", "SELECT outbox.enqueue('a', '{}')", "COPY outbox.event (subject) FROM STDIN")
 }
 
-// A person who replays is writer and auditor, and may decide: a right of their own, which applying again leaves alone.
+// A person who replays dead events is a writer and an auditor with an additional right to insert decisions, which
+// Apply does not revoke.
 func TestOperatorRole(t *testing.T) {
 	e := newEstate(t)
 	operator := e.login(t, "operator", "writer", "auditor")

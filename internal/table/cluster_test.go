@@ -12,8 +12,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table/tabletest"
 )
 
-// A copy in another cluster does not publish until it is adopted. Then everything that had no position gets one, late
-// rows and fresh ones, and nothing of the copy is ever late again, though its xids are those of another cluster.
+// A copy in another cluster does not publish until it is adopted. Then every row without a position gets one, late
+// and fresh rows alike, and no row of the copy is late afterwards, although its xids are those of another cluster.
 func TestAdopt(t *testing.T) {
 	s := newSteps(t)
 	if _, err := s.session.RecordCluster(t.Context()); err != nil {
@@ -24,11 +24,11 @@ func TestAdopt(t *testing.T) {
 	s.insert("early", "early1", "early2")
 	s.commit("early")
 	s.plan(10, "early1", "early2")
-	s.commit("late") // committed, and not planned, when the copy is made
+	s.commit("late") // committed but not planned when the copy is made
 	s.begin("fresh")
 	s.insert("fresh", "fresh1")
 	s.commit("fresh")
-	// The copy: another cluster's identity in the log, xids that this one has not come to yet.
+	// This makes it a copy: the log names another cluster, and the xids are ones that this cluster has not reached.
 	tabletest.InTx(t, s.pool, func(ctx context.Context, tx pgx.Tx) {
 		for _, sql := range []string{
 			"UPDATE outbox.cluster SET system_identifier = 42",
@@ -57,8 +57,8 @@ func TestAdopt(t *testing.T) {
 	if _, err := s.session.RecordCluster(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// This cluster's xids pass those of the copy, each of them that of a transaction which runs above xmax while
-	// another one is planned: every new event is planned once, and nothing else.
+	// While the xids of this cluster pass those of the copy, each xid belongs once to a transaction above xmax while
+	// another one is planned. Every new event is planned once, and no other.
 	for n := range 60 {
 		name, other := fmt.Sprintf("new%d", n), fmt.Sprintf("other%d", n)
 		s.begin(name, other)
@@ -73,8 +73,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// A fail-over is noted once, and needs nobody.
-func TestFailOverIsNoted(t *testing.T) {
+// A fail-over is recorded once, and the relay continues.
+func TestFailOverIsRecorded(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	session := tabletest.Session(t, tbl, pool)
 	first, err := session.RecordCluster(t.Context())

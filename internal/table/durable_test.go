@@ -14,8 +14,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// What messages are published by is on disk before, also where the database's commits are not synchronous.
-func TestPlacesAreDurable(t *testing.T) {
+// What decides where messages are published is on disk first, also in a database with asynchronous commits.
+func TestPositionsAreDurable(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	session := tabletest.Session(t, tbl, pool)
 	for range 4 {

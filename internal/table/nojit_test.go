@@ -11,8 +11,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// TestLooksDoWithoutJIT has what looks over every partition run without JIT, and leaves the connection as it was.
-func TestLooksDoWithoutJIT(t *testing.T) {
+// Queries over all partitions run without JIT, and leave the setting of the connection unchanged.
+func TestQueriesOverPartitionsRunWithoutJIT(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	conn, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig.Copy())
 	must(t, err)
@@ -27,7 +27,7 @@ func TestLooksDoWithoutJIT(t *testing.T) {
 	}
 	_, err = conn.Exec(t.Context(), "SET jit = on")
 	must(t, err)
-	for name, look := range map[string]func(outbox.DB) error{
+	for name, query := range map[string]func(outbox.DB) error{
 		"load": func(db outbox.DB) error {
 			_, err := tbl.Load(t.Context(), db, 1, table.Page{Events: 10, Bytes: 1000})
 			return err
@@ -41,11 +41,11 @@ func TestLooksDoWithoutJIT(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			must(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
-				must(t, look(tx))
+				must(t, query(tx))
 				jit(tx, "off")
 				return nil
 			}))
-			must(t, look(conn))
+			must(t, query(conn))
 			jit(conn, "on")
 		})
 	}

@@ -17,7 +17,7 @@ const DefaultRetention = 7 * 24 * time.Hour
 
 // States of a partition. See outbox.partitions in sql/migrations/003_operate.sql.
 const (
-	PartitionDefault = "default" // the default partition
+	PartitionDefault = "default" // the default partition, which should have no rows
 	PartitionAhead   = "ahead"   // empty; the ids in use have not reached it
 	PartitionOpen    = "open"    // receives rows now
 	PartitionWaiting = "waiting" // full, but something in it is not finished: see Why

@@ -14,10 +14,10 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table/tabletest"
 )
 
-// kept is an outbox whose partitions fill up, and a clock that receipts are set back by.
+// kept is an outbox with small partitions whose receipts can be older than the retention.
 type kept struct{ *tabletest.Outbox }
 
-// states lists the partitions of a family as name, state and why.
+// states compares the partitions of a family, as name, state and reason, with want.
 func (k *kept) states(family string, want ...string) {
 	k.T.Helper()
 	all, err := k.Table.Partitions(k.T.Context(), k.Pool, time.Hour)
@@ -52,8 +52,8 @@ const notAcked = " waiting the stream has not acknowledged position %d"
 
 const unsettled = " cannot confirm yet that every transaction in it is planned"
 
-// A partition is dropped when it is full, when the stream has acknowledged all of it, when a person has decided about
-// what was parked in it, and when that was long enough ago; never before.
+// A partition is dropped only if it is full, the stream has acknowledged all of it, a person has decided about its
+// parked events, and all of that was longer ago than the retention.
 func TestRetention(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 2500)}
 	k.states("event", "event_1"+fmt.Sprintf(notAcked, 1000), "event_1001"+fmt.Sprintf(notAcked, 2000), "event_2001 open", "event_default default")
@@ -89,8 +89,8 @@ func TestRetention(t *testing.T) {
 	}
 }
 
-// A transaction that has written, is not planned, or ended only after the last look holds its partition, and nobody
-// waits for longer than the lock timeout.
+// An open transaction, and one whose rows are not planned, keeps its partition. Nobody waits for longer than the lock
+// timeout.
 func TestRetentionBesideTransactions(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 900)}
 	tabletest.InTx(t, k.Pool, func(ctx context.Context, late pgx.Tx) {
@@ -98,8 +98,8 @@ func TestRetentionBesideTransactions(t *testing.T) {
 		k.Run("SELECT setval('outbox.event_id_seq', 1000)")
 		k.Insert(1500)
 		k.Acked(2400, 2*time.Hour)
-		k.states("event", "event_1 due", "event_1001 waiting"+unsettled, "event_2001 open", "event_default default") // the late row cannot be seen …
-		k.empty("event_1", false, table.ErrBusy)                                                                     // … but its lock
+		k.states("event", "event_1 due", "event_1001 waiting"+unsettled, "event_2001 open", "event_default default") // the late row is invisible …
+		k.empty("event_1", false, table.ErrBusy)                                                                     // … but its lock is not
 	})
 	k.states("event", "event_1 waiting"+unsettled, "event_1001 waiting"+unsettled, "event_2001 open", "event_default default")
 	k.Plan()
@@ -108,7 +108,7 @@ func TestRetentionBesideTransactions(t *testing.T) {
 	k.Acked(2401, 2*time.Hour)
 
 	tabletest.InTx(t, k.Pool, func(ctx context.Context, reader pgx.Tx) {
-		mustExec(t, reader, k.Table.SQL("SELECT count(*) FROM outbox.event WHERE id > 1001")) // locks the parent and what is above
+		mustExec(t, reader, k.Table.SQL("SELECT count(*) FROM outbox.event WHERE id > 1001")) // locks the parent and the partitions above
 		k.empty("event_1", true, nil)
 		k.drop("event_1", false, table.ErrBusy)
 		began := time.Now()
@@ -121,7 +121,7 @@ func TestRetentionBesideTransactions(t *testing.T) {
 	k.Count("SELECT count(*) FROM outbox.event", 1501)
 }
 
-// The plan and the receipts go when no event needs them.
+// The plan and the receipts are dropped when no event needs them.
 func TestRetentionOfThePlan(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 0)}
 	for range 5 {
@@ -147,8 +147,8 @@ func TestRetentionOfThePlan(t *testing.T) {
 	k.empty("receipt_1", true, nil)
 }
 
-// Events in the net are counted, shown, and dropped like others.
-func TestRetentionOfTheNet(t *testing.T) {
+// Events in the default partition are counted and listed, and retention keeps them.
+func TestDefaultPartition(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 10)}
 	k.Run("SELECT setval('outbox.event_id_seq', 5500)")
 	k.Insert(20)

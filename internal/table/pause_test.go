@@ -12,7 +12,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table/tabletest"
 )
 
-// The last row of a target holds, an end in the past is an end, and only what is paused can be resumed.
+// The last row of a target counts, a pause ends at its time, and only what is paused can be resumed.
 func TestPause(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	ctx := t.Context()

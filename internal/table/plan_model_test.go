@@ -12,10 +12,10 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table/tabletest"
 )
 
-// The plan as a model: three sessions begin, insert, set and roll back savepoints, commit, prepare and roll back in
-// any order, and between any two steps a planner may take a page of any size. The model knows what committed; the
-// plan must hand out exactly that, each once, rows of one transaction in the order they were inserted, and after
-// enough pages nothing may be left that committed, whoever is still open.
+// Checks the plan against a model. Three sessions begin, insert, set and roll back savepoints, commit, prepare and
+// roll back in any order, and between any two steps a planner may take a page of any size. The model knows what
+// committed. The plan must return exactly that, each row once, the rows of a transaction in the order of their
+// inserts. After enough pages no committed row may be left, whichever transactions are still open.
 func TestPlanModel(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	rapid.Check(t, func(r *rapid.T) {
@@ -25,7 +25,7 @@ func TestPlanModel(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		session, err := tbl.OpenSession(ctx, pool.Config().ConnConfig.Copy(), t.Name()) // one remembers what was planned
+		session, err := tbl.OpenSession(ctx, pool.Config().ConnConfig.Copy(), t.Name()) // one session keeps the state of the planner
 		if err != nil {
 			r.Fatal(err)
 		}
@@ -36,7 +36,7 @@ func TestPlanModel(t *testing.T) {
 			if err != nil {
 				r.Fatal(err)
 			}
-			defer conn.Close(ctx) //nolint:errcheck // rolls back what is open
+			defer conn.Close(ctx) //nolint:errcheck // rolls back open transactions
 			m.conns[i].conn = conn
 		}
 		defer m.endPrepared()
@@ -180,7 +180,7 @@ func (m *model) endPrepared() {
 	}
 }
 
-// burnXID completes a transaction that has nothing to do with the outbox.
+// burnXID completes a transaction that does not touch the outbox.
 func (m *model) burnXID(r *rapid.T) {
 	tx := m.pick(r)
 	if tx.open {
@@ -191,7 +191,7 @@ func (m *model) burnXID(r *rapid.T) {
 
 func (m *model) plan(r *rapid.T) { m.page(r) }
 
-// page plans one page and holds it against the model.
+// page plans one page and compares it with the model.
 func (m *model) page(r *rapid.T) int {
 	events, err := m.session.Plan(context.Background(), table.Page{
 		Events: rapid.IntRange(1, 5).Draw(r, "page"), Bytes: 1 << 20,
@@ -214,7 +214,7 @@ func (m *model) page(r *rapid.T) int {
 	return len(events)
 }
 
-// drain plans until nothing is left: then everything that committed is planned, whoever is still open.
+// drain plans until no row is returned. Then every committed row must be planned, whichever transactions are open.
 func (m *model) drain(r *rapid.T) {
 	for m.page(r) > 0 {
 	}

@@ -21,11 +21,11 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// The cursor under stress: 40 writers on 64 keys that stall between insert and commit, roll back, roll back to
-// savepoints, prepare, and insert more rows than a page holds, beside transactions that stay open all the time in
-// this database and in another. Every writer moves its key's version under the row lock and then inserts the event,
-// so the versions of a key, read in position order, must be 1, 2, 3 … without a gap: a lost event, one planned twice
-// and two in the wrong order all break that.
+// Puts the cursor under stress: 40 writers on 64 keys stall between insert and commit, roll back, roll back to
+// savepoints, prepare, and insert more rows than a page holds, beside transactions that stay open throughout in this
+// database and in another. Every writer increments the version of its key under the row lock and then inserts the
+// event. So the versions of a key in position order must be 1, 2, 3 … without a gap, which a lost event, one planned
+// twice and two in the wrong order would break.
 func TestPlanUnderStress(t *testing.T) {
 	t.Parallel()
 	const (
@@ -50,7 +50,7 @@ func TestPlanUnderStress(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	// Nothing waits for the long transactions: everything else is planned while they are still open.
+	// Nothing waits for the long transactions: all other rows are planned while they are open.
 	devtest.Eventually(t, 20*time.Second, "all but the open transactions planned", func() error {
 		return want(seen.len(), int(w.committed.Load()))
 	})
@@ -66,7 +66,7 @@ func TestPlanUnderStress(t *testing.T) {
 	t.Logf("%d committed events, %d rolled back, each planned once and in order", w.committed.Load(), w.rolledBack.Load())
 }
 
-// log is what was planned, in order; its own mutex because the test looks while the planner appends.
+// log is what was planned, in order. It has a mutex because the test reads while the planner appends.
 type log struct {
 	mu     sync.Mutex
 	events []table.Planned
@@ -75,7 +75,7 @@ type log struct {
 func (l *log) add(p []table.Planned) { l.mu.Lock(); l.events = append(l.events, p...); l.mu.Unlock() }
 func (l *log) len() int              { l.mu.Lock(); defer l.mu.Unlock(); return len(l.events) }
 
-// planUntil plans in small pages, so that late sets are paged, until stop is closed and nothing is left.
+// planUntil plans in small pages, so that late rows take several, until stop is closed and no row is left.
 func planUntil(t *testing.T, s *table.Session, stop <-chan struct{}, seen *log) error {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for {
@@ -107,8 +107,8 @@ func want(got, want int) error {
 	return nil
 }
 
-// verify is the one judge: positions are gapless, each event of the table stands in the plan once, and the versions
-// of every key are in order and without a gap.
+// verify checks that positions have no gap, that the plan has each event of the table once, and that the versions of
+// each key are in order and without a gap.
 func verify(t *testing.T, tbl *table.Table, pool *pgxpool.Pool, planned []table.Planned) {
 	t.Helper()
 	version := make(map[string]int)
@@ -133,7 +133,7 @@ func verify(t *testing.T, tbl *table.Table, pool *pgxpool.Pool, planned []table.
 	if rows != len(planned) {
 		t.Fatalf("%d rows in the table, %d in the plan", rows, len(planned))
 	}
-	// What is read back from the plan is what was returned.
+	// Load returns the plan as Plan returned it.
 	for from := int64(1); from <= int64(len(planned)); {
 		page, err := tbl.Load(t.Context(), pool, from, table.Page{Events: 97, Bytes: 1 << 20})
 		if err != nil {
@@ -162,7 +162,7 @@ type workload struct {
 
 func newWorkload(t *testing.T, tbl *table.Table, pool *pgxpool.Pool, keys int) *workload {
 	config := pool.Config()
-	config.MaxConns = 64 // every writer its own connection
+	config.MaxConns = 64 // one connection per writer
 	wide, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -189,14 +189,14 @@ func (w *workload) exec(t *testing.T, sql string) {
 	}
 }
 
-// openLong opens a transaction with an event in this database, one that holds an xid in another, and one with only a
-// snapshot. The function it returns ends them.
+// openLong opens a transaction with an event in this database, one with an xid in another database, and one with only a
+// snapshot. It returns a function that ends them.
 func (w *workload) openLong(t *testing.T) (end func(*testing.T)) {
 	tx, err := w.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = tx.Rollback(context.Background()) }) // a test that failed has left it open
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) }) // in case the test fails before
 	if _, err := w.change(t.Context(), tx, -1); err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func (w *workload) openLong(t *testing.T) (end func(*testing.T)) {
 	}
 }
 
-// change moves a key's version and inserts its event after it.
+// change increments the version of a key, and inserts its event after that.
 func (w *workload) change(ctx context.Context, tx pgx.Tx, key int) (int, error) {
 	var version int
 	err := tx.QueryRow(ctx, w.table.SQL("UPDATE outbox.account SET version = version + 1 WHERE key = $1 RETURNING version"), key).Scan(&version)
@@ -254,7 +254,7 @@ func (w *workload) write(ctx context.Context, rng *rand.Rand, n int) error {
 	return nil
 }
 
-// transaction is one business transaction; its keys are locked in ascending order, so that none deadlocks.
+// transaction runs one transaction. It locks keys in ascending order, so that writers do not deadlock.
 func (w *workload) transaction(ctx context.Context, rng *rand.Rand) (events int, err error) {
 	conn, err := w.pool.Acquire(ctx)
 	if err != nil {
@@ -265,14 +265,14 @@ func (w *workload) transaction(ctx context.Context, rng *rand.Rand) (events int,
 	if err != nil {
 		return 0, err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit it has nothing to do
+	defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // does nothing after a commit
 	key := rng.IntN(w.keys)
 	repeat := 1 + rng.IntN(3)
 	if rng.IntN(40) == 0 {
 		repeat = 150 // more than a page
 	}
 	for range repeat {
-		if rng.IntN(6) == 0 { // a change that a savepoint takes back
+		if rng.IntN(6) == 0 { // a change that is rolled back to a savepoint
 			sub, err := tx.Begin(ctx)
 			if err != nil {
 				return events, err

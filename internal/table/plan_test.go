@@ -16,7 +16,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// steps drives named transactions by hand: each insert is one event whose subject is its name.
+// steps drives named transactions by hand. The subject of each event is its name.
 type steps struct {
 	t       *testing.T
 	table   *table.Table
@@ -70,7 +70,7 @@ func (s *steps) commit(name string) {
 	}
 }
 
-// plan takes one page and expects these subjects in it.
+// plan plans one page and compares its subjects with want.
 func (s *steps) plan(events int, want ...string) {
 	s.t.Helper()
 	planned, err := s.session.Plan(s.t.Context(), table.Page{Events: events, Bytes: 1 << 20})
@@ -86,7 +86,7 @@ func (s *steps) plan(events int, want ...string) {
 	}
 }
 
-// A transaction that began after the last one that completed is not in xip of the snapshot, which ends there.
+// A transaction that began after the last completed one is not in xip, which ends at that one.
 func TestPlanFindsLateRowsAboveXmax(t *testing.T) {
 	s := newSteps(t)
 	s.begin("a", "b")
@@ -116,7 +116,7 @@ func TestPlanFindsLateRowsInXip(t *testing.T) {
 	s.plan(10)
 }
 
-// However long a transaction runs and however many batches are planned meanwhile, its rows are not taken for settled.
+// The rows of a transaction are late however long it runs and however many batches are planned meanwhile.
 func TestPlanFindsLateRowsOfLongAgo(t *testing.T) {
 	s := newSteps(t)
 	s.begin("a", "b")
@@ -140,7 +140,7 @@ func TestPlanFindsLateRowsOfLongAgo(t *testing.T) {
 	s.plan(10)
 }
 
-// Partitions whose events all have their positions for good cost the plan nothing.
+// The plan does not read partitions in which every event has its position.
 func TestPlanLeavesOldPartitionsAlone(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 10_000)} // in ten partitions
 	for range 5 {
@@ -155,8 +155,8 @@ func TestPlanLeavesOldPartitionsAlone(t *testing.T) {
 	}
 }
 
-// While the late rows of one look are planned page by page, another transaction ends: it is found after the set,
-// whether the older snapshot had it in xip (c) or above xmax (d).
+// While the late rows of one snapshot are planned page by page, other transactions end. Their rows are planned after
+// that set, whether the older snapshot had them in xip (c) or above xmax (d).
 func TestPlanPagesLateRows(t *testing.T) {
 	s := newSteps(t)
 	s.begin("c", "a", "x", "b", "d")
@@ -164,11 +164,11 @@ func TestPlanPagesLateRows(t *testing.T) {
 	s.insert("c", "c1")
 	s.insert("d", "d1")
 	s.insert("x", "x1")
-	s.commit("x") // completed: c and a are in xip, b and d above xmax
+	s.commit("x") // once x has completed, a and c are in xip, and b and d above xmax
 	s.plan(10, "x1")
 	s.insert("b", "b1")
 	s.commit("a")
-	s.plan(2, "a1", "a2") // the first page of what a left
+	s.plan(2, "a1", "a2") // the first page of the rows of a
 	s.commit("c")
 	s.commit("d")
 	s.commit("b")
@@ -203,7 +203,7 @@ func TestPlanStopsAtBytes(t *testing.T) {
 	}
 }
 
-// Two planners: the plan's primary key lets one of them win.
+// The primary key of the plan lets one of two planners win.
 func TestTwoPlannersOneWins(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	const planners, events = 4, 400
@@ -258,8 +258,8 @@ func TestTwoPlannersOneWins(t *testing.T) {
 	t.Logf("%d plans lost the race", lost)
 }
 
-// The statement keeps to its indexes on tables that were never analyzed, with many partitions, and with what the
-// session sets; EXPLAIN says so for every node that reads the event table.
+// With the settings of the session, the statement uses its indexes on tables that were never analyzed and have many
+// partitions: EXPLAIN shows an index for every node that reads the event table.
 func TestPlanKeepsToItsIndexes(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	if _, err := pool.Exec(t.Context(), tbl.SQL("SELECT outbox.extend(1000, 30)")); err != nil {
@@ -290,7 +290,7 @@ func TestPlanKeepsToItsIndexes(t *testing.T) {
 	}
 }
 
-// The table relies on the order of its columns and on a sequence without a cache.
+// The protocol relies on the order of the columns and on a sequence without a cache.
 func TestColumnOrder(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	var xid, id, cache int

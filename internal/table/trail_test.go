@@ -14,7 +14,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// One event, one key and one hour are found without reading the whole table, however large it is.
+// Finding one event, one key or one hour does not read the whole table.
 func TestTrailKeepsToItsIndexes(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 0)}
 	k.Run("SELECT outbox.extend(100000, 1)")
@@ -48,7 +48,7 @@ func TestTrailKeepsToItsIndexes(t *testing.T) {
 	}
 }
 
-// The way of an event, of its copies, and of a key.
+// The trail of an event, of its copies, and of a key.
 func TestTrail(t *testing.T) {
 	k := &kept{tabletest.NewOutbox(t, 0)}
 	id, err := k.Table.InsertAndCommit(t.Context(), k.Pool, event.Event{Subject: "a.1", Key: "k", Payload: []byte(`{"a":1}`), Headers: map[string]string{"H": "v"}},

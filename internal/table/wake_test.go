@@ -18,22 +18,23 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// 10,000 races between falling asleep and committing. In each round one event is inserted at a random moment while the
-// sleeper follows the protocol without any poll: it waits only when it holds the lock and a last look found nothing,
-// and only a notification wakes it. A wait that runs into its deadline with a row in the table is a lost wake-up.
-func TestNoWakeUpIsLost(t *testing.T) {
+// Runs 10,000 races between falling asleep and committing. In each round one event is inserted at a random moment
+// while the sleeper follows the protocol without polling: it waits only while it holds the sleep lock and after a
+// last poll found no row, and only a notification wakes it. A wait that reaches its deadline with a row in the table
+// is a lost wake.
+func TestNoWakeIsLost(t *testing.T) {
 	t.Parallel()
 	const rounds = 10_000
 	tbl, pool := tabletest.New(t)
 	session := tabletest.Session(t, tbl, pool)
-	round := make(chan time.Duration) // how long the writer lets the sleeper go on
+	round := make(chan time.Duration) // how long the writer waits before it inserts
 	writer := new(errgroup.Group)
 	writer.Go(func() error {
 		conn, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig.Copy())
 		if err != nil {
 			return err
 		}
-		defer conn.Close(context.Background()) //nolint:errcheck // only a connection
+		defer conn.Close(context.Background()) //nolint:errcheck // the test has its result
 		rng := rand.New(rand.NewPCG(1, 3))
 		for head := range round {
 			spin(time.Duration(rng.Int64N(int64(head))))
@@ -50,7 +51,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 		if err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}
-		// Kept where the sleeper wins about every fifth race, wherever that is on this machine.
+		// Adjusted so that the sleeper wins about every fifth race on any machine.
 		if slept {
 			sleeps++
 			head = max(head*96/100, 10*time.Microsecond)
@@ -68,7 +69,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 	t.Logf("asleep in %d of %d rounds, every event seen", sleeps, rounds)
 }
 
-// sleeper returns once it has seen an event, and says whether it slept before.
+// sleeper returns when it has planned an event, and whether it slept before.
 func sleeper(ctx context.Context, s *table.Session) (slept bool, err error) {
 	page := table.Page{Events: 10, Bytes: 1 << 20}
 	for {
@@ -76,7 +77,7 @@ func sleeper(ctx context.Context, s *table.Session) (slept bool, err error) {
 		if err != nil || len(events) > 0 {
 			return slept, errors.Join(err, s.Awake(ctx))
 		}
-		if s.Asleep() { // the last look is behind us
+		if s.Asleep() { // the last poll found no row
 			slept = true
 			woken, err := s.Wait(ctx, 5*time.Second)
 			if err != nil {
@@ -97,20 +98,20 @@ func sleeper(ctx context.Context, s *table.Session) (slept bool, err error) {
 	}
 }
 
-// spin passes a very short time that no timer can measure out; it waits for nothing.
+// spin busy-waits for a time that is too short for a timer.
 func spin(d time.Duration) {
 	for start := time.Now(); time.Since(start) < d; {
 		runtime.Gosched()
 	}
 }
 
-// While the relay is awake no commit pays for a NOTIFY; while it sleeps the first one does.
+// While the relay is awake, no commit notifies; while it sleeps, the first one does.
 func TestNotifyOnlyWhileAsleep(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	session := tabletest.Session(t, tbl, pool)
 	count := func(n int) (notified int) {
 		t.Helper()
-		listener := tabletest.Session(t, tbl, pool) // a second one that listens
+		listener := tabletest.Session(t, tbl, pool) // a second session that listens
 		defer listener.Close()
 		for range n {
 			if _, err := tbl.InsertAndCommit(t.Context(), pool, event.Event{Subject: "a"}); err != nil {
@@ -145,8 +146,8 @@ func TestNotifyOnlyWhileAsleep(t *testing.T) {
 	}
 }
 
-// The relay cannot fall asleep over a transaction that was told it is awake.
-func TestNoSleepOverAWriterInFlight(t *testing.T) {
+// The relay cannot fall asleep while a transaction is open that found it awake.
+func TestNoSleepDuringAWrite(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	session := tabletest.Session(t, tbl, pool)
 	rollback := errors.New("roll back")

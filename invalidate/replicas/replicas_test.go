@@ -13,8 +13,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/invalidate/replicas"
 )
 
-// What was committed before a moment has passed when the standby has replayed it, and not before.
-func TestReplicasPass(t *testing.T) {
+// A moment has passed when the standby has replayed what was committed before, and not earlier.
+func TestPassed(t *testing.T) {
 	t.Parallel()
 	primary := devtest.OwnPostgres(t, devstack.PostgresConfig{})
 	standby := devtest.OwnStandby(t, primary)
