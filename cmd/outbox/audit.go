@@ -36,7 +36,7 @@ Examples:
   outbox audit --since 1h -o json | jq .missing
   outbox audit --repair --dry-run
   outbox audit --repair`,
-		Flags: append(setting.Flags("invalidate", "dead-stream"),
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "since", Usage: "`TIME`, or an age such as 1h or 7d: audit only events planned since then"},
 			&cli.StringFlag{Name: "until", Usage: "`TIME` or age: audit only events planned until then"},
 			&cli.BoolFlag{Name: "repair", Usage: "repair findings through the relay"},
@@ -44,7 +44,8 @@ Examples:
 			&cli.IntFlag{Name: "limit", Value: 20, Usage: "`N` findings of each kind to print; all are counted"},
 			&cli.DurationFlag{Name: "grace", Value: time.Minute, Usage: "`TIME` that an event may take to reach the stream"},
 			&cli.DurationFlag{Name: "patience", Value: time.Minute, Usage: "`TIME` that --repair waits for a relay that makes no progress"},
-			term.OutputFlag()),
+			term.OutputFlag(),
+		}, setting.Flags("invalidate", "dead-stream")...),
 		Action: action("invalidate", runAudit),
 	}
 }

@@ -26,10 +26,10 @@ Rows are locked (SELECT … FOR SHARE) while their events are inserted, a page a
 version of a row after a newer one. Writers wait for a page at most, and never deadlock with the backfill. It waits 100 ms for
 a row that a writer holds, tries it again, and leaves it for the end. Rows that change while it runs:
 
-  updated       the backfill inserts the new version; the update has its own event too
-  deleted       no event of the backfill, if it has not reached the row yet
-  inserted      its own event, and one of the backfill if it has not passed that key yet
-  key changed   its own events, and one of the backfill if it has not passed the new key yet
+  updated       the new version, in its own event and in one of the backfill
+  deleted       no event of the backfill, unless it reached the row before
+  inserted      its own event, and one of the backfill if its key is ahead
+  key changed   its own events, and one of the backfill if the key is ahead
 
 If the table is not attached (--subject), a change has its own event only if the application inserts one.
 

@@ -29,13 +29,14 @@ Examples:
   outbox check --max-lag 10s:60s --max-dead 0:100
   outbox check -o prometheus
   outbox check -o json | jq .state`,
-		Flags: append(setting.Flags("invalidate", "dead-stream"),
+		Flags: append([]cli.Flag{
 			term.OutputFlag("nagios", "prometheus", "json"),
 			&cli.StringFlag{Name: "max-lag", Value: "10s:60s", Usage: "`THRESHOLD` of the age of the oldest event that the stream has not acknowledged"},
 			&cli.StringFlag{Name: "max-pending", Value: "100000:1000000", Usage: "`THRESHOLD` of the events that the stream has not acknowledged"},
 			&cli.StringFlag{Name: "max-consumer-pending", Value: "100000:1000000", Usage: "`THRESHOLD` of the messages that one consumer has not acknowledged"},
 			&cli.StringFlag{Name: "max-dead", Value: "0:1000", Usage: "`THRESHOLD` of the events that wait for a person: parked events and dead letters"},
-			&cli.DurationFlag{Name: "quiet", Value: 30 * time.Second, Usage: "`TIME` without an ack after which a consumer with pending messages counts as stuck"}),
+			&cli.DurationFlag{Name: "quiet", Value: 30 * time.Second, Usage: "`TIME` without an ack after which a consumer with pending messages counts as stuck"},
+		}, setting.Flags("invalidate", "dead-stream")...),
 		Action: action("invalidate", checkHealth),
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,7 +37,7 @@ Examples:
 
 // deadFlags are the flags that choose events.
 func deadFlags(limit int, more ...cli.Flag) []cli.Flag {
-	flags := append(setting.Flags("invalidate", "dead-stream"),
+	flags := []cli.Flag{
 		&cli.StringFlag{Name: "source", Value: "all", Usage: "`SOURCE` of the events: parked, dead-letters or all"},
 		&cli.Int64Flag{Name: "number", Usage: "`NUMBER` of one event in its source, as outbox dead list prints it"},
 		&cli.StringFlag{Name: "event-id", Usage: "`UUID` of one event"},
@@ -44,8 +45,9 @@ func deadFlags(limit int, more ...cli.Flag) []cli.Flag {
 		&cli.StringFlag{Name: "subject", Usage: "`PATTERN` of the subject, with * and > as in NATS"},
 		&cli.StringFlag{Name: "older-than", Usage: "dead for longer than this `TIME`"},
 		&cli.StringFlag{Name: "newer-than", Usage: "dead for at most this `TIME`"},
-		&cli.IntFlag{Name: "limit", Value: limit, Usage: "`N` events, at most; 0: all"})
-	return append(append(flags, more...), term.OutputFlag())
+		&cli.IntFlag{Name: "limit", Value: limit, Usage: "`N` events, at most; 0: all"},
+	}
+	return slices.Concat(flags, more, []cli.Flag{term.OutputFlag()}, setting.Flags("invalidate", "dead-stream"))
 }
 
 // A deadQuery chooses dead events.

@@ -37,26 +37,26 @@ func TestChecks(t *testing.T) {
 		{"lock lost", "session", stateFail, "pooler", func(u *checkup) { f := session; f.LockHeld = false; checkSession(u, f) }},
 		{"sound table", "", "", "", func(u *checkup) { checkTable(u, "outbox", tbl) }},
 		{"columns swapped", "columns", stateFail, "xid is column 2", func(u *checkup) { f := tbl; f.XidColumn, f.IDColumn = 2, 1; checkTable(u, "outbox", f) }},
-		{"replica trigger", "wake", stateFail, "replicas only", func(u *checkup) { f := tbl; f.Wake = "R"; checkTable(u, "outbox", f) }},
+		{"replica trigger", "wake", stateFail, "replication only", func(u *checkup) { f := tbl; f.Wake = "R"; checkTable(u, "outbox", f) }},
 		{"few ids", "partitions", stateWarn, "10 ids left", func(u *checkup) { f := tbl; f.LastID, f.Bound = 100, 111; checkTable(u, "outbox", f) }},
-		{"cannot extend", "partitions", stateWarn, "cannot make more", func(u *checkup) { f := tbl; f.CanExtend = false; checkTable(u, "outbox", f) }},
-		{"clock behind", "clock", stateWarn, "-3s apart", func(u *checkup) { checkClock(u, -3*time.Second) }},
+		{"cannot extend", "partitions", stateWarn, "cannot create more partitions", func(u *checkup) { f := tbl; f.CanExtend = false; checkTable(u, "outbox", f) }},
+		{"clock behind", "clock", stateWarn, "-3s from the clock", func(u *checkup) { checkClock(u, -3*time.Second) }},
 		{"clock", "", "", "", func(u *checkup) { checkClock(u, time.Second) }},
 		{"no attached tables", "", "", "", func(u *checkup) { checkAttached(u, nil) }},
-		{"dropped table", "attached", stateWarn, "16384 was attached, and dropped", func(u *checkup) { checkAttached(u, []doctor.Attached{{Table: "16384"}}) }},
+		{"dropped table", "attached", stateWarn, "16384 was attached and then dropped", func(u *checkup) { checkAttached(u, []doctor.Attached{{Table: "16384"}}) }},
 		{"lost column", "attached", stateFail, "no column a, b,", func(u *checkup) {
 			checkAttached(u, []doctor.Attached{{Table: "users", Exists: true, Lost: []string{"a", "b"}}})
 		}},
-		{"silent trigger", "attached", stateFail, "no event comes of update on users", func(u *checkup) {
+		{"silent trigger", "attached", stateFail, "update on users creates no event", func(u *checkup) {
 			checkAttached(u, []doctor.Attached{{Table: "users", Exists: true, Silent: []string{"update"}}})
 		}},
-		{"never written", "attached", stateWarn, "since 2 days", func(u *checkup) {
+		{"never written", "attached", stateWarn, "attached 2 days ago", func(u *checkup) {
 			checkAttached(u, []doctor.Attached{{Table: "users", Exists: true, Age: 49 * time.Hour}})
 		}},
 		{"written today", "", "", "", func(u *checkup) {
 			checkAttached(u, []doctor.Attached{{Table: "users", Exists: true, Age: time.Hour}, {Table: "b", Exists: true, Age: 49 * time.Hour, Writes: 1}})
 		}},
-		{"idle rule", "used", stateWarn, "none matches rule 1", func(u *checkup) { checkRules(u, 2, map[int]bool{0: true}, nil, 10) }},
+		{"idle rule", "used", stateWarn, "none of the last 10 events matches rule 1", func(u *checkup) { checkRules(u, 2, map[int]bool{0: true}, nil, 10) }},
 		{"no events", "", "", "", func(u *checkup) { checkRules(u, 2, nil, nil, 0) }},
 		{"strange subjects", "subjects", stateWarn, "a.*, b.*, c.*, d.*, e.* and 1 more", func(u *checkup) {
 			checkRules(u, 1, map[int]bool{0: true}, map[string]int{"a.*": 1, "b.*": 1, "c.*": 1, "d.*": 1, "e.*": 1, "f.*": 1}, 10)

@@ -23,7 +23,7 @@ rows. States:
 
   ahead     empty, for later
   open      being filled
-  waiting   full, but an event in it is not acknowledged, or waits for a decision
+  waiting   full, and not all of it is acknowledged or decided about
   kept      all acknowledged, and younger than --retention
   due       the relay drops it next
   emptied   emptied, its table is not dropped yet

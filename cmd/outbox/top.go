@@ -29,10 +29,11 @@ of the last seconds; a token with a digit is shown as *.
 Examples:
   outbox top
   outbox top --every 5s --count 3 | tee watch.log`,
-		Flags: append(setting.Flags("invalidate", "dead-stream"),
+		Flags: append([]cli.Flag{
 			&cli.DurationFlag{Name: "every", Value: time.Second, Usage: "`TIME` between readings, from 100ms to 1h"},
 			&cli.IntFlag{Name: "count", Usage: "`N` readings, then exit; 0: until stopped"},
-			&cli.StringFlag{Name: "filter", Usage: "show only subjects, keys and consumers that contain `TEXT`"}),
+			&cli.StringFlag{Name: "filter", Usage: "show only subjects, keys and consumers that contain `TEXT`"},
+		}, setting.Flags("invalidate", "dead-stream")...),
 		Action: action("invalidate", top),
 	}
 }

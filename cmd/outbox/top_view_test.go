@@ -40,7 +40,7 @@ func watching(t *testing.T) *watch {
 func TestTopView(t *testing.T) {
 	w := watching(t)
 	view := w.view(60, 24)
-	for _, want := range []string{"in 110.0/s  out 100.0/s", "▁▄█ of 2s", "invalidate-now  0     0        50.0", "SLOWEST KEY", "k?[2J", "q quit"} {
+	for _, want := range []string{"in 110.0/s  out 100.0/s", "▁▄█ of 2s", "invalidate-now  0        0        50.0", "SLOWEST KEY", "k?[2J", "q quit"} {
 		if !strings.Contains(view, want) {
 			t.Errorf("no %q in\n%s", want, view)
 		}

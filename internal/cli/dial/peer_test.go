@@ -28,7 +28,7 @@ func TestLocal(t *testing.T) {
 	}
 }
 
-// What each URL leads to: empty if it may be connected to, otherwise the flaw and the host.
+// Each URL has its flaw and host, or neither if the program may connect to it.
 func TestExposed(t *testing.T) {
 	t.Setenv("PGSSLMODE", "")
 	t.Setenv("PGSSLROOTCERT", "")
@@ -115,7 +115,7 @@ func peersOf(url string) ([]Peer, error) {
 	return natsPeers(url, false)
 }
 
-// A CA of our own leaves no connection that would do without it, whatever the URL says.
+// With a CA from the settings every connection uses it, whatever the URL asks for.
 func TestVerifyPostgres(t *testing.T) {
 	ca := tlstest.NewAuthority(t, "outbox test").File
 	for _, url := range []string{"postgres://db,db2:1/x", "postgres://db,db2:1/x?sslmode=disable", "postgres://db,db2:1/x?sslmode=require"} {
@@ -143,7 +143,7 @@ func TestVerifyPostgres(t *testing.T) {
 	}
 }
 
-// What was allowed is said each time.
+// An insecure connection that was allowed is logged each time.
 func TestInsecureWarns(t *testing.T) {
 	s := with(map[string]string{"insecure": "true"})
 	var log bytes.Buffer
@@ -156,7 +156,7 @@ func TestInsecureWarns(t *testing.T) {
 	}
 }
 
-// A cluster on this machine cannot lead to another one.
+// A cluster on this machine cannot lead the client to another machine.
 func TestRedisStaysOnThisMachine(t *testing.T) {
 	t.Parallel()
 	server := devtest.OwnRedis(t, devstack.RedisConfig{Args: []string{"--cluster-enabled", "yes", "--cluster-announce-ip", "192.0.2.1"}})

@@ -91,7 +91,8 @@ func ofCommand(path string, c *cli.Command) string {
 	var b strings.Builder
 	section(&b, "NAME", term.Fold(path+" - "+c.Usage, width-3))
 	section(&b, "USAGE", term.Fold(c.UsageText, width-3))
-	section(&b, "DESCRIPTION", flow(c.Description, width-3))
+	description, examples := splitExamples(c.Description)
+	section(&b, "DESCRIPTION", flow(description, width-3))
 	if len(c.Subcommands) > 0 {
 		b.WriteString("\nCOMMANDS:\n") //nolint:errcheck
 		for _, sub := range c.Subcommands {
@@ -105,6 +106,7 @@ func ofCommand(path string, c *cli.Command) string {
 			entry(&b, "   ", 24, f.head, f.text())
 		}
 	}
+	section(&b, "EXAMPLES", examples)
 	if len(shared) > 0 {
 		b.WriteString("\nSETTINGS OF ALL COMMANDS:\n") //nolint:errcheck
 		var others []string
@@ -120,6 +122,21 @@ func ofCommand(path string, c *cli.Command) string {
 		}
 	}
 	return b.String()
+}
+
+// splitExamples separates the examples at the end of a description, which help prints after the flags.
+func splitExamples(description string) (text string, examples []string) {
+	for _, title := range []string{"\nExamples:\n", "\nExample:\n"} {
+		before, after, ok := strings.Cut(description, title)
+		if !ok {
+			continue
+		}
+		for line := range strings.SplitSeq(strings.TrimRight(after, "\n"), "\n") {
+			examples = append(examples, strings.TrimPrefix(line, "  "))
+		}
+		return strings.TrimRight(before, "\n"), examples
+	}
+	return description, nil
 }
 
 func section(b *strings.Builder, title string, lines []string) {
@@ -192,7 +209,7 @@ func (f *flagText) text() string {
 }
 
 func newFlagText(flag cli.DocGenerationFlag) *flagText {
-	f := &flagText{name: flag.Names()[0], usage: strings.ReplaceAll(flag.GetUsage(), "`", "")}
+	f := &flagText{name: flag.Names()[0], usage: term.Usage(flag.GetUsage())}
 	value := ""
 	if flag.TakesValue() {
 		value = " VALUE"

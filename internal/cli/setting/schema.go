@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
 )
 
 // A property is the part of JSON Schema (draft 2020-12) that the settings file needs.
@@ -64,7 +66,7 @@ func (s *Setting) inFile() any {
 }
 
 // plainUsage is the usage without the marks around the placeholder of a flag.
-func (s *Setting) plainUsage() string { return strings.ReplaceAll(s.usage, "`", "") }
+func (s *Setting) plainUsage() string { return term.Usage(s.usage) }
 
 // Schema is the JSON Schema of the settings file, to be encoded as JSON. It expresses less than the reader checks: nothing
 // of values that contradict each other, for example.

@@ -2,6 +2,7 @@ package term
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -25,6 +26,20 @@ func Clip(text string, n int) string {
 		return text
 	}
 	return string([]rune(text)[:n-1]) + "…"
+}
+
+// Usage is the usage of a flag as a text: its placeholder, between backquotes, becomes an ordinary word. A placeholder that
+// is an abbreviation, such as URL or N, stays as it is.
+func Usage(usage string) string {
+	before, rest, ok := strings.Cut(usage, "`")
+	placeholder, after, closed := strings.Cut(rest, "`")
+	if !ok || !closed {
+		return usage
+	}
+	if !slices.Contains([]string{"URL", "UUID", "ID", "JSON", "N", "NAME=VALUE"}, placeholder) {
+		placeholder = strings.ToLower(placeholder)
+	}
+	return before + placeholder + after
 }
 
 // Fold breaks a text at blanks into lines of at most width characters. A longer word gets a line of its own.
