@@ -39,8 +39,8 @@ func (e *environment) startRelay(ctx context.Context, options ...nats.Option) (*
 		r.pool.Close()
 		return nil, err
 	}
-	r.Relay, err = relay.New(r.pool, r.nc, relay.Config{Schema: e.table.Schema(),
-		Stream: e.stream, Name: "bench", BatchEvents: e.s.set.Batch, WindowEvents: e.s.set.Window, Replicas: e.s.set.Replicas,
+	r.Relay, err = relay.New(r.pool, r.nc, relay.Config{
+		Schema: e.table.Schema(), Stream: e.stream, Name: "bench", BatchEvents: e.s.set.Batch, WindowEvents: e.s.set.Window, Replicas: e.s.set.Replicas,
 		Retention: e.retention(),
 	})
 	if err != nil {

@@ -1,8 +1,8 @@
 // Package child runs a program as a child process that does not outlive this process.
 //
-// On Linux the kernel kills the child when this process dies, even of SIGKILL; elsewhere the child then keeps running. On
-// Unix each child leads a process group of its own, so Ctrl-C in a terminal reaches this process alone, which can stop its
-// children in the right order.
+// On Linux the kernel kills the child when this process dies, even of SIGKILL; elsewhere the child then keeps running. A child
+// has a process group of its own, so Ctrl-C in a terminal reaches this process alone, which can stop its children in the
+// right order.
 package child
 
 import (

@@ -42,7 +42,7 @@ func Start(ctx context.Context, child []string, log io.Writer) (s *bench.Servers
 	}
 	closers = append(closers, cache.Close)
 	start := func(kind string) (bench.Dial, string, int, error) {
-		server, err := startChild(child, kind)
+		server, err := startProcess(child, kind)
 		if err != nil {
 			return nil, "", 0, err
 		}
@@ -51,7 +51,7 @@ func Start(ctx context.Context, child []string, log io.Writer) (s *bench.Servers
 			return nats.Connect(server.url, append(options, nats.Name(name))...)
 		}, server.url, server.pid, nil
 	}
-	s = &bench.Servers{Notes: []string{"servers of our own, fsync on in PostgreSQL, NATS syncs every 2 minutes (its default)"}}
+	s = &bench.Servers{Notes: []string{"servers started for the run; PostgreSQL with fsync on, NATS with its default sync interval of 2 minutes"}}
 	var natsURL string
 	if s.NATS, natsURL, s.NATSPID, err = start(serveNATS); err != nil {
 		return nil, stop, err
