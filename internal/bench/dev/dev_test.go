@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	devtest.Main(m)
 }
 
-// TestServers plays what needs servers in processes of their own: a cluster of NATS, and the allocations of the relay alone.
+// TestServers runs what needs NATS in a process of its own: the scenario with a cluster, and the allocations of the relay.
 func TestServers(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
@@ -40,14 +40,14 @@ func TestServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("drain-r3", func(t *testing.T) {
-		r := play(t, "drain-r3", bench.Config{Settings: small, Servers: s})
+		r := run(t, "drain-r3", bench.Config{Settings: small, Servers: s})
 		if r.Settings.Replicas != 3 {
 			t.Errorf("settings: %s", r.Settings)
 		}
 	})
 	t.Run("allocations", func(t *testing.T) {
 		set := bench.Settings{Runs: 1, Events: 10_000}
-		m := play(t, "drain", bench.Config{Settings: set, Servers: s}).Measure("ours", "allocations_per_event")
+		m := run(t, "drain", bench.Config{Settings: set, Servers: s}).Measure("ours", "allocations_per_event")
 		if m == nil || m.Value < 1 || m.Value > mostAllocations {
 			t.Errorf("allocations per event: %+v, want at most %d", m, mostAllocations)
 		} else {
@@ -56,14 +56,15 @@ func TestServers(t *testing.T) {
 	})
 }
 
-// mostAllocations is the most that the relay may allocate for one event from the row to its ack, the clients of PostgreSQL
-// and NATS included, its start spread over 10,000.
+// mostAllocations is how many allocations of the relay are permitted for an event, from its row to its ack. They include the
+// clients of PostgreSQL and NATS, and the start of the relay divided by 10,000 events.
 const mostAllocations = 6
 
-// small is as small as drain-r3 can be.
+// small is the smallest size of drain-r3.
 var small = bench.Settings{Runs: 1, Events: 300, Duration: 300 * time.Millisecond}
 
-func play(t *testing.T, name string, cfg bench.Config) *bench.Result {
+// run runs a scenario.
+func run(t *testing.T, name string, cfg bench.Config) *bench.Result {
 	t.Helper()
 	found, err := bench.Find(name)
 	if err != nil {
