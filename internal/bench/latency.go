@@ -94,7 +94,7 @@ func (s *session) latencyFloor(ctx context.Context, m *meter) error {
 	if err := s.fillKeys(ctx, count); err != nil {
 		return err
 	}
-	n, err := s.newNaive(ctx, false, false)
+	n, err := s.newNaive(ctx, naiveMode{})
 	if err != nil {
 		return err
 	}

@@ -18,18 +18,25 @@ import (
 // A naive relay is the floor of the relay: it selects rows with an id above the last one and publishes them with message
 // ids. It misses rows that commit out of order, assumes that it is the only relay, and keeps its position in memory.
 type naive struct {
-	s        *session
-	table    *table.Table // for its schema, which has a plain table instead of an outbox
-	stream   string
-	inbox    string
-	listen   bool // wait for NOTIFY instead of polling every millisecond
-	oneByOne bool // wait for each ack before the next message
+	naiveMode
+	s      *session
+	table  *table.Table // for its schema, which has a plain table instead of an outbox
+	stream string
+	inbox  string
+	acks   *observer // of its acks, by event; nil unless observed
 
 	conn *pgx.Conn
 	nc   *nats.Conn
 	sub  *nats.Subscription
 	last int64 // id
 	sent int
+}
+
+// A naiveMode is how a naive relay works.
+type naiveMode struct {
+	listen   bool // it waits for NOTIFY instead of polling every millisecond
+	oneByOne bool // it waits for each ack before the next message
+	observed bool // an observer records its acks
 }
 
 // The table of a naive relay has no trigger, no check and one index.
@@ -40,14 +47,13 @@ const (
 	naivePoll   = `SELECT id, event_id, subject, key, payload FROM outbox.event WHERE id > $1 ORDER BY id LIMIT 4096`
 )
 
-// newNaive creates the table and the stream of a naive relay and connects it. Acks carry the number of their event, for
-// byReply.
-func (s *session) newNaive(ctx context.Context, listen, oneByOne bool, options ...nats.Option) (*naive, error) {
+// newNaive creates the table and the stream of a naive relay and connects it.
+func (s *session) newNaive(ctx context.Context, mode naiveMode) (*naive, error) {
 	tbl, err := table.In(s.newName())
 	if err != nil {
 		return nil, err
 	}
-	n := &naive{s: s, table: tbl, listen: listen, oneByOne: oneByOne}
+	n := &naive{naiveMode: mode, s: s, table: tbl}
 	if _, err := s.pool.Exec(ctx, "CREATE SCHEMA "+quoted(tbl.Schema())); err != nil {
 		return nil, fmt.Errorf("create a schema: %w", err)
 	}
@@ -60,10 +66,17 @@ func (s *session) newNaive(ctx context.Context, listen, oneByOne bool, options .
 	if n.conn, err = pgx.ConnectConfig(ctx, s.servers.Postgres.ConnConfig.Copy()); err != nil {
 		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
-	if listen {
+	if n.listen {
 		if _, err := n.conn.Exec(ctx, "LISTEN "+quoted(n.sql("outbox.wake"))); err != nil {
 			return nil, fmt.Errorf("listen: %w", err)
 		}
+	}
+	var options []nats.Option
+	if n.observed {
+		if n.acks, err = s.observe(byReply); err != nil {
+			return nil, err
+		}
+		options = append(options, n.acks.inbox())
 	}
 	if n.nc, _, err = s.connect(options...); err != nil {
 		return nil, err
@@ -172,5 +185,8 @@ func (n *naive) noteLost(m *meter, committed int) {
 // remove closes the connections and drops the schema and the stream.
 func (n *naive) remove(ctx context.Context) error {
 	n.nc.Close()
+	if n.acks != nil {
+		n.acks.close()
+	}
 	return errors.Join(n.conn.Close(ctx), n.s.js.DeleteStream(ctx, n.stream), n.s.dropSchema(ctx, n.table.Schema()))
 }

@@ -16,7 +16,8 @@ import (
 // A runningRelay is a relay that runs in this process.
 type runningRelay struct {
 	*relay.Relay
-	notify string // the statement that wakes it
+	notify string    // the statement that wakes it
+	acks   *observer // nil unless startObserved started it
 	pool   *pgxpool.Pool
 	nc     *nats.Conn
 	cancel context.CancelFunc
@@ -53,6 +54,21 @@ func (e *environment) startRelay(ctx context.Context, options ...nats.Option) (*
 	return r, nil
 }
 
+// startObserved starts a relay whose acks an observer records by position.
+func (e *environment) startObserved(ctx context.Context) (*runningRelay, error) {
+	o, err := e.s.observe(bySequence)
+	if err != nil {
+		return nil, err
+	}
+	r, err := e.startRelay(ctx, o.inbox())
+	if err != nil {
+		o.close()
+		return nil, err
+	}
+	r.acks = o
+	return r, nil
+}
+
 // retention is the default, or none if the number of partitions is a setting: the relay must not drop them then.
 func (e *environment) retention() time.Duration {
 	if e.s.set.Parts > 1 {
@@ -69,6 +85,9 @@ func (r *runningRelay) stop() error {
 	err := <-r.done
 	r.nc.Close()
 	r.pool.Close()
+	if r.acks != nil {
+		r.acks.close()
+	}
 	if err == nil && stats.LastErrors > 0 {
 		err = fmt.Errorf("the relay resumed %d times, the last time after: %s", stats.LastErrors, stats.LastError)
 	}

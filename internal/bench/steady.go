@@ -36,12 +36,7 @@ func (s *session) steadyOurs(ctx context.Context, m *meter) error {
 	if err != nil {
 		return err
 	}
-	o, err := s.observe(bySequence)
-	if err != nil {
-		return err
-	}
-	defer o.close()
-	r, err := env.startRelay(ctx, o.inbox())
+	r, err := env.startObserved(ctx)
 	if err != nil {
 		return err
 	}
@@ -54,7 +49,7 @@ func (s *session) steadyOurs(ctx context.Context, m *meter) error {
 		err = p.run(ctx, s, n, s.set.Rate)
 	}
 	if err == nil {
-		acks, err = o.await(ctx, n, lateTimeout)
+		acks, err = r.acks.await(ctx, n, lateTimeout)
 	}
 	m.stop(n)
 	if err == nil {
@@ -83,19 +78,14 @@ func (e *environment) positions(ctx context.Context, each func(position int64, e
 }
 
 func (s *session) steadyFloor(ctx context.Context, m *meter, oneByOne bool) error {
-	o, err := s.observe(byReply)
-	if err != nil {
-		return err
-	}
-	defer o.close()
-	n, err := s.newNaive(ctx, false, oneByOne, o.inbox())
+	n, err := s.newNaive(ctx, naiveMode{oneByOne: oneByOne, observed: true})
 	if err != nil {
 		return err
 	}
 	p, err := n.runLoad(ctx, m)
 	if err == nil {
 		var acks map[int64]time.Time // by event
-		if acks, err = o.await(ctx, n.sent, lateTimeout); err == nil {
+		if acks, err = n.acks.await(ctx, n.sent, lateTimeout); err == nil {
 			n.noteLost(m, len(p.committed))
 			m.latencies(delays(p.committed, func(i int) time.Time { return acks[int64(i)] }))
 		}

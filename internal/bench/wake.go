@@ -29,35 +29,25 @@ func (s *session) wakeOurs(ctx context.Context, m *meter) error {
 	if err != nil {
 		return err
 	}
-	o, err := s.observe(bySequence)
-	if err != nil {
-		return err
-	}
-	defer o.close()
-	r, err := env.startRelay(ctx, o.inbox())
+	r, err := env.startObserved(ctx)
 	if err != nil {
 		return err
 	}
 	err = r.awaitAsleep(ctx)
 	if err == nil { // the events that partition inserted are published
-		w := wakeUps{load: load{sql: env.table.SQL(insertOne), subject: env.stream}, acks: o, lastAck: int64(r.Stats().Position)}
+		w := wakeUps{load: load{sql: env.table.SQL(insertOne), subject: env.stream}, acks: r.acks, lastAck: int64(r.Stats().Position)}
 		err = s.oneAtATime(ctx, m, w, r.awaitAsleep)
 	}
 	return errors.Join(err, r.stop(), env.remove(ctx))
 }
 
 func (s *session) wakeFloor(ctx context.Context, m *meter) error {
-	o, err := s.observe(byReply)
-	if err != nil {
-		return err
-	}
-	defer o.close()
-	n, err := s.newNaive(ctx, true, true, o.inbox())
+	n, err := s.newNaive(ctx, naiveMode{listen: true, oneByOne: true, observed: true})
 	if err != nil {
 		return err
 	}
 	stop := n.start(ctx)
-	w := wakeUps{load: load{sql: n.sql(naiveNotify), subject: n.stream}, acks: o, lastAck: -1}
+	w := wakeUps{load: load{sql: n.sql(naiveNotify), subject: n.stream}, acks: n.acks, lastAck: -1}
 	err = s.oneAtATime(ctx, m, w, func(context.Context) error { return nil })
 	return errors.Join(err, stop(), n.remove(ctx))
 }
