@@ -107,7 +107,7 @@ func (n *naive) runLoad(ctx context.Context, m *meter) (*load, error) {
 	m.start()
 	err := p.run(ctx, n.s, count, n.s.set.Rate)
 	m.stop(count)
-	_ = wait.For(ctx, settleTime) // stop returns the error of ctx
+	_ = wait.For(ctx, settleTime) // the caller checks ctx
 	return p, errors.Join(err, stop())
 }
 

@@ -1,4 +1,4 @@
-// Command peers plays the scenario drain with others that do the same, on servers of its own, and prints the result as JSON.
+// Command peers runs the scenario drain with other projects, on servers of its own, and prints the result as JSON.
 package main
 
 import (
@@ -30,8 +30,8 @@ func run(ctx context.Context) (err error) {
 		return dev.Serve(ctx, kind, os.Stdin, os.Stdout)
 	}
 	cfg := bench.Config{Progress: os.Stderr, Peers: []bench.Peer{watermill("watermill", 100), watermill("watermill, batch 4096", 4096)}}
-	flag.IntVar(&cfg.Events, "events", 20_000, "in a run")
-	flag.IntVar(&cfg.Runs, "runs", 0, "of each; 0: 5")
+	flag.IntVar(&cfg.Events, "events", 20_000, "`N` events in each run")
+	flag.IntVar(&cfg.Runs, "runs", 0, "`N` runs of each arm; 0 means 5")
 	flag.Parse()
 	self, err := os.Executable()
 	if err != nil {

@@ -15,8 +15,9 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
 )
 
-// watermill is its SQL subscriber and its publisher for JetStream, as their documentation joins them: each message is published
-// with its id, and acknowledged to the database then. batch is how many rows a look reads; 100 is its default.
+// watermill returns Watermill's SQL subscriber and its publisher for JetStream, combined as their documentation describes: each
+// message is published with its id and then acknowledged to the database. batch is how many rows a poll reads; the default of
+// Watermill is 100.
 func watermill(name string, batch int) bench.Peer {
 	return bench.Peer{Name: name, Drain: func(ctx context.Context, job bench.PeerJob) error { return drainWatermill(ctx, job, batch) }}
 }
@@ -51,7 +52,7 @@ func drainWatermill(ctx context.Context, job bench.PeerJob, batch int) (err erro
 		return err
 	}
 	if _, err := pool.Exec(ctx, fmt.Sprintf(fill, messages), job.Events, job.Payload); err != nil {
-		return fmt.Errorf("fill: %w", err)
+		return fmt.Errorf("insert a backlog: %w", err)
 	}
 	if _, err := pool.Exec(ctx, "VACUUM ANALYZE "+messages); err != nil {
 		return fmt.Errorf("vacuum: %w", err)
