@@ -69,9 +69,9 @@ func (a Arm) flags() (flags []string) {
 		flags = append(flags, "--echo-replicas", "walreceiver") // the default application_name of a standby
 	}
 	if a.Blind {
-		return append(flags, "--replay-window", "0s")
+		return append(flags, "--redelivery-window", "0s")
 	}
-	return append(flags, "--replay-window", redeliveryWindow)
+	return append(flags, "--redelivery-window", redeliveryWindow)
 }
 
 // echo returns what the rule file contains.
