@@ -16,8 +16,8 @@ import (
 )
 
 // keyName returns the k-th Redis key of the event with a key.
-func (s *session) keyName(ev string, k int) string {
-	return fmt.Sprintf("%s:%s:%d", s.name, ev, k)
+func (s *session) keyName(eventKey string, k int) string {
+	return fmt.Sprintf("%s:%s:%d", s.name, eventKey, k)
 }
 
 // fillKeys creates all keys of n events.
