@@ -96,7 +96,7 @@ func (t *Tables) PlanOrphans(ctx context.Context, db outbox.DB, rows []int64, by
 }
 
 // Nudge wakes a relay that sleeps, so that it sees what others planned.
-func (t *Tables) Nudge(ctx context.Context, db outbox.DB) error {
+func (t *Tables) WakeRelay(ctx context.Context, db outbox.DB) error {
 	if _, err := db.Exec(ctx, t.q.WakeRelay); err != nil {
 		return fmt.Errorf("wake the relay: %w", errors.Join(err, ctx.Err()))
 	}
