@@ -16,6 +16,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/redact"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/term"
+	"github.com/seed-6eff6314/outbox-relay/internal/table"
 	"github.com/seed-6eff6314/outbox-relay/invalidate/rules"
 	"github.com/seed-6eff6314/outbox-relay/relay"
 )
@@ -154,15 +155,14 @@ func conflicts(set *setting.Set) (errs []error) {
 			errs = append(errs, set.Blame(prefix, err))
 		}
 	}
-	if _, err := openTable(set); err != nil {
-		add("schema", err)
-	}
+	_, err := table.In(set.Text("schema"))
+	add("schema", err)
 	for _, f := range dial.Flaws(set) {
 		add(f.Prefix, f.Err)
 	}
 	config := relayConfig(set)
 	config.Schema = "" // checked above
-	_, err := relay.New(nil, nil, config)
+	_, err = relay.New(nil, nil, config)
 	add("relay.", err)
 	parsed := &rules.Set{}
 	if set.Text("invalidate.rules") != "" {
