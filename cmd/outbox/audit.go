@@ -144,8 +144,8 @@ func auditAndRepair(ctx context.Context, s *session, a *audit.Audit, progress *a
 	return out, nil
 }
 
-// An auditProgress reports on standard error how far an audit is: on a terminal in one line that is overwritten, elsewhere in a
-// line every five seconds.
+// An auditProgress reports on standard error how far an audit is: on a terminal in one line that is overwritten,
+// elsewhere in a line every five seconds.
 type auditProgress struct {
 	out      io.Writer
 	terminal bool

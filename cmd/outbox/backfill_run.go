@@ -18,8 +18,8 @@ import (
 // backfillsAtOnce bounds the tables that are filled in parallel, each in a session of its own.
 const backfillsAtOnce = 4
 
-// fill performs backfills until they are done, reports their progress, and prints the outcome. One that fails does not stop the
-// others.
+// fill performs backfills until they are done, reports their progress, and prints the outcome. One that fails does not
+// stop the others.
 func (r *jobRun) fill(ctx context.Context, list []*jobs.Job) error {
 	r.pace.Throttle = jobs.NewThrottle(r.pace.Rate)
 	tasks := make([]term.Task, len(list))

@@ -104,8 +104,8 @@ func (p program) silent(what, out string) {
 	}
 }
 
-// A password is in every setting that can contain one, and never in the output: with servers that do not answer or refuse it,
-// and with values that no parser understands.
+// A password is in every setting that can contain one, and never in the output: with servers that do not answer or
+// refuse it, and with values that no parser understands.
 func TestNothingPrintsSecrets(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()

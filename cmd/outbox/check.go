@@ -168,7 +168,8 @@ type checkJSON struct {
 	limits  []threshold
 }
 
-// assess fills in the values and returns the state. A verdict that stops the delivery of events is critical whatever the thresholds are.
+// assess fills in the values and returns the state. A verdict that stops the delivery of events is critical whatever
+// the thresholds are.
 func (out *checkJSON) assess(v *snapshot, limits []threshold, quiet time.Duration) int {
 	most := uint64(0)
 	for _, k := range v.Consumers {

@@ -147,8 +147,8 @@ func bareSecrets(set *setting.Set) (errs []error) {
 	return errs
 }
 
-// conflicts returns an error for each value, or group of values, that a command would refuse although each value is valid by
-// itself. It connects to no server.
+// conflicts returns an error for each value, or group of values, that a command would refuse although each value is
+// valid by itself. It connects to no server.
 func conflicts(set *setting.Set) (errs []error) {
 	add := func(prefix string, err error) {
 		if err != nil {

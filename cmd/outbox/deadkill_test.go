@@ -18,8 +18,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// A replay that is killed with SIGKILL repeatedly, while it commits and deletes dead letters, replays each of them once, in
-// their order.
+// A replay that is killed with SIGKILL repeatedly, while it commits and deletes dead letters, replays each of them
+// once, in their order.
 func TestKilledReplays(t *testing.T) {
 	t.Parallel()
 	const letters, kills = 3500, 3

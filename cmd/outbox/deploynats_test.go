@@ -28,7 +28,8 @@ const deployedRules = `rules:
   - {subject: "orders.*", keys: ["order:${payload.id}"]}
 `
 
-// presentPasswords sets the variables that deploy/nats/outbox.conf names, before any test: a server in this process reads them.
+// presentPasswords sets the variables that deploy/nats/outbox.conf names, before any test: a server in this process
+// reads them.
 func presentPasswords() {
 	for user, password := range deployed {
 		os.Setenv(strings.ToUpper(user)+"_PASSWORD", password)
@@ -304,7 +305,8 @@ func (s *site) denials() {
 	}
 }
 
-// pushes tries to have events delivered to a subject that the user may not publish to: permissions do not cover the body of a request.
+// pushes tries to have events delivered to a subject that the user may not publish to: permissions do not cover the
+// body of a request.
 func (s *site) pushes() {
 	s.t.Helper()
 	nc := s.connect("outbox_invalidate", "_INBOX_outbox_invalidate")

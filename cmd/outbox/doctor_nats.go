@@ -91,8 +91,8 @@ func wantedSubjects(set *setting.Set) string {
 	return "<subjects>"
 }
 
-// checkSubjects compares the subjects of the stream with those of the settings. owner returns the other stream that has a
-// subject, if any.
+// checkSubjects compares the subjects of the stream with those of the settings. owner returns the other stream that has
+// a subject, if any.
 func checkSubjects(u *checkup, c *jetstream.StreamConfig, set *setting.Set, owner func(subject string) string) {
 	want := set.List("relay.subjects")
 	if set.On("relay.chain") {
@@ -148,8 +148,8 @@ func checkStream(u *checkup, c *jetstream.StreamConfig, chain bool, ackWait time
 	default:
 		u.ok("retention", "limits, %s", limits(c))
 	}
-	// The relay repeats a publish without an answer after ackWait, and again after the outage. On a chained stream only messages
-	// that an operator publishes by hand need the window.
+	// The relay repeats a publish without an answer after ackWait, and again after the outage. On a chained stream only
+	// messages that an operator publishes by hand need the window.
 	if shortest := max(shortestWindow, 4*ackWait); c.Duplicates < shortest {
 		u.warn("duplicates", edit+" --dupe-window="+shortest.String(), "window %s is shorter than %s, which retries after %s may need", c.Duplicates, shortest, ackWait)
 	} else {

@@ -84,8 +84,8 @@ const otherTools = `
 	cat() { while IFS= read -r _; do :; done; }
 `
 
-// A shell accepts each example, its command and flags exist, and its values are valid. Each command has an example in its own
-// help.
+// A shell accepts each example, its command and flags exist, and its values are valid. Each command has an example in
+// its own help.
 func TestExamplesAreTaken(t *testing.T) {
 	t.Parallel()
 	folder := inFolder(t)

@@ -123,8 +123,8 @@ func invalidatorReady(v *invalidate.Invalidator, s *session) func(context.Contex
 	}
 }
 
-// watchReplicas begins to follow the replicas of the database that --echo-replicas names, until stop is called. It returns nil
-// replicas if the setting names none; stop is never nil.
+// watchReplicas begins to follow the replicas of the database that --echo-replicas names, until stop is called. It
+// returns nil replicas if the setting names none; stop is never nil.
 func watchReplicas(ctx context.Context, s *session) (watch *replicas.Watch, stop func(), err error) {
 	names := s.set.List("invalidate.echo_replicas")
 	if len(names) == 0 {

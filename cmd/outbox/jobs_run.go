@@ -18,7 +18,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// handOver bounds the wait for another session that performs the job. The session of a killed client ends with its step.
+// handOver bounds the wait for another session that performs the job. The session of a killed client ends with its
+// step.
 const handOver = 10 * time.Second
 
 // jobFlags are the flags of every command that performs a job: which one to continue, and how fast.
@@ -93,8 +94,8 @@ func (r *jobRun) find(ctx context.Context) (*jobs.Job, error) {
 	return job, nil
 }
 
-// work performs the job until it is done, reports its progress, and prints the outcome. Ctrl-C ends it after the current step,
-// with an error that names the command that continues it.
+// work performs the job until it is done, reports its progress, and prints the outcome. Ctrl-C ends it after the
+// current step, with an error that names the command that continues it.
 func (r *jobRun) work(ctx context.Context, job *jobs.Job, step jobStep) error {
 	conn, err := r.pool.Acquire(ctx)
 	if err != nil {

@@ -1,9 +1,9 @@
-// Command outbox relays the events of a transactional outbox in PostgreSQL to NATS JetStream, deletes from Redis what they
-// make stale, and shows, checks and repairs the whole.
+// Command outbox relays the events of a transactional outbox in PostgreSQL to NATS JetStream, deletes from Redis what
+// they make stale, and shows, checks and repairs the whole.
 //
 // A file holds a verb or a part of one, such as dead.go and dead_list.go. A verb checks its flags, connects through a
-// session, calls a library package and prints. Settings, connections, output, exit codes and help are in internal/cli; each
-// verb is only flags and words around them.
+// session, calls a library package and prints. Settings, connections, output, exit codes and help are in internal/cli;
+// each verb is only flags and words around them.
 //
 // Data goes to standard output, everything else to standard error. Only this file catches signals and ends the process.
 // Every command ends with one of the exit codes of package exit.

@@ -104,8 +104,8 @@ func (p *pauseTarget) findConsumers(ctx context.Context) error {
 	return nil
 }
 
-// changeConsumers calls change for each consumer. Its error names those for which that failed; their rows in the table are
-// written all the same. state is what the rows then record: paused, resumed.
+// changeConsumers calls change for each consumer. Its error names those for which that failed; their rows in the table
+// are written all the same. state is what the rows then record: paused, resumed.
 func (p *pauseTarget) changeConsumers(ctx context.Context, state string, change func(ctx context.Context, name string) error) error {
 	var failed []string
 	var last error

@@ -16,9 +16,10 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// The five minutes of the README, and its roles, run as they are printed, one command after the other in one shell, on servers of their
-// own. Between commands the test waits, as a person would, until what they started has arrived.
-func TestReadmeRunsAsPrinted(t *testing.T) {
+// The commands of the README's five minutes and of the roles in docs/security.md run as printed, in their order in one
+// shell, on servers of their own. Between commands the test waits, as a person would, until earlier ones have taken
+// effect.
+func TestDocumentsRunAsPrinted(t *testing.T) {
 	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "outbox")
 	self, err := os.Executable()
@@ -43,7 +44,7 @@ func TestReadmeRunsAsPrinted(t *testing.T) {
 		"SELECT outbox.enqueue":      "(1 row)",
 		"go run ./examples/insert":   "inserted [",
 		"attach --table":             "attached users",
-		"go run ./examples/consume":  `3 users.42.updated {"id": 42, "name": "Grace"}`,
+		"go run ./consume":           `3 users.42.updated {"id": 42, "name": "Grace"}`,
 		"invalidate --explain":       "user:42:profile",
 		"SET user:42:profile":        "OK",
 		"FROM outbox.trail":          "(4 rows)",
@@ -56,8 +57,8 @@ func TestReadmeRunsAsPrinted(t *testing.T) {
 		"cat testdata/rules":         "users.*.updated",
 		"UPDATE users SET name = 'B": "UPDATE 1",
 	}
-	ran := 0
-	for _, line := range append(readmeCommands(t, "Five minutes"), readmeCommands(t, "Security")...) {
+	ran, checked := 0, make(map[string]bool)
+	for _, line := range append(commandsOf(t, "README.md", "Five minutes"), commandsOf(t, "docs/security.md", "Least rights")...) {
 		switch {
 		case line == "make build", strings.HasPrefix(line, ". "):
 			continue // the test binary is the program, and the servers are given
@@ -67,12 +68,20 @@ func TestReadmeRunsAsPrinted(t *testing.T) {
 		out := sh.run(strings.ReplaceAll(line, "bin/outbox", bin))
 		ran++
 		for part, want := range wants {
-			if strings.Contains(line, part) && !strings.Contains(out, want) {
+			if !strings.Contains(line, part) {
+				continue
+			}
+			if checked[part] = true; !strings.Contains(out, want) {
 				t.Errorf("%s\nprinted %s\nwant %q", line, out, want)
 			}
 		}
 		if strings.Contains(line, " GET ") && strings.TrimSpace(out) != "" {
 			t.Errorf("%s\nprinted %q: the key is still there", line, out)
+		}
+	}
+	for part := range wants {
+		if !checked[part] {
+			t.Errorf("no command with %q", part)
 		}
 	}
 	if ran < 15 {
@@ -81,17 +90,17 @@ func TestReadmeRunsAsPrinted(t *testing.T) {
 	sh.run("wait")
 }
 
-// readmeCommands are the indented lines of a section.
-func readmeCommands(t *testing.T, title string) (lines []string) {
+// commandsOf returns the indented lines of a section of a document.
+func commandsOf(t *testing.T, document, title string) (lines []string) {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile(filepath.Join("../..", document))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, section, ok := strings.Cut(string(text), "\n## "+title+"\n")
-	section, _, end := strings.Cut(section, "\n## ")
-	if !ok || !end {
-		t.Fatalf("the README has no section %q", title)
+	section, _, _ = strings.Cut(section, "\n## ")
+	if !ok {
+		t.Fatalf("%s has no section %q", document, title)
 	}
 	for line := range strings.Lines(section) {
 		if command, ok := strings.CutPrefix(line, "    "); ok {
@@ -145,7 +154,7 @@ func (s *shell) run(line string) string {
 	s.t.Helper()
 	s.n++
 	mark := fmt.Sprintf("--- line %d ended with ", s.n)
-	if _, err := fmt.Fprintf(s.in, "%s\necho; echo '%s'$?\n", line, mark); err != nil {
+	if _, err := fmt.Fprintf(s.in, "%s\nstatus=$?; echo; echo '%s'$status\n", line, mark); err != nil {
 		s.t.Fatal(err)
 	}
 	var out strings.Builder

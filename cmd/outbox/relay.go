@@ -47,7 +47,8 @@ func relayConfig(set *setting.Set) relay.Config {
 	}
 }
 
-// offIfZero turns a setting whose 0 means off into a field whose 0 means the default and whose negative values mean off.
+// offIfZero turns a setting whose 0 means off into a field whose 0 means the default and whose negative values mean
+// off.
 func offIfZero[N int | int64 | time.Duration](n N) N {
 	if n == 0 {
 		return -1

@@ -17,8 +17,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// readStream reads from the stream what a query needs of it, if it needs anything: the position of a consumer, and whether the
-// stream takes the copies.
+// readStream reads from the stream what a query needs of it, if it needs anything: the position of a consumer, and
+// whether the stream takes the copies.
 func readStream(ctx context.Context, s *session, q *jobs.ReplayQuery) error {
 	consumer := s.c.String("after-consumer")
 	if consumer == "" && q.Prefix == "" {
@@ -48,8 +48,8 @@ func readStream(ctx context.Context, s *session, q *jobs.ReplayQuery) error {
 	return checkCovered(ctx, s, &source.CachedInfo().Config, q)
 }
 
-// afterConsumer is the position after the last event that a consumer has acknowledged, together with everything before it. The
-// message at its ack floor has the position; if it is gone, the log of bases does.
+// afterConsumer is the position after the last event that a consumer has acknowledged, together with everything before
+// it. The message at its ack floor has the position; if it is gone, the log of bases does.
 func afterConsumer(ctx context.Context, s *session, source jetstream.Stream, name string) (int64, error) {
 	info := source.CachedInfo()
 	consumer, err := source.Consumer(ctx, name)
@@ -82,8 +82,9 @@ func afterConsumer(ctx context.Context, s *session, source jetstream.Stream, nam
 	return position + 1, nil
 }
 
-// checkCovered returns an error if the stream does not cover the subjects of the copies, which the relay would have to park. It
-// first compares the patterns of the filter, and reads the subjects of the events only if the stream does not cover these.
+// checkCovered returns an error if the stream does not cover the subjects of the copies, which the relay would have to
+// park. It first compares the patterns of the filter, and reads the subjects of the events only if the stream does not
+// cover these.
 func checkCovered(ctx context.Context, s *session, config *jetstream.StreamConfig, q *jobs.ReplayQuery) error {
 	patterns := q.Subjects
 	if len(patterns) == 0 {

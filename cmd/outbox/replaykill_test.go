@@ -53,7 +53,8 @@ func (k *killing) job() *jobs.Job {
 	return &list[0]
 }
 
-// end runs a command line until the job has copied that many events, and ends it with a signal. It returns its standard error.
+// end runs a command line until the job has copied that many events, and ends it with a signal. It returns its standard
+// error.
 func (k *killing) end(line string, events int64, signal syscall.Signal) string {
 	k.t.Helper()
 	ctx, cancel := context.WithTimeout(k.t.Context(), 2*patience)
@@ -88,8 +89,8 @@ func (k *killing) left() {
 	})
 }
 
-// A replay of 12,000 of 30,000 events that is killed with SIGKILL at random steps and continued copies each event once, in order,
-// and the stream has all copies.
+// A replay of 12,000 of 30,000 events that is killed with SIGKILL at random steps and continued copies each event once,
+// in order, and the stream has all copies.
 func TestKilledReplayJob(t *testing.T) {
 	t.Parallel()
 	const events, chosen, kills = 30_000, 12_000, 6

@@ -187,7 +187,8 @@ func explanationRows(told *rules.Explanation) (rows [][]string) {
 	return rows
 }
 
-// headerList is a flag that may be given more than once: --header Name=Value. The library's own would split values at commas.
+// headerList is a flag that may be given more than once: --header Name=Value. The library's own would split values at
+// commas.
 type headerList []struct{ name, value string }
 
 func (l *headerList) Set(text string) error {

@@ -11,8 +11,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// scriptJSON checks a value in the JSON on standard output: json stream.last_seq 3, json checks[check=wake].state ok. The
-// last argument is a regular expression for the whole value. With ! the value must be missing or not match.
+// scriptJSON checks a value in the JSON on standard output: json stream.last_seq 3, json checks[check=wake].state ok.
+// The last argument is a regular expression for the whole value. With ! the value must be missing or not match.
 func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: json path regexp")

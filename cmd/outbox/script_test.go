@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 // patience bounds each wait of a script.
 const patience = 20 * time.Second
 
-// TestScripts runs the program against real servers. Each script has a schema and a stream of its own, which the settings in
-// its environment name. $S begins its subjects, $KEYS its keys, and $LISTEN is a free address.
+// TestScripts runs the program against real servers. Each script has a schema and a stream of its own, which the
+// settings in its environment name. $S begins its subjects, $KEYS its keys, and $LISTEN is a free address.
 func TestScripts(t *testing.T) {
 	bin := t.TempDir()
 	self, err := os.Executable()

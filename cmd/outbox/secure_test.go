@@ -61,7 +61,7 @@ func (f *fortress) env(server, url, ca, cert, key string) []string {
 	return []string{prefix + "_URL=" + url, prefix + "_CA=" + ca, prefix + "_CERT=" + cert, prefix + "_KEY=" + key}
 }
 
-// TLS is verified in both directions, on each of the three roads, and --insecure does not change that.
+// TLS is verified in both directions with each of the three servers, and --insecure does not change that.
 func TestMutualTLS(t *testing.T) {
 	t.Parallel()
 	f := newFortress(t)
@@ -70,7 +70,7 @@ func TestMutualTLS(t *testing.T) {
 		at := f.urls[server]
 		for _, c := range []struct {
 			what, url, ca, cert, key string
-			want                     string // what the evidence says; empty: connected. A server that does not like us may just hang up
+			want                     string // part of the evidence; empty: connected. A server may close the connection without a reason
 		}{
 			{"as it should be", at, f.ours.File, f.cert, f.key, ""},
 			{"by URL", byURL(t, server, at, f), "", f.cert, f.key, ""},
@@ -91,14 +91,14 @@ func TestMutualTLS(t *testing.T) {
 					t.Errorf("%s: %s, want %q", state, evidence, c.want)
 				}
 				if strings.Contains(c.want, "x509") && code != exit.Findings {
-					t.Errorf("exit code %d: a server that is not the right one is not one that is away", code)
+					t.Errorf("exit code %d: a server with a wrong certificate is not unavailable", code)
 				}
 			})
 		}
 	}
 }
 
-// byURL says in the URL what the other cases say with files.
+// byURL is the URL that asks for the same as the files of the other cases.
 func byURL(t *testing.T, server, text string, f *fortress) string {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -115,7 +115,7 @@ func byURL(t *testing.T, server, text string, f *fortress) string {
 	return u.String()
 }
 
-// reach asks doctor whether a server is reachable.
+// reach runs doctor to see whether a server is reachable.
 func (p program) reach(server string) (state, evidence string, code int) {
 	p.t.Helper()
 	var others []string
@@ -139,7 +139,7 @@ func (p program) reach(server string) (state, evidence string, code int) {
 	return "", "", 0
 }
 
-// An event goes the whole way through TLS, and its key is gone.
+// An event goes the whole way through TLS, and its key is deleted.
 func TestWholeWayThroughTLS(t *testing.T) {
 	t.Parallel()
 	f := newFortress(t)
@@ -164,7 +164,7 @@ func TestWholeWayThroughTLS(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "SELECT outbox.enqueue('a.1', '{}')"); err != nil {
 		t.Fatal(err)
 	}
-	devtest.Eventually(t, patience, "published and worked off", func() error {
+	devtest.Eventually(t, patience, "published and processed", func() error {
 		code, out := p.run("status", "-o", "json")
 		var s statusJSON
 		if err := json.Unmarshal([]byte(out), &s); err != nil || code != 0 {

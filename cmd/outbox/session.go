@@ -19,8 +19,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/table"
 )
 
-// A session is one run of a verb: its flags, its settings, its connections, and where it prints. The verb must check its flags
-// first, then connect to the servers that it needs. All connections are closed when it returns.
+// A session is one run of a verb: its flags, its settings, its connections, and where it prints. The verb must check
+// its flags first, then connect to the servers that it needs. All connections are closed when it returns.
 type session struct {
 	c    *cli.Context
 	set  *setting.Set

@@ -122,8 +122,8 @@ func family(subject string) string {
 	return strings.Join(tokens, ".")
 }
 
-// rates are the committed and acknowledged events per second between the last two readings, and the acknowledged messages
-// per second of each consumer.
+// rates are the committed and acknowledged events per second between the last two readings, and the acknowledged
+// messages per second of each consumer.
 func (w *watch) rates() (in, out float64, acked map[string]float64) {
 	acked = make(map[string]float64)
 	now := w.last()

@@ -13,7 +13,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 )
 
-// Await retries until the server answers, logs once that it waits, and stops at its deadline, on a refusal, and when ctx ends.
+// Await retries until the server answers, logs once that it waits, and stops at its deadline, on a refusal, and when
+// ctx ends.
 func TestAwait(t *testing.T) {
 	t.Parallel()
 	unavailable := exit.Unreached(exit.NATS, errors.New("connection refused"))

@@ -1,11 +1,12 @@
 // Package dial connects a command to PostgreSQL, NATS and Redis according to its settings.
 //
 // For each server there are two ways: Postgres, NATS and Redis with Ping return only once the server answers, for a
-// command that ends without it; Pool, KeepNATS and Redis return at once and connect in the background, for a command that
-// runs on through outages. The first way tries again for as long as the setting wait allows.
+// command that ends without it; Pool, KeepNATS and Redis return at once and connect in the background, for a command
+// that runs on through outages. The first way tries again for as long as the setting wait allows.
 //
-// A connection to another machine must be encrypted, to a server whose certificate was verified. Otherwise the command does
-// not connect: events and passwords would be exposed, and a forged ack would lose an event. The setting insecure allows it.
+// A connection to another machine must be encrypted, to a server whose certificate was verified. Otherwise the command
+// does not connect: events and passwords would be exposed, and a forged ack would lose an event. The setting insecure
+// allows it.
 //
 // Errors name the setting to change and never quote a URL, which may contain a password.
 package dial
@@ -31,9 +32,9 @@ func Within(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, Timeout)
 }
 
-// Await calls try until it succeeds, until the deadline of the settings, or until ctx ends. It tries once even after the
-// deadline. A refusal ends it at once, because a password that is wrong now stays wrong. It logs once that it waits. All
-// servers of a command share the deadline.
+// Await calls try until it succeeds, until the deadline of the settings, or until ctx ends. It tries once even after
+// the deadline. A refusal ends it at once, because a password that is wrong now stays wrong. It logs once that it
+// waits. All servers of a command share the deadline.
 func Await(ctx context.Context, s *setting.Set, server string, try func() error) error {
 	retry := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
 		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))

@@ -27,8 +27,8 @@ func NATS(ctx context.Context, s *setting.Set, name string) (nc *nats.Conn, js j
 	return nc, js, err
 }
 
-// KeepNATS returns at once, connects in the background, and reconnects whenever the connection is lost. It buffers nothing
-// while it is disconnected, because a publisher must learn that it did not publish.
+// KeepNATS returns at once, connects in the background, and reconnects whenever the connection is lost. It buffers
+// nothing while it is disconnected, because a publisher must learn that it did not publish.
 func KeepNATS(s *setting.Set, name string, log *slog.Logger) (*nats.Conn, jetstream.JetStream, error) {
 	return ConnectNATS(s, name,
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1), nats.ReconnectWait(250*time.Millisecond),
@@ -72,8 +72,8 @@ func ConnectNATS(s *setting.Set, name string, options ...nats.Option) (*nats.Con
 	return nc, js, nil
 }
 
-// inbox begins the subjects on which a command receives replies: _INBOX_outbox_relay for a connection whose name begins with
-// outbox relay. The permissions of a NATS user can then keep others from reading or forging its replies.
+// inbox begins the subjects on which a command receives replies: _INBOX_outbox_relay for a connection whose name begins
+// with outbox relay. The permissions of a NATS user can then keep others from reading or forging its replies.
 func inbox(s *setting.Set, name string) string {
 	if prefix := s.Text("nats_inbox"); prefix != "" {
 		return prefix

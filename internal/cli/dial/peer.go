@@ -28,8 +28,8 @@ const (
 	unverified = "the server is not verified"
 )
 
-// isLocal reports whether a host is this machine. It resolves no names: any but localhost counts as another machine, also
-// postgres and redis of docker compose.
+// isLocal reports whether a host is this machine. It resolves no names: any but localhost counts as another machine,
+// also postgres and redis of docker compose.
 func isLocal(host string) bool {
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	if host == "" || strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || strings.EqualFold(host, "localhost") {
@@ -58,8 +58,8 @@ var safeWays = map[string]string{
 	"redis_url":    "write rediss:// without skip_verify, or set --redis-ca FILE (the CA of its certificate)",
 }
 
-// allow returns an error if a connection would leave this machine in plaintext or to an unverified server. With the setting
-// insecure it only logs a warning.
+// allow returns an error if a connection would leave this machine in plaintext or to an unverified server. With the
+// setting insecure it only logs a warning.
 func allow(s *setting.Set, key string, peers []Peer) error {
 	p, bad := exposed(peers)
 	if !bad {
@@ -77,8 +77,8 @@ func allow(s *setting.Set, key string, peers []Peer) error {
 		from, p.Host, p.Flaw, safeWays[key])
 }
 
-// Exposed returns the first host of a URL that a command must not connect to without the setting insecure. key names the
-// setting of such a URL: database_url, nats_url or redis_url. A URL that cannot be parsed has none.
+// Exposed returns the first host of a URL that a command must not connect to without the setting insecure. key names
+// the setting of such a URL: database_url, nats_url or redis_url. A URL that cannot be parsed has none.
 func Exposed(key, text string) (Peer, bool) {
 	var peers []Peer
 	switch key {
@@ -98,8 +98,8 @@ func Exposed(key, text string) (Peer, bool) {
 	return exposed(peers)
 }
 
-// tlsFlaw returns what is wrong with a connection. One whose certificate chain is verified by a CA of the user's own counts as
-// verified, whether its name is checked or not.
+// tlsFlaw returns what is wrong with a connection. One whose certificate chain is verified by a CA of the user's own
+// counts as verified, whether its name is checked or not.
 func tlsFlaw(c *tls.Config) string {
 	switch {
 	case c == nil:
@@ -155,8 +155,8 @@ func redisPeers(o *redis.UniversalOptions) []Peer {
 	return peers
 }
 
-// keepLocal refuses other machines that an unverified Redis on this machine names: a cluster names its nodes, a sentinel its
-// master.
+// keepLocal refuses other machines that an unverified Redis on this machine names: a cluster names its nodes, a
+// sentinel its master.
 func keepLocal(o *redis.UniversalOptions) {
 	flaw := tlsFlaw(o.TLSConfig)
 	if flaw == "" {

@@ -80,8 +80,8 @@ func securePostgres(s *setting.Set, c *pgconn.Config) error {
 	return allow(s, "database_url", postgresPeers(c))
 }
 
-// verifyPostgres replaces every connection that c may try with one as of sslmode=verify-full. The URL alone may leave one
-// without TLS to fall back to.
+// verifyPostgres replaces every connection that c may try with one as of sslmode=verify-full. The URL alone may leave
+// one without TLS to fall back to.
 func verifyPostgres(c *pgconn.Config, files *tls.Config) {
 	if c.TLSConfig != nil {
 		files.NextProtos = c.TLSConfig.NextProtos

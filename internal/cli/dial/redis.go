@@ -52,8 +52,8 @@ func Ping(ctx context.Context, s *setting.Set, rdb redis.UniversalClient) error 
 // default is five times.
 func OneDial(o *redis.UniversalOptions) { o.DialerRetries = 1 }
 
-// clusterReload bounds the age of the client's map of a cluster. The death of a master does not make the client reload it, so
-// until then it keeps sending to the dead one: for a minute with the library's default.
+// clusterReload bounds the age of the client's map of a cluster. The death of a master does not make the client reload
+// it, so until then it keeps sending to the dead one: for a minute with the library's default.
 const clusterReload = time.Second
 
 // secureRedis applies the settings beside the URL, which win over it.
@@ -139,7 +139,8 @@ func ParseRedis(text string) (*redis.UniversalOptions, error) {
 	}, nil
 }
 
-// LogRedis makes go-redis report to log, at the debug level, what it retries. The library has one logger for the process.
+// LogRedis makes go-redis report to log, at the debug level, what it retries. The library has one logger for the
+// process.
 func LogRedis(log *slog.Logger) { redis.SetLogger(redisLogger{log}) }
 
 type redisLogger struct{ log *slog.Logger }

@@ -11,9 +11,9 @@ import (
 // maxCertFile bounds a file of certificates in bytes; the CAs of a system take about 250 KiB.
 const maxCertFile = 1 << 20
 
-// tlsFiles returns the TLS configuration that the settings <server>_ca, _cert and _key ask for, nil if none is set. It always
-// verifies the server's certificate, by that CA or else by those of the system; the connection must set the server name. The
-// client certificate is read again for each connection, so that a renewed one is used.
+// tlsFiles returns the TLS configuration that the settings <server>_ca, _cert and _key ask for, nil if none is set. It
+// always verifies the server's certificate, by that CA or else by those of the system; the connection must set the
+// server name. The client certificate is read again for each connection, so that a renewed one is used.
 func tlsFiles(s *setting.Set, server string) (*tls.Config, error) {
 	ca, cert, key := server+"_ca", server+"_cert", server+"_key"
 	if s.Text(ca) == "" && s.Text(cert) == "" && s.Text(key) == "" {

@@ -69,7 +69,8 @@ func Code(err error) int {
 	return Failed
 }
 
-// Report prints an error and its hints, without passwords or tokens, and returns the exit code. It prints nothing for nil.
+// Report prints an error and its hints, without passwords or tokens, and returns the exit code. It prints nothing for
+// nil.
 func Report(stderr io.Writer, err error) int {
 	if err == nil {
 		return 0

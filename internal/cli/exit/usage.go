@@ -42,8 +42,8 @@ func OfCommand(command string, err error) error {
 	return err
 }
 
-// OnUsageError is the cli.OnUsageErrorFunc of every command. It rewords the errors of the flag parser, which have no types,
-// only texts.
+// OnUsageError is the cli.OnUsageErrorFunc of every command. It rewords the errors of the flag parser, which have no
+// types, only texts.
 func OnUsageError(c *cli.Context, err error, _ bool) error {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {

@@ -1,7 +1,7 @@
 // Package help renders --help of every command and the manual page of the program from the same descriptions.
 //
-// The flag library's own help prints each flag on one line, however long, and the settings that all commands share before the
-// flags of the command.
+// The flag library's own help prints each flag on one line, however long, and the settings that all commands share
+// before the flags of the command.
 package help
 
 import (

@@ -10,7 +10,8 @@ import (
 // A page is a manual page being written, in the macros of man(7).
 type page struct{ strings.Builder }
 
-// Manual is the manual page of the program, in roff. It has no date, so that two builds of one source print the same page.
+// Manual is the manual page of the program, in roff. It has no date, so that two builds of one source print the same
+// page.
 func Manual(app *cli.App, categories []Category) string {
 	p := &page{}
 	p.macro("TH", "OUTBOX", "1", "", "outbox "+app.Version, "")

@@ -34,8 +34,8 @@ var invalidatorMeasures = []measure[invalidate.Stats]{
 	{"outbox_invalidator_failover_redelivered_total", "Events processed again after Redis changed identity.", prometheus.CounterValue, func(s invalidate.Stats) float64 { return float64(s.FailOverRedelivered) }},
 }
 
-// stalenessMeasures have a series for each staleness check: invalidate-staleness-1m. There are none without rules that have a
-// ttl or a version.
+// stalenessMeasures have a series for each staleness check: invalidate-staleness-1m. There are none without rules that
+// have a ttl or a version.
 var stalenessMeasures = []measure[invalidate.StalenessStats]{
 	{"outbox_staleness_events_total", "Events that the staleness check received.", prometheus.CounterValue, func(s invalidate.StalenessStats) float64 { return float64(s.Events) }},
 	{"outbox_staleness_sampled_total", "Events of the sample, whose keys were checked.", prometheus.CounterValue, func(s invalidate.StalenessStats) float64 { return float64(s.Sampled) }},

@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A measure is one metric and how to read it from a snapshot of type S. Its only label must be one that the configuration
-// fixes, such as the consumer: a label that depends on events would have no bound.
+// A measure is one metric and how to read it from a snapshot of type S. Its only label must be one that the
+// configuration fixes, such as the consumer: a label that depends on events would have no bound.
 type measure[S any] struct {
 	name, help string
 	kind       prometheus.ValueType

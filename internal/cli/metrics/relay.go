@@ -37,8 +37,8 @@ var relayMeasures = []measure[relay.Stats]{
 	{"outbox_relay_last_success_timestamp_seconds", "Time of the last acknowledged event, 0 before the first.", prometheus.GaugeValue, func(s relay.Stats) float64 { return seconds(s.LastAck) }},
 }
 
-// Relay has the metrics of a relay, and the backlog of its outbox, which is the same whichever relay leads. stats is called
-// for each scrape, status at most every 15 seconds.
+// Relay has the metrics of a relay, and the backlog of its outbox, which is the same whichever relay leads. stats is
+// called for each scrape, status at most every 15 seconds.
 func Relay(stats func() relay.Stats, status func(context.Context) (table.Status, error)) []prometheus.Collector {
 	return []prometheus.Collector{newMeasures(relayMeasures, stats), &backlog{read: status}}
 }
@@ -48,8 +48,8 @@ var (
 	lagSeconds  = prometheus.NewDesc("outbox_relay_lag_seconds", "Age of the oldest pending event, 0 without any. Absent while the database does not answer.", nil, nil)
 )
 
-// A backlog is the number of events that wait for the stream, and the age of the oldest. It queries the database for a scrape
-// if its last answer is older than backlogEvery.
+// A backlog is the number of events that wait for the stream, and the age of the oldest. It queries the database for a
+// scrape if its last answer is older than backlogEvery.
 type backlog struct {
 	read func(context.Context) (table.Status, error)
 

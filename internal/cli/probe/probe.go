@@ -64,8 +64,8 @@ type Server struct {
 	done   chan error // the result of Serve
 }
 
-// Serve listens on address; :port means 127.0.0.1:port. An empty address serves nothing: the Server is nil, and Close does
-// nothing. Once ctx ends, /readyz answers that the process is stopping.
+// Serve listens on address; :port means 127.0.0.1:port. An empty address serves nothing: the Server is nil, and Close
+// does nothing. Once ctx ends, /readyz answers that the process is stopping.
 func Serve(ctx context.Context, address string, ready func(context.Context) Readiness, metrics []prometheus.Collector, log *slog.Logger) (*Server, error) {
 	if address == "" {
 		return nil, nil

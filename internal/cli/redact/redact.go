@@ -38,8 +38,8 @@ func Text(text string) string {
 	return registered.replace(text)
 }
 
-// URL is Text for a setting whose value should be a URL or a connection string. It replaces a malformed value as a whole,
-// because nothing shows which part of it is the password.
+// URL is Text for a setting whose value should be a URL or a connection string. It replaces a malformed value as a
+// whole, because nothing shows which part of it is the password.
 func URL(text string) string {
 	switch {
 	case strings.ContainsFunc(text, unicode.IsControl):
@@ -82,7 +82,8 @@ func userOf(item string) string {
 // shortSecret is the length in bytes below which a secret is not searched for: it would match almost any text.
 const shortSecret = 4
 
-// registered holds the secrets that were read from files. It is process-wide, since any error or log line may quote one.
+// registered holds the secrets that were read from files. It is process-wide, since any error or log line may quote
+// one.
 var registered secrets
 
 type secrets struct {

@@ -43,8 +43,8 @@ type reader struct {
 	flaws  []error
 }
 
-// ReadFile returns the settings of a file, by key; none if path is empty. lookup finds the variables that the file names.
-// With an error it returns those settings that are valid.
+// ReadFile returns the settings of a file, by key; none if path is empty. lookup finds the variables that the file
+// names. With an error it returns those settings that are valid.
 func ReadFile(path string, lookup func(string) (string, bool)) (map[string]Origin, error) {
 	if path == "" {
 		return nil, nil

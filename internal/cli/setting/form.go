@@ -18,7 +18,8 @@ type form struct {
 	many   bool       // it is a list
 }
 
-// A Checker returns nil for a valid value. For any other it returns an error that names what is wanted and quotes the value.
+// A Checker returns nil for a valid value. For any other it returns an error that names what is wanted and quotes the
+// value.
 type Checker func(value string) error
 
 var (
@@ -115,8 +116,8 @@ func retention(value string) error {
 	return nil
 }
 
-// Days parses a time as time.ParseDuration does, or a number of days such as 7d. It must not be negative, and at most 36500
-// days where it is in days.
+// Days parses a time as time.ParseDuration does, or a number of days such as 7d. It must not be negative, and at most
+// 36500 days where it is in days.
 func Days(text string) (time.Duration, error) {
 	if number, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseFloat(number, 64)

@@ -31,8 +31,8 @@ type positionError struct {
 func (e *positionError) Error() string { return e.position.String() + ": " + e.err.Error() }
 func (e *positionError) Unwrap() error { return e.err }
 
-// Locate returns the position of an error in a settings file and its text without the position. ok is false for an error
-// that has none.
+// Locate returns the position of an error in a settings file and its text without the position. ok is false for an
+// error that has none.
 func Locate(err error) (at Position, text string, ok bool) {
 	e, ok := errors.AsType[*positionError](err)
 	if !ok {

@@ -68,8 +68,8 @@ func (s *Setting) inFile() any {
 // plainUsage is the usage without the marks around the placeholder of a flag.
 func (s *Setting) plainUsage() string { return term.Usage(s.usage) }
 
-// Schema is the JSON Schema of the settings file, to be encoded as JSON. It expresses less than the reader checks: nothing
-// of values that contradict each other, for example.
+// Schema is the JSON Schema of the settings file, to be encoded as JSON. It expresses less than the reader checks:
+// nothing of values that contradict each other, for example.
 func Schema() any { return fileSchema() }
 
 func fileSchema() schema {

@@ -52,8 +52,8 @@ func TestSchemaIsCommitted(t *testing.T) {
 	}
 }
 
-// The schema accepts whatever the reader accepts. The reverse holds but for some checks that a schema cannot express: the range
-// of a time, and addresses.
+// The schema accepts whatever the reader accepts. The reverse holds but for some checks that a schema cannot express:
+// the range of a time, and addresses.
 func TestSchemaAgreesWithTheReader(t *testing.T) {
 	values := []string{"", "null", "true", "false", "on", "off", "park", "halt", "accept", "debug", "json", "0", "1", "5", "6", "4096", "10001", "-1", "0.5", "1.5", "0.0",
 		"10s", "1h30m", "0s", "5", "soon", "1 s", "7d", "36h", "1s,30s", "[1s, 30s]", "[1s, soon]", "1s,soon", "users.>", "[users.>, orders.>]", "${VAR}", ":9464", "{a: b}", "[[a]]"}

@@ -38,8 +38,8 @@ func (s *Set) Secret(key string) (string, error) {
 	return value, nil
 }
 
-// WarnOfMode logs a warning if every account of the machine can read the file that a setting names. Its group may read it:
-// orchestrators hand files to a process that is not root that way.
+// WarnOfMode logs a warning if every account of the machine can read the file that a setting names. Its group may read
+// it: orchestrators hand files to a process that is not root that way.
 func (s *Set) WarnOfMode(key string) {
 	const others = 0o007
 	if info, err := os.Stat(s.Text(key)); err == nil && info.Mode().Perm()&others != 0 {

@@ -1,9 +1,9 @@
 // Package setting reads the settings of a command: from its flag, else an environment variable, else the settings file,
 // else its default.
 //
-// Every setting is in one table, from which its flag, its variables, its key in the file, its check, the JSON Schema and the
-// commented file of outbox config init follow. Values are checked when they are read, so the accessors of Set return no
-// errors.
+// Every setting is in one table, from which its flag, its variables, its key in the file, its check, the JSON Schema
+// and the commented file of outbox config init follow. Values are checked when they are read, so the accessors of Set
+// return no errors.
 package setting
 
 import (
@@ -39,8 +39,8 @@ type Origin struct {
 
 const fileVariable = "OUTBOX_CONFIG"
 
-// Flags are the flags of the settings that all commands share, and of those of one section: all of them, or only the named
-// ones.
+// Flags are the flags of the settings that all commands share, and of those of one section: all of them, or only the
+// named ones.
 func Flags(section string, only ...string) []cli.Flag {
 	flags := []cli.Flag{&cli.StringFlag{
 		Name: "config", Usage: "YAML `FILE` with settings [$" + fileVariable + "]", Category: Shared,
@@ -61,8 +61,8 @@ func Path(c *cli.Context) string {
 	return os.Getenv(fileVariable)
 }
 
-// Load reads all settings, also those of other commands. section is the one whose flags the command has. The error names
-// every value that is invalid.
+// Load reads all settings, also those of other commands. section is the one whose flags the command has. The error
+// names every value that is invalid.
 func Load(c *cli.Context, section string) (*Set, error) {
 	s, errs := Gather(c, section)
 	return s, join(errs)

@@ -117,7 +117,8 @@ func (s *Setting) Variables() []string {
 // Shared is the category of the flags of the settings that all commands share.
 const Shared = "Settings of all commands"
 
-// flag is the flag of the setting. The flag library does not read the environment, because it could not report the origin.
+// flag is the flag of the setting. The flag library does not read the environment, because it could not report the
+// origin.
 func (s *Setting) flag() cli.Flag {
 	usage := s.usage + " [$" + strings.Join(s.Variables(), ", $") + "]"
 	category := Shared
@@ -130,8 +131,8 @@ func (s *Setting) flag() cli.Flag {
 	return &cli.StringFlag{Name: s.name, Usage: usage, Value: s.value, Category: category}
 }
 
-// Check returns nil for a valid value. For any other it returns an error that names what is wanted and quotes the value. An
-// empty value is valid.
+// Check returns nil for a valid value. For any other it returns an error that names what is wanted and quotes the
+// value. An empty value is valid.
 func (s *Setting) Check(value string) error {
 	if s.form.check == nil || value == "" {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/redact"
 )
 
-// Logger returns a logger that writes to w without passwords and tokens. format is text, json, or auto, which is text on a
-// terminal and JSON elsewhere. level is debug, info, warn or error; anything else means info.
+// Logger returns a logger that writes to w without passwords and tokens. format is text, json, or auto, which is text
+// on a terminal and JSON elsewhere. level is debug, info, warn or error; anything else means info.
 func Logger(w io.Writer, format, level string) *slog.Logger {
 	var least slog.Level
 	if err := least.UnmarshalText([]byte(level)); err != nil {

@@ -1,5 +1,5 @@
-// Package term writes what a person or a script reads: tables and JSON on standard output, progress and logs on standard
-// error. It also prepares text from events and servers so that it cannot move the cursor or break a table.
+// Package term writes what a person or a script reads: tables and JSON on standard output, progress and logs on
+// standard error. It also prepares text from events and servers so that it cannot move the cursor or break a table.
 package term
 
 import (

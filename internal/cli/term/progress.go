@@ -54,8 +54,8 @@ func NewProgress(out io.Writer, did string) *Progress {
 	return p
 }
 
-// Show reports that seen of total rows were scanned and that events were made of them. A total of 0 is unknown: then there
-// is no bar.
+// Show reports that seen of total rows were scanned and that events were made of them. A total of 0 is unknown: then
+// there is no bar.
 func (p *Progress) Show(seen, total, events int64) {
 	p.seen, p.total, p.events = seen, total, events
 	now := p.now()
@@ -155,8 +155,8 @@ func (p *Progress) percent() int64 {
 	return int64(float64(p.seen) / float64(p.total) * 100)
 }
 
-// rate returns the events per second over rateWindow and the time that the rest takes at that speed; each is negative when
-// it is unknown.
+// rate returns the events per second over rateWindow and the time that the rest takes at that speed; each is negative
+// when it is unknown.
 func (p *Progress) rate() (rate float64, left time.Duration) {
 	if len(p.samples) < 2 {
 		return -1, -1

@@ -28,8 +28,8 @@ func Clip(text string, n int) string {
 	return string([]rune(text)[:n-1]) + "…"
 }
 
-// Usage is the usage of a flag as a text: its placeholder, between backquotes, becomes an ordinary word. A placeholder that
-// is an abbreviation, such as URL or N, stays as it is.
+// Usage is the usage of a flag as a text: its placeholder, between backquotes, becomes an ordinary word. A placeholder
+// that is an abbreviation, such as URL or N, stays as it is.
 func Usage(usage string) string {
 	before, rest, ok := strings.Cut(usage, "`")
 	placeholder, after, closed := strings.Cut(rest, "`")
