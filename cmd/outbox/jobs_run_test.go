@@ -40,7 +40,7 @@ func TestContinuedJobWaitsForItsSession(t *testing.T) {
 	fatal(t, err)
 	fatal(t, jobs.In(tbl).ReplayStep(t.Context(), tx, job, 2))
 
-	name, ended := "going_on_"+schema, make(chan string, 1)
+	name, ended := "continuing_"+schema, make(chan string, 1)
 	database, err := url.Parse(devtest.Postgres(t).URL())
 	fatal(t, err)
 	query := database.Query()
@@ -54,19 +54,19 @@ func TestContinuedJobWaitsForItsSession(t *testing.T) {
 		}
 		ended <- stdout.String() + stderr.String()
 	}()
-	looks := make(map[time.Time]bool)
-	devtest.Eventually(t, patience, "the command that goes on", func() error {
+	polls := make(map[time.Time]bool)
+	devtest.Eventually(t, patience, "the command that continues the job", func() error {
 		var at time.Time
 		err := pool.QueryRow(t.Context(), "SELECT query_start FROM pg_stat_activity WHERE application_name = $1 AND query LIKE '%job_list%'", name).Scan(&at)
-		if looks[at] = true; err == nil && len(looks) < 4 { // the first prepared it, one that never came is zero
-			err = errors.New("it does not look for the job again and again")
+		if polls[at] = true; err == nil && len(polls) < 4 { // the first prepared it, one that never came is zero
+			err = errors.New("it does not poll the job")
 		}
 		return err
 	})
 	fatal(t, tx.Commit(t.Context()))
 	fatal(t, left.Close(t.Context()))
-	if said := <-ended; !strings.Contains(said, `"copied": 3,`) {
-		t.Error(said)
+	if printed := <-ended; !strings.Contains(printed, `"copied": 3,`) {
+		t.Error(printed)
 	}
 }
 
