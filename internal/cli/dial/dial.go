@@ -76,7 +76,7 @@ func Flaws(s *setting.Set) (flaws []Flaw) {
 		err = badURL(s, "nats_url", natsURL)
 	}
 	add("nats_", err)
-	if options, err := ParseRedis(s.Text("redis_url")); err != nil {
+	if options, err := parseRedis(s.Text("redis_url")); err != nil {
 		add("redis_url", badURL(s, "redis_url", redisURL))
 	} else {
 		add("redis_", secureRedis(s, options))

@@ -91,7 +91,7 @@ func Exposed(key, text string) (Peer, bool) {
 			peers = hosts
 		}
 	case "redis_url":
-		if o, err := ParseRedis(text); err == nil {
+		if o, err := parseRedis(text); err == nil {
 			peers = redisPeers(o)
 		}
 	}

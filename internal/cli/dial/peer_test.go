@@ -106,7 +106,7 @@ func peersOf(url string) ([]Peer, error) {
 		}
 		return postgresPeers(c), nil
 	case strings.HasPrefix(url, "redis"):
-		o, err := ParseRedis(url)
+		o, err := parseRedis(url)
 		if err != nil {
 			return nil, err
 		}

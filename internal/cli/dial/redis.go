@@ -19,7 +19,7 @@ import (
 // Redis returns a client that connects when it is used. change may alter its options. log receives what the library
 // reports, from this client and, since the library has one logger, from every other client of the process.
 func Redis(s *setting.Set, log *slog.Logger, change ...func(*redis.UniversalOptions)) (redis.UniversalClient, error) {
-	options, err := ParseRedis(s.Text("redis_url"))
+	options, err := parseRedis(s.Text("redis_url"))
 	if err != nil {
 		return nil, badURL(s, "redis_url", redisURL)
 	}
@@ -81,7 +81,7 @@ func secureRedis(s *setting.Set, o *redis.UniversalOptions) error {
 	return allow(s, "redis_url", redisPeers(o))
 }
 
-// ParseRedis parses the URL of any kind of Redis:
+// parseRedis parses the URL of any kind of Redis:
 //
 //	redis://[user:password@]host[:6379][/db][?options]         one server; rediss for TLS
 //	redis-cluster://[user:password@]h1:p,h2:p[?options]        a cluster, by any of its nodes; rediss-cluster for TLS
@@ -89,7 +89,7 @@ func secureRedis(s *setting.Set, o *redis.UniversalOptions) error {
 //
 // User, password, TLS and options (go-redis documents them at ParseURL) are for the servers. Sentinels are queried without a
 // password.
-func ParseRedis(text string) (*redis.UniversalOptions, error) {
+func parseRedis(text string) (*redis.UniversalOptions, error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
 		return nil, errors.New("missing scheme")

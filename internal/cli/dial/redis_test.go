@@ -18,7 +18,7 @@ func TestParseRedis(t *testing.T) {
 		"redis-sentinel://:pw@h1:7,h2:8/main/3":      "[h1:7 h2:8] db=3 user= password=pw tls=false cluster=false master=main",
 		"redis-sentinel://h1:7/main?dial_timeout=1s": "[h1:7] db=0 user= password= tls=false cluster=false master=main",
 	} {
-		o, err := ParseRedis(url)
+		o, err := parseRedis(url)
 		if err != nil {
 			t.Errorf("%s: %v", url, err)
 			continue
@@ -33,7 +33,7 @@ func TestParseRedis(t *testing.T) {
 		}
 	}
 	for _, url := range []string{"", "h:6379", "http://h", "redis://h1,h2", "redis://h:port", "redis://h/zero", "redis-sentinel://h", "redis-other://h", "redis-cluster://"} {
-		if o, err := ParseRedis(url); err == nil {
+		if o, err := parseRedis(url); err == nil {
 			t.Errorf("%q is accepted: %v", url, o.Addrs)
 		}
 	}
@@ -46,7 +46,7 @@ func TestRedisClients(t *testing.T) {
 		"redis-cluster://h":       "*redis.ClusterClient",
 		"redis-sentinel://h/main": "*redis.Client",
 	} {
-		o, err := ParseRedis(url)
+		o, err := parseRedis(url)
 		if err != nil {
 			t.Fatal(err)
 		}
