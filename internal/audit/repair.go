@@ -101,7 +101,7 @@ func (m *repairer) orphans(ctx context.Context) error {
 		}
 		left = left[n:]
 	}
-	return m.a.table.Nudge(ctx, m.a.pool)
+	return m.a.table.WakeRelay(ctx, m.a.pool)
 }
 
 // missing gives the events that the stream has passed another position.
@@ -130,7 +130,7 @@ func (m *repairer) missing(ctx context.Context) error {
 	if err != nil || m.try {
 		return err
 	}
-	return a.table.Nudge(ctx, a.pool)
+	return a.table.WakeRelay(ctx, a.pool)
 }
 
 // ahead reports whether the relay will publish a position by itself, because it is after the end of the stream.
@@ -160,7 +160,7 @@ func (m *repairer) replan(ctx context.Context, events []Event) error {
 	return retry(ctx, func() error {
 		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
-		left, err := m.a.table.Absent(ctx, m.a.pool, first, last) // not parked meanwhile
+		left, err := m.a.table.Missing(ctx, m.a.pool, first, last) // not parked meanwhile
 		if err != nil {
 			return err
 		}
