@@ -88,7 +88,7 @@ func (m *maintainer) drop(ctx context.Context) error {
 		} else if p.State != table.PartitionEmptied {
 			continue
 		}
-		if p.MadeAt.IsZero() { // the default partition stays
+		if p.CreatedAt.IsZero() { // the default partition stays
 			continue
 		}
 		if _, err := r.table.DropPartition(ctx, r.pool, p.Name); err != nil && !errors.Is(err, table.ErrBusy) {

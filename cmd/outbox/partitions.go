@@ -38,15 +38,15 @@ Examples:
 }
 
 type partitionJSON struct {
-	Family string    `json:"family"` // event, batch or receipt
-	Name   string    `json:"name"`
-	From   int64     `json:"from"` // lowest number in it
-	To     int64     `json:"to"`   // first number after it
-	MadeAt time.Time `json:"made_at,omitzero"`
-	State  string    `json:"state"`
-	Why    string    `json:"why,omitempty"`
-	DoneAt time.Time `json:"done_at,omitzero"` // when its last event was acknowledged
-	Bytes  int64     `json:"bytes"`
+	Family    string    `json:"family"` // event, batch or receipt
+	Name      string    `json:"name"`
+	From      int64     `json:"from"` // lowest number in it
+	To        int64     `json:"to"`   // first number after it
+	CreatedAt time.Time `json:"created_at,omitzero"`
+	State     string    `json:"state"`
+	Reason    string    `json:"reason,omitempty"`
+	DoneAt    time.Time `json:"done_at,omitzero"` // when its last event was acknowledged
+	Bytes     int64     `json:"bytes"`
 }
 
 func partitions(ctx context.Context, s *session) error {
@@ -74,7 +74,7 @@ func printPartitions(w io.Writer, all []table.Partition, now time.Time) error {
 	var rows [][]string
 	for i := range all {
 		p := &all[i]
-		numbers, done := "", p.Why
+		numbers, done := "", p.Reason
 		if p.To > 0 {
 			numbers = fmt.Sprintf("%d … %d", p.From, p.To-1)
 		}
@@ -156,7 +156,7 @@ func dropPartition(ctx context.Context, s *session, p *table.Partition) (dropped
 			return false, err
 		}
 	}
-	if p.From == 0 && p.To == 0 || p.MadeAt.IsZero() { // the default partition is only emptied
+	if p.From == 0 && p.To == 0 || p.CreatedAt.IsZero() { // the default partition is only emptied
 		return dropped, nil
 	}
 	gone, err := s.table.DropPartition(ctx, s.pool, p.Name)

@@ -20,7 +20,7 @@ const (
 	PartitionDefault = "default" // the default partition, which should have no rows
 	PartitionAhead   = "ahead"   // empty; the ids in use have not reached it
 	PartitionOpen    = "open"    // receives rows now
-	PartitionWaiting = "waiting" // full, but something in it is not finished: see Why
+	PartitionWaiting = "waiting" // full, but something in it is not finished: see Reason
 	PartitionKept    = "kept"    // everything in it is finished, and younger than the retention
 	PartitionDue     = "due"     // may be dropped
 	PartitionEmptied = "emptied" // its rows are dropped; the empty table remains
@@ -31,14 +31,14 @@ var ErrBusy = errors.New("partition is in use by a transaction")
 
 // Partition is a partition of the events, of the plan or of the receipts.
 type Partition struct {
-	Family   string // event, batch or receipt
-	Name     string // of its table, in the schema of the outbox
-	From, To int64  // its lowest id or position, and the first one above it; 0 and 0 for the default partition
-	MadeAt   time.Time
-	State    string
-	Why      string    // what a waiting partition waits for
-	DoneAt   time.Time // when the last event in it was finished; zero if one is not
-	Bytes    int64     // including its indexes
+	Family    string // event, batch or receipt
+	Name      string // of its table, in the schema of the outbox
+	From, To  int64  // its lowest id or position, and the first one above it; 0 and 0 for the default partition
+	CreatedAt time.Time
+	State     string
+	Reason    string    // what a waiting partition waits for
+	DoneAt    time.Time // when the last event in it was finished; zero if one is not
+	Bytes     int64     // including its indexes
 }
 
 // Extend creates partitions ahead of the ids in use, so that no row lands in the default partition, and returns how
@@ -70,10 +70,10 @@ func (t *Table) Partitions(ctx context.Context, db outbox.DB, retention time.Dur
 		return nil, fmt.Errorf("list partitions: %w", t.Migrated(err))
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (p Partition, err error) {
-		var made, done *time.Time
-		err = row.Scan(&p.Family, &p.Name, &p.From, &p.To, &made, &p.State, &p.Why, &done, &p.Bytes)
-		if made != nil {
-			p.MadeAt = *made
+		var created, done *time.Time
+		err = row.Scan(&p.Family, &p.Name, &p.From, &p.To, &created, &p.State, &p.Reason, &done, &p.Bytes)
+		if created != nil {
+			p.CreatedAt = *created
 		}
 		if done != nil {
 			p.DoneAt = *done

@@ -27,7 +27,7 @@ func (k *kept) states(family string, want ...string) {
 	var got []string
 	for _, p := range all {
 		if p.Family == family && p.State != table.PartitionAhead {
-			got = append(got, strings.TrimSpace(p.Name+" "+p.State+" "+p.Why))
+			got = append(got, strings.TrimSpace(p.Name+" "+p.State+" "+p.Reason))
 		}
 	}
 	k.T.Helper()
