@@ -136,7 +136,7 @@ func TestLettersAreListed(t *testing.T) {
 	}
 	d := all[0]
 	same(t, "letter", []any{d.Source, d.Reason, d.By}, []any{"dead-letters", "poison", durable})
-	contains(t, "detail", d.Detail, `payload has no "payload.cart"`)
+	contains(t, "detail", d.Detail, `"payload.cart" is missing`)
 	contains(t, "source", d.Origin, m.stream+"_DEAD@20")
 	same(t, "age", time.Since(d.Since) < patience, true)
 	subject, err := event.SubjectPattern("*.bought.5")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -16,23 +15,15 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// exampleConn connects to the test server, for an example, which has no testing.TB.
-var exampleConn = sync.OnceValue(func() *nats.Conn {
-	conn, err := nats.Connect(devtest.NATS(exampleTB{}).URL())
-	if err != nil {
-		panic(err)
-	}
-	return conn
-})
-
-// exampleTB starts a server for an example.
+// exampleTB starts a server for an example, which has no testing.TB.
 type exampleTB struct{ testing.TB }
 
 func (exampleTB) Helper() {}
 
 func (exampleTB) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
 
-// exampleStream creates the stream OUTBOX. It returns a client, and a function that publishes an event as the relay does.
+// exampleStream creates the stream OUTBOX. It returns a client, whose connection the caller must close, and a function that
+// publishes an event as the relay does.
 func exampleStream() (js jetstream.JetStream, publish func(subject string)) {
 	must := func(err error) {
 		if err != nil {
@@ -40,7 +31,9 @@ func exampleStream() (js jetstream.JetStream, publish func(subject string)) {
 		}
 	}
 	ctx := context.Background()
-	js, err := jetstream.New(exampleConn())
+	conn, err := nats.Connect(devtest.NATS(exampleTB{}).URL())
+	must(err)
+	js, err = jetstream.New(conn)
 	must(err)
 	if err := js.DeleteStream(ctx, "OUTBOX"); !errors.Is(err, jetstream.ErrStreamNotFound) {
 		must(err)

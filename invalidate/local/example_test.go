@@ -47,6 +47,7 @@ func (n *Names) Flush() {
 // A map with a mutex is a cache: pass its methods to the evictor.
 func Example() {
 	js, publish := exampleStream() // a JetStream client, and what the relay does after a commit
+	defer js.Conn().Close()
 	set, err := rules.Parse("rules.yaml", []byte(`
 rules:
   - subject: users.*.updated
@@ -90,6 +91,7 @@ rules:
 // cover. Invalidate discards a running load of the key too.
 func ExampleConfig_lru() {
 	js, publish := exampleStream()
+	defer js.Conn().Close()
 	set, err := rules.Parse("rules.yaml", []byte(`rules: [{subject: "users.*.updated", keys: ["user:$1"]}]`))
 	if err != nil {
 		log.Fatal(err)
@@ -129,6 +131,7 @@ func ExampleConfig_lru() {
 // EvictTag removes the values of a tag. Without it, each tag flushes the cache.
 func ExampleConfig_evictTag() {
 	js, publish := exampleStream()
+	defer js.Conn().Close()
 	set, err := rules.Parse("rules.yaml", []byte(`rules: [{subject: "teams.*.renamed", tags: ["team:$1"]}]`))
 	if err != nil {
 		log.Fatal(err)
@@ -160,6 +163,7 @@ func ExampleConfig_evictTag() {
 // has its consumer, and while NATS is down.
 func ExampleEvictor_Healthy() {
 	js, _ := exampleStream()
+	defer js.Conn().Close()
 	set, err := rules.Parse("rules.yaml", []byte(`rules: [{subject: "users.*.updated", keys: ["user:$1"]}]`))
 	if err != nil {
 		log.Fatal(err)
