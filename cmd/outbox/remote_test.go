@@ -18,15 +18,15 @@ func TestOtherMachinesAreRefused(t *testing.T) {
 	const plaintext, unverified = "the connection is not encrypted", "the server is not verified"
 	const database, broker, cache = "postgres://app@postgres/x", "nats://nats:4222", "redis://redis:6379"
 	for _, c := range []struct{ line, from, way string }{
-		{"migrate up --database-url " + database, `flag --database-url: "postgres" is another machine, and ` + plaintext, "sslmode=verify-full"},
+		{"migrate up --database-url " + database, `flag --database-url: "postgres" is another machine and ` + plaintext, "sslmode=verify-full"},
 		{"migrate status --database-url " + database, "flag --database-url", "--insecure"},
 		{"attach --list --database-url " + database, "flag --database-url", "--insecure"},
 		{"attach --table a --subject a.{id} --database-url " + database, "flag --database-url", "--insecure"},
 		{"detach --table a --database-url " + database, "flag --database-url", "--insecure"},
 		{"status --database-url " + database + "?sslmode=require", unverified, "--database-ca"},
 		{"doctor --skip nats,redis --database-url " + database, "flag --database-url", "--insecure"},
-		{"doctor --skip postgres,redis --nats-url " + broker, `flag --nats-url: "nats" is another machine, and ` + plaintext, "tls://"},
-		{"doctor --skip postgres,nats --redis-url " + cache, `flag --redis-url: "redis" is another machine, and ` + plaintext, "rediss:"},
+		{"doctor --skip postgres,redis --nats-url " + broker, `flag --nats-url: "nats" is another machine and ` + plaintext, "tls://"},
+		{"doctor --skip postgres,nats --redis-url " + cache, `flag --redis-url: "redis" is another machine and ` + plaintext, "rediss:"},
 		{"doctor --skip postgres,nats --redis-url rediss-cluster://127.0.0.1:1,redis?skip_verify=true", unverified, "--redis-ca"},
 		{"relay --subjects a.> --database-url " + database, "flag --database-url", "--insecure"},
 		{"relay --subjects a.> --database-url postgres://127.0.0.1:1/x --nats-url " + broker, "flag --nats-url", "--insecure"},
