@@ -6,14 +6,14 @@ BENCHTIME  ?= 1s
 help: ## this text
 	@awk -F':.*## ' '/^[a-z\/-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: deps ## the whole way on real servers, with faults, in half a minute
-	go run ./cmd/outbox demo $(DEMO)
+demo: deps build ## run everything on real servers, with faults, and count what was lost (half a minute; DEMO=… for flags)
+	bin/outbox-dev demo $(DEMO)
 
-servers: deps ## real PostgreSQL, NATS and Redis to play with, until Ctrl-C; URLs in .servers.env
-	go run ./internal/devstack/servers
+servers: deps build ## start PostgreSQL, NATS and Redis to try things on, until Ctrl-C; their URLs are in .servers.env
+	bin/outbox-dev servers
 
-build: ## bin/outbox
-	CGO_ENABLED=0 go build -trimpath -o bin/outbox ./cmd/outbox
+build: ## build bin/outbox, and bin/outbox-dev for demo, servers and benchmarks
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/ ./cmd/outbox ./cmd/outbox-dev
 
 man: ## bin/outbox.1, the manual page
 	@mkdir -p bin

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/app"
 )
 
 // walk calls do with every command, groups too, and its path.
@@ -25,10 +27,10 @@ func TestBashCompletesEverything(t *testing.T) {
 	t.Parallel()
 	var asked []string
 	var want [][]string
-	app := newApp()
-	walk("outbox", app.Commands, func(path string, c *cli.Command) {
+	outbox := newApp()
+	walk("outbox", outbox.Commands, func(path string, c *cli.Command) {
 		if len(c.Subcommands) > 0 {
-			asked, want = append(asked, path+" "), append(want, names(c.Subcommands))
+			asked, want = append(asked, path+" "), append(want, app.Names(c.Subcommands))
 			return
 		}
 		var flags []string
@@ -37,7 +39,7 @@ func TestBashCompletesEverything(t *testing.T) {
 		}
 		asked, want = append(asked, path+" --"), append(want, flags)
 	})
-	asked, want = append(asked, "outbox "), append(want, names(app.Commands))
+	asked, want = append(asked, "outbox "), append(want, app.Names(outbox.Commands))
 
 	bash := exec.Command("bash", "--norc", "-c", `source <(outbox completion --shell bash)
 		while IFS= read -r line; do

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/app"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/setting"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
@@ -135,14 +136,14 @@ func recordedCalls(t *testing.T, folder, line string) (calls [][]string) {
 
 // parseOnly parses a command line without running the command.
 func parseOnly(folder string, args []string) (path string, err error) {
-	app := newApp()
-	app.Writer, app.ErrWriter = &bytes.Buffer{}, &bytes.Buffer{}
-	walk("outbox", app.Commands, func(at string, c *cli.Command) {
+	outbox := newApp()
+	outbox.Writer, outbox.ErrWriter = &bytes.Buffer{}, &bytes.Buffer{}
+	walk("outbox", outbox.Commands, func(at string, c *cli.Command) {
 		if len(c.Subcommands) == 0 {
-			c.Action = leaf(func(c *cli.Context) error { path = at; return checkGiven(c, folder) })
+			c.Action = app.Leaf(func(c *cli.Context) error { path = at; return checkGiven(c, folder) })
 		}
 	})
-	err = app.RunContext(context.Background(), append([]string{"outbox"}, args...))
+	err = outbox.RunContext(context.Background(), append([]string{"outbox"}, args...))
 	if err == nil && path == "" {
 		err = errors.New("no command was reached")
 	}

@@ -14,11 +14,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/app"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/exit"
 	"github.com/seed-6eff6314/outbox-relay/internal/cli/help"
 )
@@ -44,34 +44,20 @@ func hangups() (signals <-chan os.Signal, forget func()) {
 }
 
 // run is the whole program except for signals and the end of the process. It returns the exit code.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
-	defer exit.Crash(stderr, &code)
-	app := newApp()
-	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
-	return exit.Report(stderr, app.RunContext(ctx, args))
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return app.Run(ctx, newApp(), args, stdin, stdout, stderr)
 }
 
 func newApp() *cli.App {
-	app := &cli.App{
-		Name:                 "outbox",
-		HelpName:             "outbox",
-		Usage:                "publish a transactional outbox from PostgreSQL to NATS JetStream, and invalidate Redis",
-		UsageText:            "outbox <command> [flags]",
-		Description:          appDescription,
-		Version:              readBuild().Version,
-		EnableBashCompletion: true,
-		// Names and headers may have commas; a list is a flag given more than once.
-		DisableSliceFlagSeparator: true,
-		ExitErrHandler:            func(*cli.Context, error) {}, // run does it
-		OnUsageError:              exit.OnUsageError,
-		Action:                    group,
-		Commands:                  commands(),
-	}
-	for _, c := range app.Commands {
-		prepare(c)
-	}
-	help.Prepare(app, categories)
-	return app
+	return app.New(app.Program{
+		Name:        "outbox",
+		Usage:       "publish a transactional outbox from PostgreSQL to NATS JetStream, and invalidate Redis",
+		Description: appDescription,
+		Version:     readBuild().Version,
+		Commands:    commands(),
+		Categories:  categories,
+		Elsewhere:   map[string]string{"demo": "outbox-dev demo", "servers": "outbox-dev servers"},
+	})
 }
 
 func commands() []*cli.Command {
@@ -79,7 +65,7 @@ func commands() []*cli.Command {
 		migrateCommand(), adoptCommand(), rolesCommand(), attachCommand(), detachCommand(),
 		relayCommand(), invalidateCommand(), pauseCommand(), resumeCommand(), rulesCommand(), sweepCommand(),
 		replayCommand(), backfillCommand(), jobsCommand(), partitionsCommand(), pruneCommand(),
-		statusCommand(), checkCommand(), auditCommand(), traceCommand(), topCommand(), stalenessCommand(), deadCommand(), doctorCommand(), demoCommand(), benchCommand(),
+		statusCommand(), checkCommand(), auditCommand(), traceCommand(), topCommand(), stalenessCommand(), deadCommand(), doctorCommand(), benchCommand(),
 		configCommand(), completionCommand(), manCommand(), versionCommand(),
 	}
 }
@@ -101,48 +87,5 @@ var categories = []help.Category{
 	{Title: "Inspecting", Commands: []string{"status", "check", "top", "trace", "partitions", "staleness", "audit"}},
 	{Title: "Repairing", Commands: []string{"dead", "replay", "backfill", "jobs", "adopt"}},
 	{Title: "Rules", Commands: []string{"rules"}},
-	{Title: "Other", Commands: []string{"demo", "bench", "completion", "man", "version"}},
-}
-
-// prepare gives a command and those below it the behavior that every command has.
-func prepare(c *cli.Command) {
-	c.OnUsageError = exit.OnUsageError
-	c.HideHelpCommand = true
-	if len(c.Subcommands) > 0 {
-		c.Action = group
-	} else {
-		c.Action = leaf(c.Action)
-	}
-	for _, sub := range c.Subcommands {
-		prepare(sub)
-	}
-}
-
-// group is the action of a command that only has others below it. It runs if the command line names none of them.
-func group(c *cli.Context) error {
-	if word := c.Args().First(); word != "" {
-		return exit.Usagef(c, "unknown command %q%s", word, exit.Suggest(word, names(c.Command.Subcommands)))
-	}
-	if c.Command.HelpName == c.App.HelpName {
-		return cli.ShowAppHelp(c)
-	}
-	return exit.Usagef(c, "missing command; want one of: %s", strings.Join(names(c.Command.Subcommands), ", "))
-}
-
-// leaf refuses positional arguments, and adds to a usage error the command that it belongs to.
-func leaf(action cli.ActionFunc) cli.ActionFunc {
-	return func(c *cli.Context) error {
-		if word := c.Args().First(); word != "" {
-			return exit.Usagef(c, "%q is not a flag; there are no positional arguments, and flags after one would be ignored", word)
-		}
-		return exit.OfCommand(c.Command.HelpName, action(c))
-	}
-}
-
-func names(commands []*cli.Command) []string {
-	var out []string
-	for _, c := range commands {
-		out = append(out, c.Name)
-	}
-	return out
+	{Title: "Other", Commands: []string{"bench", "completion", "man", "version"}},
 }

@@ -32,9 +32,6 @@ func TestOtherMachinesAreRefused(t *testing.T) {
 		{"relay --subjects a.> --database-url postgres://127.0.0.1:1/x --nats-url " + broker, "flag --nats-url", "--insecure"},
 		{"invalidate --nats-url " + broker + " --rules " + rules, "flag --nats-url", "--insecure"},
 		{"invalidate --redis-url " + cache + " --rules " + rules, "flag --redis-url", "--insecure"},
-		{"demo --database-url " + database, "flag --database-url", "--insecure"},
-		{"demo --nats-url " + broker, "flag --nats-url", "--insecure"},
-		{"demo --redis-url " + cache, "flag --redis-url", "--insecure"},
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			t.Parallel()

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/cli/clitest"
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 		Dir:   "../../testdata/script",
 		Setup: func(e *testscript.Env) error { return setupScript(e, bin) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": scriptExits, "json": scriptJSON, "sql": scriptSQL, "http": scriptHTTP, "until": scriptUntil,
+			"exits": clitest.Exits, "json": clitest.JSON, "sql": scriptSQL, "http": scriptHTTP, "until": scriptUntil,
 			"hushed": scriptHushed, "redis": scriptRedis, "stream": scriptStream, "durable": scriptDurable, "term": scriptTerm, "hangup": scriptHangup,
 			"cover": scriptCover, "deadletters": scriptDeadLetters, "tamper": scriptTamper,
 		},
@@ -87,33 +87,13 @@ func freeAddress() string {
 	}
 }
 
-// scriptExits runs a command that must end with an exit code: exits 2 outbox status nonsense.
-func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits code command…")
-	}
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	got := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		exit, ok := err.(*exec.ExitError)
-		if !ok {
-			ts.Fatalf("%v", err)
-		}
-		got = exit.ExitCode()
-	}
-	if got != want {
-		ts.Fatalf("exit code %d, want %d", got, want)
-	}
-}
-
 // scriptHushed runs a command of the script, exec or exits, whose output must not contain $SECRET.
 func scriptHushed(ts *testscript.TestScript, _ bool, args []string) {
 	want := []string{"0"}
 	if args[0] == "exits" {
 		want, args = args[1:2], args[1:]
 	}
-	scriptExits(ts, false, append(want, args[1:]...))
+	clitest.Exits(ts, false, append(want, args[1:]...))
 	for _, stream := range []string{"stdout", "stderr"} {
 		if strings.Contains(ts.ReadFile(stream), ts.Getenv("SECRET")) {
 			ts.Fatalf("%s contains the secret", stream)

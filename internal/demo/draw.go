@@ -34,7 +34,7 @@ func (p *panel) draw(s snapshot) string {
 		return fmt.Sprintf("  %-18sp50 %s ms     p99 %s ms\n", name, p.paint(bold, fmt.Sprintf("%8s", p50)), p.paint(bold, fmt.Sprintf("%8s", p99)))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s %5.1f of %.0f s   %s\n\n", p.paint(bold, "outbox demo"), s.elapsed.Seconds(), s.duration.Seconds(), p.paint(signal, s.phase))
+	fmt.Fprintf(&b, "\n%s %5.1f of %.0f s   %s\n\n", p.paint(bold, "outbox-dev demo"), s.elapsed.Seconds(), s.duration.Seconds(), p.paint(signal, s.phase))
 	fmt.Fprintf(&b, "  PostgreSQL  %s   %7.0f/s\n", count("commits   ", s.committed), s.tps)
 	fmt.Fprintf(&b, "  JetStream   %s   %s   lag %8s\n", count("published ", s.published), count("pending", s.pending), short(s.lag))
 	fmt.Fprintf(&b, "  Redis       %s   %s   deleted %s\n", count("cached    ", s.cached), count("hits   ", s.hits), p.paint(bold, thousands(s.deleted)))

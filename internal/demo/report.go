@@ -147,8 +147,8 @@ func (r *Report) verdictText() string {
 }
 
 const next = `Try this next:
-  outbox demo --clients 16 --rate 2000       more load
-  outbox demo --keep                         keep the servers running afterwards
+  outbox-dev demo --clients 16 --rate 2000   more load
+  outbox-dev demo --keep                     keep the servers running afterwards
   outbox migrate up --database-url …         the outbox in your own database
   outbox attach --table users --subject 'users.{id}.updated'
 `

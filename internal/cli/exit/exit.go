@@ -69,14 +69,14 @@ func Code(err error) int {
 	return Failed
 }
 
-// Report prints an error and its hints, without passwords or tokens, and returns the exit code. It prints nothing for
-// nil.
-func Report(stderr io.Writer, err error) int {
+// Report prints an error and its hints, without passwords or tokens, and returns the exit code. It prints nothing for nil.
+// program is the name that the lines begin with.
+func Report(stderr io.Writer, program string, err error) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(stderr, "outbox:", redact.Text(err.Error()))
-	for _, line := range hints(err) {
+	fmt.Fprintf(stderr, "%s: %s\n", program, redact.Text(err.Error()))
+	for _, line := range hints(program, err) {
 		fmt.Fprintln(stderr, line)
 	}
 	return Code(err)
@@ -84,15 +84,15 @@ func Report(stderr io.Writer, err error) int {
 
 // Crash, deferred, reports a panic as the runtime would, but without passwords or tokens, and sets code to Failed: the
 // runtime's own code is that of a usage error.
-func Crash(stderr io.Writer, code *int) {
+func Crash(stderr io.Writer, program string, code *int) {
 	if v := recover(); v != nil {
-		fmt.Fprintf(stderr, "outbox: panic: %s\n\n%s", redact.Text(fmt.Sprint(v)), redact.Text(string(debug.Stack())))
+		fmt.Fprintf(stderr, "%s: panic: %s\n\n%s", program, redact.Text(fmt.Sprint(v)), redact.Text(string(debug.Stack())))
 		*code = Failed
 	}
 }
 
 // hints returns the lines that name what the caller can do next.
-func hints(err error) []string {
+func hints(program string, err error) []string {
 	var out []string
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		if pg.Hint != "" {
@@ -109,12 +109,12 @@ func hints(err error) []string {
 		out = append(out, "run: outbox doctor; to see the URL in use, run: outbox config show (setting "+urlSetting[e.server]+")")
 	}
 	if _, ok := errors.AsType[cli.ExitCoder](err); ok {
-		out = append(out, "run: outbox --help")
+		out = append(out, "run: "+program+" --help")
 	}
 	if e, ok := errors.AsType[*usageError](err); ok {
 		command := e.command
 		if command == "" {
-			command = "outbox"
+			command = program
 		}
 		out = append(out, "run: "+command+" --help")
 	}

@@ -42,7 +42,7 @@ func TestExitCodes(t *testing.T) {
 		{"Redis is loading", Unreached(Redis, redisReply("LOADING Redis is loading the dataset in memory")), Unavailable},
 		{"interrupted", Unreached(Postgres, context.Canceled), Failed},
 	} {
-		if got := Report(&bytes.Buffer{}, c.err); got != c.want {
+		if got := Report(&bytes.Buffer{}, "outbox", c.err); got != c.want {
 			t.Errorf("%s: exit code %d, want %d", c.name, got, c.want)
 		}
 	}
@@ -73,7 +73,7 @@ func (h hinted) Unwrap() error { return h.error }
 // An error's own hint is the last line, and its cause still decides the exit code.
 func TestHintIsLast(t *testing.T) {
 	var stderr bytes.Buffer
-	code := Report(&stderr, fmt.Errorf("job: %w", hinted{Usagef(nil, "x")}))
+	code := Report(&stderr, "outbox", fmt.Errorf("job: %w", hinted{Usagef(nil, "x")}))
 	if want := "outbox: job: x\nrun: outbox --help\ncontinue with: x\n"; code != Usage || stderr.String() != want {
 		t.Errorf("exit code %d, printed %q, want %q", code, &stderr, want)
 	}
@@ -84,7 +84,7 @@ func TestPanicPrintsNoSecrets(t *testing.T) {
 	var stderr bytes.Buffer
 	redact.Hide("inFile" + canary)
 	code := func() (code int) {
-		defer Crash(&stderr, &code)
+		defer Crash(&stderr, "outbox", &code)
 		panic(fmt.Errorf("dial postgres://app:%s@h: token inFile%s", canary, canary))
 	}()
 	if code != Failed || !strings.Contains(stderr.String(), "panic: dial postgres://app:xxxxx@h") || !strings.Contains(stderr.String(), "TestPanicPrintsNoSecrets") {

@@ -11,7 +11,7 @@ import (
 
 // A usageError is the caller's to correct: a flag, a setting, a file they wrote.
 type usageError struct {
-	command string // whose --help explains it; empty means outbox itself
+	command string // whose --help explains it; empty means the program itself
 	err     error
 }
 
@@ -49,7 +49,7 @@ func OnUsageError(c *cli.Context, err error, _ bool) error {
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 		name, _, _ = strings.Cut(strings.TrimLeft(name, "-"), "=")
 		if c.Command.HelpName == c.App.HelpName && isFlagOf(c.App.Commands, name) {
-			return Usagef(c, "flag --%s must come after the command: outbox <command> --%s …", name, name)
+			return Usagef(c, "flag --%s must come after the command: %s <command> --%s …", name, c.App.Name, name)
 		}
 		var known []string
 		for _, f := range c.Command.Flags {

@@ -82,7 +82,7 @@ func ofApp(app *cli.App, categories []Category) string {
 		}
 	}
 	b.WriteString("\nGLOBAL OPTIONS:\n") //nolint:errcheck
-	entry(&b, "   ", 15, "--help, -h", "show help; each command has its own: outbox relay --help")
+	entry(&b, "   ", 15, "--help, -h", "show help; each command has its own: "+app.Name+" "+app.Commands[0].Name+" --help")
 	entry(&b, "   ", 15, "--version, -v", "print the version")
 	return b.String()
 }

@@ -1,4 +1,4 @@
-package main
+package clitest
 
 import (
 	"encoding/json"
@@ -11,15 +11,16 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// scriptJSON checks a value in the JSON on standard output: json stream.last_seq 3, json checks[check=wake].state ok.
-// The last argument is a regular expression for the whole value. With ! the value must be missing or not match.
-func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
+// JSON is the command json of a script. It checks a value in the JSON on standard output, as in json stream.last_seq 3 and
+// json checks[check=wake].state ok. The last argument is a regular expression for the whole value. With ! the value must be
+// missing or not match.
+func JSON(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: json path regexp")
 	}
 	var root any
 	if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &root); err != nil {
-		ts.Fatalf("standard output is no JSON: %v\n%s", err, ts.ReadFile("stdout"))
+		ts.Fatalf("standard output is not JSON: %v\n%s", err, ts.ReadFile("stdout"))
 	}
 	value, err := find(root, args[0])
 	text := fmt.Sprint(value)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -19,8 +20,10 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/devstack/devtest"
 )
 
-// demoProcess is this test binary as outbox demo, with a temporary folder of its own, by which whatever it leaves
-// behind is known.
+// patience bounds the wait for a condition.
+const patience = 20 * time.Second
+
+// demoProcess is outbox-dev demo with a temporary folder of its own, which also identifies its processes.
 func demoProcess(t *testing.T, args ...string) (cmd *exec.Cmd, dir string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "outbox-demo-test-") // not t.TempDir: user postgres must be able to enter
@@ -31,17 +34,13 @@ func demoProcess(t *testing.T, args ...string) (cmd *exec.Cmd, dir string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd = exec.Command(self)
-	cmd.Args = append([]string{"outbox", "demo"}, args...)
+	cmd = exec.Command(self, append([]string{"demo"}, args...)...)
+	cmd.Args[0] = "outbox-dev"
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	return cmd, dir
 }
 
-// left reports, as an error, files in a folder and processes that have it in their environment.
+// left returns an error if the folder has files, or a process has it in its environment.
 func left(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -63,7 +62,7 @@ func left(dir string) error {
 	return nil
 }
 
-// However a demo is cut short in the middle of its load, nothing of it stays.
+// A demo that is interrupted or killed under load leaves no file and no process.
 func TestDemoLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for name, signal := range map[string]syscall.Signal{"interrupted": syscall.SIGINT, "killed": syscall.SIGKILL} {
@@ -77,10 +76,10 @@ func TestDemoLeavesNothing(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			var said strings.Builder
+			var output strings.Builder
 			lines := bufio.NewScanner(stderr)
 			for lines.Scan() && !strings.Contains(lines.Text(), "commits ") {
-				fmt.Fprintln(&said, lines.Text())
+				fmt.Fprintln(&output, lines.Text())
 			}
 			if err := cmd.Process.Signal(signal); err != nil {
 				t.Fatal(err)
@@ -89,29 +88,29 @@ func TestDemoLeavesNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			said.Write(rest)
+			output.Write(rest)
 			ended, ok := errors.AsType[*exec.ExitError](cmd.Wait())
 			if !ok {
-				t.Fatalf("it ended with 0: %s", said.String())
+				t.Fatalf("it ended with 0: %s", output.String())
 			}
-			if signal == syscall.SIGINT && (ended.ExitCode() != exit.Failed || !strings.Contains(said.String(), "interrupted")) {
-				t.Errorf("%v: %s", ended, said.String())
+			if signal == syscall.SIGINT && (ended.ExitCode() != exit.Failed || !strings.Contains(output.String(), "interrupted")) {
+				t.Errorf("%v: %s", ended, output.String())
 			}
 			devtest.Eventually(t, patience, "nothing left", func() error { return left(dir) })
 		})
 	}
 }
 
-// Servers that were given are used, not stopped, and left as they were.
+// The demo uses servers that are given, does not stop them, and removes what it created there.
 func TestDemoOnGivenServers(t *testing.T) {
 	t.Parallel()
 	cmd, dir := demoProcess(t, "--duration", "6s", "--rate", "100", "--readers", "1",
 		"--database-url", devtest.Postgres(t).URL(), "--nats-url", devtest.NATS(t).URL(), "--redis-url", devtest.Redis(t).URL())
-	var said bytes.Buffer
-	cmd.Stderr = &said
+	var output bytes.Buffer
+	cmd.Stderr = &output
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v: %s", err, said.String())
+		t.Fatalf("%v: %s", err, output.String())
 	}
 	for _, want := range []string{"Every promise was kept.", "the broker was given by URL and not touched", "Try this next:"} {
 		if !strings.Contains(strings.Join(strings.Fields(string(out)), " "), want) {
