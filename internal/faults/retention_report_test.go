@@ -2,30 +2,22 @@ package faults
 
 import (
 	"fmt"
-	"image/color"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
-	"gonum.org/v1/plot/vg"
-
-	"github.com/seed-6eff6314/outbox-relay/internal/plots"
 	"github.com/seed-6eff6314/outbox-relay/internal/report"
 )
 
-// writeReport writes the figure and, between the markers of README.md, the tables.
+// writeReport writes the tables, between the markers of README.md, and what internal/figures draws.
 func (rs *retentionSoak) writeReport(dir string) error {
 	path := filepath.Join(dir, "README.md")
 	if err := report.UpdatePage(path, report.Section{Name: "retention", Text: rs.tables()}); err != nil {
 		return err
 	}
-	return rs.draw(filepath.Join(dir, "size"))
+	return rs.timeline().Write(filepath.Join(dir, "timeline.json"))
 }
 
 // writeSamples writes all samples as CSV.
@@ -105,17 +97,23 @@ func size(i int, of func(familySize) int64) func(*sample) float64 {
 	return func(p *sample) float64 { return float64(of(p.Family[i])) / (1 << 20) }
 }
 
-// draw draws sizes, partitions and statement times over time, one plot above the other.
-func (rs *retentionSoak) draw(path string) error {
+// timeline returns sizes, partitions and statement times over time.
+func (rs *retentionSoak) timeline() *report.Timeline {
 	heap := func(f familySize) int64 { return f.Heap }
 	milliseconds := func(d func(*sample) time.Duration) func(*sample) float64 {
 		return func(p *sample) float64 { return float64(d(p)) / float64(time.Millisecond) }
 	}
-	var all []*plot.Plot
-	for i, each := range []struct {
-		title, y string
-		least    float64 // minimum of the upper end of the axis
-		curves   []series
+	t := &report.Timeline{
+		Minutes: rs.length.Minutes(), Mark: "relay killed", Shade: [2]float64{rs.load.report[0].Minutes(), rs.load.report[1].Minutes()},
+		Shaded: fmt.Sprintf("one transaction holds\n the table for %s", 5*rs.retention/2),
+	}
+	for _, at := range rs.kills {
+		t.Marks = append(t.Marks, at.Minutes())
+	}
+	for _, each := range []struct {
+		title, unit string
+		least       float64
+		curves      []series
 	}{
 		{"Events: size of the table", "MiB", 1, []series{{"with indexes", size(0, familySize.bytes)}, {"heap", size(0, heap)}}},
 		{"Plan and receipts: size with indexes", "MiB", 1, []series{{"batch", size(1, familySize.bytes)}, {"receipt", size(2, familySize.bytes)}}},
@@ -128,53 +126,16 @@ func (rs *retentionSoak) draw(path string) error {
 			{"in the writers", milliseconds(func(p *sample) time.Duration { return p.Short })},
 			{"on another table", milliseconds(func(p *sample) time.Duration { return p.Control })}}},
 	} {
-		p := plots.New(each.title, "", each.y)
-		if err := rs.curves(p, each.least, each.curves); err != nil {
-			return err
-		}
-		if i == 0 {
-			if err := rs.marks(p); err != nil {
-				return err
+		plot := report.TimelinePlot{Title: each.title, Unit: each.unit, Least: each.least}
+		for _, c := range each.curves {
+			curve := report.TimelineCurve{Name: c.name}
+			for i := range rs.samples {
+				curve.Minutes = append(curve.Minutes, rs.samples[i].At.Minutes())
+				curve.Values = append(curve.Values, c.of(&rs.samples[i]))
 			}
+			plot.Curves = append(plot.Curves, curve)
 		}
-		all = append(all, p)
+		t.Plots = append(t.Plots, plot)
 	}
-	all[len(all)-1].X.Label.Text = "minutes"
-	return plots.Save(all, path)
-}
-
-// curves adds curves with a legend, and marks the kills of the relay on the axis.
-func (rs *retentionSoak) curves(p *plot.Plot, least float64, curves []series) error {
-	p.X.Min, p.X.Max, p.Y.Min, p.Y.Max = 0, rs.length.Minutes(), 0, least
-	p.Legend.Top, p.Legend.Left = true, true
-	for i, c := range curves {
-		var points plotter.XYs
-		for j := range rs.samples {
-			points = append(points, plotter.XY{X: rs.samples[j].At.Minutes(), Y: c.of(&rs.samples[j])})
-			p.Y.Max = max(p.Y.Max, 1.3*points[j].Y)
-		}
-		line, err := plots.Curve(p, points, plots.LookOf(i))
-		if err != nil {
-			return err
-		}
-		p.Legend.Add(c.name, line)
-	}
-	var kills plotter.XYs
-	for _, at := range rs.kills {
-		kills = append(kills, plotter.XY{X: at.Minutes(), Y: 0})
-	}
-	return plots.Labels(p, kills, slices.Repeat([]string{"×"}, len(kills)), color.Black, text.XCenter, vg.Points(-4))
-}
-
-// marks shades the time of the transaction that is longer than the retention, and explains the crosses.
-func (rs *retentionSoak) marks(p *plot.Plot) error {
-	from, to := rs.load.report[0].Minutes(), rs.load.report[1].Minutes()
-	area, err := plotter.NewPolygon(plotter.XYs{{X: from, Y: 0}, {X: from, Y: p.Y.Max}, {X: to, Y: p.Y.Max}, {X: to, Y: 0}})
-	if err != nil {
-		return err
-	}
-	area.Color, area.LineStyle.Width = color.NRGBA{A: 25}, vg.Points(0.5)
-	p.Add(area)
-	return plots.Labels(p, plotter.XYs{{X: from, Y: p.Y.Max * 0.62}, {X: rs.length.Minutes() / 2, Y: p.Y.Max * 0.02}},
-		[]string{fmt.Sprintf(" one transaction holds\n the table for %s", 5*rs.retention/2), "  × relay killed"}, color.Black, text.XLeft, vg.Points(2))
+	return t
 }

@@ -9,7 +9,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 
-	"github.com/seed-6eff6314/outbox-relay/internal/plots"
+	"github.com/seed-6eff6314/outbox-relay/internal/figures/plots"
 	"github.com/seed-6eff6314/outbox-relay/internal/staleness"
 )
 

@@ -11,7 +11,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
-	"github.com/seed-6eff6314/outbox-relay/internal/plots"
+	"github.com/seed-6eff6314/outbox-relay/internal/figures/plots"
 )
 
 // ratios shows ours beside the floor for each measure that has a target: the median as a dot with its number, the spread as

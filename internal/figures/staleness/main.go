@@ -15,8 +15,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed-6eff6314/outbox-relay/internal/figures/stalenessfigures"
 	"github.com/seed-6eff6314/outbox-relay/internal/staleness"
-	"github.com/seed-6eff6314/outbox-relay/internal/staleness/figures"
 )
 
 func main() {

@@ -16,7 +16,7 @@ import (
 
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
 	"github.com/seed-6eff6314/outbox-relay/internal/bench/dev"
-	"github.com/seed-6eff6314/outbox-relay/internal/bench/figures"
+	"github.com/seed-6eff6314/outbox-relay/internal/figures/benchfigures"
 )
 
 func main() {

@@ -16,7 +16,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
-	"github.com/seed-6eff6314/outbox-relay/internal/plots"
+	"github.com/seed-6eff6314/outbox-relay/internal/figures/plots"
 )
 
 // Write draws all figures for which the report has something.
