@@ -1,8 +1,8 @@
 # The only prerequisites are Go and, for what deps installs, a package manager.
 STATICCHECK  = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VULNCHECK    = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
-ERRCHECK     = go run github.com/kisielk/errcheck@v1.20.0
-GOSEC        = go run github.com/securego/gosec/v2/cmd/gosec@v2.28.0
+ERRCHECK     = go run github.com/kisielk/errcheck@v1.30.0
+GOSEC        = go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0
 BENCHTIME   ?= 1s
 PLATFORMS    = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 # Modules of their own, for what no service needs: figures, comparisons with others, examples.
