@@ -153,7 +153,7 @@ func TestDefaultPartition(t *testing.T) {
 	k.Run("SELECT setval('outbox.event_id_seq', 5500)")
 	k.Insert(20)
 	if n, err := k.Table.DefaultRows(t.Context(), k.Pool); n != 20 || err != nil {
-		t.Errorf("%d events in the net, %v; want 20", n, err)
+		t.Errorf("%d events in the default partition, %v; want 20", n, err)
 	}
 	k.Run("SELECT outbox.extend(100000, 1)")
 	k.Run("SELECT setval('outbox.event_id_seq', (SELECT min(from_key) FROM outbox.partition WHERE family = 'event' AND from_key > 5520))")
