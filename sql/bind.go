@@ -10,8 +10,8 @@ import (
 // file: DeadRows is queries/dead_rows.sql. A tag names another file: `sql:"trail_id"` is queries/trail_id.sql, and
 // `sql:"doctor/server"` is doctor/server.sql.
 //
-// Bind returns an error only for a schema name that CheckSchema refuses. A field that is no string, or that has no file,
-// is a mistake in the code: Bind panics.
+// Bind returns an error only for a schema name that CheckSchema refuses. A field that is no string, or that has no
+// file, is a mistake in the code: Bind panics.
 func Bind[T any](schema string) (T, error) {
 	var statements T
 	if err := CheckSchema(schema); err != nil {

@@ -25,13 +25,14 @@ type Migration struct {
 	SQL     string
 }
 
-// schemaName is strict so that a quoted schema is safe inside string literals too.
+// schemaName is strict, so that a quoted schema name is safe inside string literals too.
 var schemaName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$-]{0,47}$`)
 
-// qualifier finds the schema where the files use it: always before a dot.
+// qualifier matches the schema in the files, where a dot always follows.
 var qualifier = regexp.MustCompile(`\boutbox\.`)
 
-// CheckSchema returns an error unless a schema's name has 1 to 48 letters, digits, _ - or $, and begins with a letter or _.
+// CheckSchema returns an error unless a schema's name has 1 to 48 letters, digits, _ - or $, and begins with a letter
+// or _.
 func CheckSchema(name string) error {
 	if !schemaName.MatchString(name) {
 		return fmt.Errorf("schema name %q: want 1 to 48 of A-Z a-z 0-9 _ - $, beginning with a letter or _", name)
@@ -39,7 +40,7 @@ func CheckSchema(name string) error {
 	return nil
 }
 
-// In puts a text of this package, or one written like it, into a schema whose name CheckSchema accepts.
+// In returns a text that names the default schema for another one, whose name CheckSchema must accept.
 func In(schema, text string) string {
 	if schema == DefaultSchema {
 		return text
@@ -47,7 +48,7 @@ func In(schema, text string) string {
 	return qualifier.ReplaceAllLiteralString(text, `"`+schema+`".`)
 }
 
-// Migrations returns every migration in order, for the default schema; put each through In.
+// Migrations returns every migration in order, for the default schema. Call In for another one.
 func Migrations() []Migration {
 	names, err := fs.Glob(files, "migrations/*.sql")
 	if err != nil {
@@ -58,14 +59,14 @@ func Migrations() []Migration {
 		number, name, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(path, "migrations/"), ".sql"), "_")
 		version, err := strconv.Atoi(number)
 		if err != nil || version != len(out)+1 {
-			panic("sql: " + path + ": migrations are numbered from 001 without a gap") // a test would have shown it
+			panic("sql: " + path + ": migrations are numbered from 001 without a gap") // a mistake in the code, which every test finds
 		}
 		out = append(out, Migration{Version: version, Name: name, SQL: read(path)})
 	}
 	return out
 }
 
-// Version is the highest migration.
+// Version returns the number of the highest migration.
 func Version() int { return len(Migrations()) }
 
 func read(path string) string {

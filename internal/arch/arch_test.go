@@ -1,4 +1,4 @@
-// Package arch holds the test that keeps the arrows of the house: which package may import which.
+// Package arch has the tests of the architecture: which package may import which, and what it must not reach.
 package arch_test
 
 import (
@@ -137,7 +137,7 @@ func TestArrows(t *testing.T) {
 		seen[folder] = true
 		r, ok := rooms[folder]
 		if !ok {
-			t.Errorf("%s: folder %s has no place in the house; give it one in arch_test.go or move the file", rel, folder)
+			t.Errorf("%s: folder %s is not in the table of rooms; add it to arch_test.go or move the file", rel, folder)
 			return nil
 		}
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
@@ -164,7 +164,7 @@ func TestArrows(t *testing.T) {
 	}
 	for folder := range rooms {
 		if !seen[folder] {
-			t.Errorf("folder %s is in the table and not in the house", folder)
+			t.Errorf("folder %s is in the table of rooms and does not exist", folder)
 		}
 	}
 }

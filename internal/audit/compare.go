@@ -115,11 +115,11 @@ func (c *comparer) unplanned(ctx context.Context, odd []*entry) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*queryTimeout)
 	defer cancel()
 	a := c.a
-	known, err := a.table.Known(ctx, a.pool, ids)
+	known, err := a.table.Events(ctx, a.pool, ids)
 	if err != nil {
 		return err
 	}
-	gone, err := a.table.Gone(ctx, a.pool, positions)
+	gone, err := a.table.Dropped(ctx, a.pool, positions)
 	if err != nil {
 		return err
 	}

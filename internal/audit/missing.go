@@ -101,7 +101,7 @@ func (a *Audit) eachAbsent(ctx context.Context, first, last int64, each func(eve
 			return nil
 		}
 		page, cancel := context.WithTimeout(ctx, 2*queryTimeout)
-		events, err := a.table.Absent(page, a.pool, low, high)
+		events, err := a.table.Missing(page, a.pool, low, high)
 		cancel()
 		if err != nil {
 			return err

@@ -160,7 +160,7 @@ func (m *repairer) replan(ctx context.Context, events []Event) error {
 	return retry(ctx, func() error {
 		ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 		defer cancel()
-		left, err := m.a.table.Absent(ctx, m.a.pool, first, last) // not parked meanwhile
+		left, err := m.a.table.Missing(ctx, m.a.pool, first, last) // not parked meanwhile
 		if err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ const (
 // will.
 func (a *Audit) checkRows(ctx context.Context) error {
 	s, c := &a.scope, a.rows
-	err := a.table.Runs(ctx, a.pool, s.low, max(s.high, s.low), c.planned.setRun)
+	err := a.table.PlannedIDs(ctx, a.pool, s.low, max(s.high, s.low), c.planned.setRun)
 	if err != nil {
 		return err
 	}

@@ -142,7 +142,7 @@ func (a *Audit) narrow(ctx context.Context, s *scope) (err error) {
 		}
 		s.lastPosition = min(s.lastPosition, after-1)
 	}
-	low, high, err := a.table.Span(ctx, a.pool, s.firstPosition, s.lastPosition)
+	low, high, err := a.table.IDRange(ctx, a.pool, s.firstPosition, s.lastPosition)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,10 @@ import (
 	text "github.com/seed-6eff6314/outbox-relay/sql"
 )
 
-// Tables is what an audit reads of the tables of one outbox, and what a repair writes. Safe for concurrent use.
+// Tables reads the tables of an outbox for an audit, and writes what a repair changes. Safe for concurrent use.
+//
+// It reads page by page, each page in a transaction of its own, so that an audit of an hour does not hold a snapshot
+// for an hour. The plan is append-only, so later pages agree with earlier ones.
 type Tables struct {
 	*table.Table
 	q statements

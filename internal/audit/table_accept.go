@@ -13,10 +13,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// What a repair after an audit writes beside Replan: decisions about messages that cannot be undone, copies, and positions of rows that
-// no planner would find.
-
-// Accepted returns the sequences of a stream that a person has accepted, lowest first.
+// Accepted returns the sequences of a stream that repairs have accepted, lowest first.
 func (t *Tables) Accepted(ctx context.Context, db outbox.DB, stream table.Stream) ([]uint64, error) {
 	rows, err := db.Query(ctx, t.q.AuditAccepted, source(stream))
 	if err != nil {
@@ -33,15 +30,16 @@ func (t *Tables) Accepted(ctx context.Context, db outbox.DB, stream table.Stream
 	return out, nil
 }
 
-// source is what decisions about messages of a stream have as theirs.
+// source returns the source, in outbox.decision, of decisions about messages of a stream.
 func source(s table.Stream) string {
 	return "stream " + s.Name + "@" + s.Created.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
 }
 
 const accepted = "accepted"
 
-// Accept records that messages at sequences of a stream stay as they are, and inserts a copy of each of some rows: both or nothing.
-// It returns how many sequences nobody had accepted before, and the ids of the copies. Where it is none, no copy is made.
+// Accept records that messages of a stream remain as they are, by sequence, and inserts a copy of each of the rows,
+// in one transaction. It returns how many of the sequences had not been accepted before, and the ids of the copies.
+// If all of them had, it inserts no copy.
 func (t *Tables) Accept(ctx context.Context, db outbox.Beginner, stream table.Stream, sequences []uint64, rows []int64) (n int, copies []int64, err error) {
 	numbers, none := make([]int64, len(sequences)), make([]string, len(sequences))
 	for i, s := range sequences {
@@ -64,7 +62,7 @@ func (t *Tables) Accept(ctx context.Context, db outbox.Beginner, stream table.St
 	return n, copies, nil
 }
 
-// Copy inserts a copy of each of some rows, which names the original, and returns the ids of the copies.
+// Copy inserts a copy of each of the rows, which names its original, and returns the ids of the copies.
 func (t *Tables) Copy(ctx context.Context, db outbox.DB, rows []int64) ([]int64, error) {
 	if len(rows) == 0 {
 		return nil, nil
@@ -80,8 +78,8 @@ func (t *Tables) Copy(ctx context.Context, db outbox.DB, rows []int64) ([]int64,
 	return ids, nil
 }
 
-// PlanOrphans gives those of some rows a position that have none and that no planner will find any more, and returns how many. ErrPlanned means that
-// a relay planned meanwhile.
+// PlanOrphans gives positions to those of the rows that have none and that the plan will not find anymore, and
+// returns how many. It returns table.ErrPlanned if a relay planned meanwhile.
 func (t *Tables) PlanOrphans(ctx context.Context, db outbox.DB, rows []int64, by string) (n int64, err error) {
 	err = db.QueryRow(ctx, t.q.AuditOrphans, rows, by).Scan(&n)
 	switch {
@@ -95,7 +93,7 @@ func (t *Tables) PlanOrphans(ctx context.Context, db outbox.DB, rows []int64, by
 	return n, nil
 }
 
-// Nudge wakes a relay that sleeps, so that it sees what others planned.
+// WakeRelay wakes a sleeping relay, so that it loads what the repair planned.
 func (t *Tables) WakeRelay(ctx context.Context, db outbox.DB) error {
 	if _, err := db.Exec(ctx, t.q.WakeRelay); err != nil {
 		return fmt.Errorf("wake the relay: %w", errors.Join(err, ctx.Err()))

@@ -12,40 +12,37 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox"
 )
 
-// What an audit reads of the tables: page by page, each in a transaction of its own, so that an audit of an hour holds no snapshot
-// for an hour. The plan is append-only, so pages that are read later say the same.
-
-// Row is what the plan has at a position.
+// Row is a position of the plan and the row that has it.
 type Row struct {
 	Position int64
-	RowID    int64     // 0: the table has no such row
+	RowID    int64     // 0 if retention has dropped the row
 	ID       uuid.UUID // of the event
-	Key      int64     // a hash of the key, or of the subject where there is none
+	Key      int64     // a hash of the key, or of the subject if there is no key
 }
 
-// Event is an event that an audit names.
+// Event is an event that a report names.
 type Event struct {
-	Position  int64 // 0: it has none
+	Position  int64 // 0 if it has none
 	RowID     int64
 	ID        uuid.UUID
 	Subject   string
 	Key       string
-	PlannedAt time.Time // zero: it has no position
-	CreatedAt time.Time // of those without a position
+	PlannedAt time.Time // zero if it has no position
+	CreatedAt time.Time // set only if it has no position
 }
 
-// Bounds is where the tables end.
+// Bounds is the end of the tables.
 type Bounds struct {
-	Position int64 // the last of the plan
-	Head     int64 // the highest row id that has one
+	Position int64 // the last position of the plan
+	Head     int64 // the highest row id with a position
 	RowID    int64 // the highest row id
 	Now      time.Time
 }
 
-// few is up to how many events are looked up by index, each for itself.
+// few is the largest number of events that are found by index, one by one.
 const few = 64
 
-// auditing runs f in a transaction whose statements keep to their indexes.
+// auditing runs f in a transaction in which the planner prefers indexes.
 func (t *Tables) auditing(ctx context.Context, db outbox.Beginner, seqscan, bitmapscan string, f func(tx pgx.Tx) error) error {
 	err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, t.q.AuditSettings, seqscan, bitmapscan); err != nil {
@@ -56,23 +53,24 @@ func (t *Tables) auditing(ctx context.Context, db outbox.Beginner, seqscan, bitm
 	return t.Migrated(err)
 }
 
-// Bounds reads where the tables end.
+// Bounds reads the end of the tables.
 func (t *Tables) Bounds(ctx context.Context, db outbox.DB) (b Bounds, err error) {
 	if err := db.QueryRow(ctx, t.q.AuditBounds).Scan(&b.Position, &b.Head, &b.RowID, &b.Now); err != nil {
-		return b, fmt.Errorf("audit: read where the plan ends: %w", t.Migrated(err))
+		return b, fmt.Errorf("audit: read the end of the plan: %w", t.Migrated(err))
 	}
 	return b, nil
 }
 
-// Span returns the lowest and the highest row id of the positions from first through last.
-func (t *Tables) Span(ctx context.Context, db outbox.DB, first, last int64) (low, high int64, err error) {
+// IDRange returns the lowest and the highest row id of the positions from first through last.
+func (t *Tables) IDRange(ctx context.Context, db outbox.DB, first, last int64) (low, high int64, err error) {
 	if err := db.QueryRow(ctx, t.q.AuditIDRange, first, last).Scan(&low, &high); err != nil {
 		return 0, 0, fmt.Errorf("audit: read row ids: %w", err)
 	}
 	return low, high, nil
 }
 
-// Plan hands what the plan has at spans of positions to each, in no order. Positions whose rows were dropped are left out.
+// Plan passes the rows at ranges of positions to each, in no particular order. It leaves out rows that retention has
+// dropped.
 func (t *Tables) Plan(ctx context.Context, db outbox.Beginner, first, last []int64, each func(Row)) error {
 	err := t.auditing(ctx, db, "off", "off", func(tx pgx.Tx) error {
 		return raw(ctx, tx, func(v [][]byte) {
@@ -87,11 +85,12 @@ func (t *Tables) Plan(ctx context.Context, db outbox.Beginner, first, last []int
 	return nil
 }
 
-// raw reads columns as they come, in their binary form: in tens of millions of rows, scanning them is what costs.
+// raw passes the columns of each row in their binary form, since scanning tens of millions of rows takes most of the
+// time.
 func raw(ctx context.Context, tx pgx.Tx, each func(values [][]byte), query string, args ...any) error {
 	how := []any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}
 	switch tx.Conn().Config().DefaultQueryExecMode {
-	case pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec: // for some pooler; they know no binary form
+	case pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec: // these modes, which some poolers need, support no binary results
 		how = append(how, pgx.QueryExecModeDescribeExec)
 	}
 	rows, err := tx.Query(ctx, query, append(how, args...)...)
@@ -108,8 +107,8 @@ func raw(ctx context.Context, tx pgx.Tx, each func(values [][]byte), query strin
 
 func integer(v []byte) int64 { return int64(binary.BigEndian.Uint64(v)) }
 
-// Absent returns the events at spans of positions that are not parked, lowest first.
-func (t *Tables) Absent(ctx context.Context, db outbox.Beginner, first, last []int64) (events []Event, err error) {
+// Missing returns the events at ranges of positions that are not parked, lowest first.
+func (t *Tables) Missing(ctx context.Context, db outbox.Beginner, first, last []int64) (events []Event, err error) {
 	err = t.auditing(ctx, db, "off", "off", func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, t.q.AuditMissing, first, last)
 		if err != nil {
@@ -121,13 +120,13 @@ func (t *Tables) Absent(ctx context.Context, db outbox.Beginner, first, last []i
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("audit: read what is not in the stream: %w", err)
+		return nil, fmt.Errorf("audit: read missing events: %w", err)
 	}
 	return events, nil
 }
 
-// Known returns which of some events the table has, wherever they are planned.
-func (t *Tables) Known(ctx context.Context, db outbox.Beginner, ids []uuid.UUID) (map[uuid.UUID]Event, error) {
+// Events returns those of the events that the table has, at whatever position.
+func (t *Tables) Events(ctx context.Context, db outbox.Beginner, ids []uuid.UUID) (map[uuid.UUID]Event, error) {
 	known := make(map[uuid.UUID]Event, len(ids))
 	seqscan, bitmapscan := "off", "on"
 	if len(ids) > few {
@@ -150,25 +149,26 @@ func (t *Tables) Known(ctx context.Context, db outbox.Beginner, ids []uuid.UUID)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("audit: look for events: %w", err)
+		return nil, fmt.Errorf("audit: read events: %w", err)
 	}
 	return known, nil
 }
 
-// Gone returns those of some positions whose rows retention has dropped.
-func (t *Tables) Gone(ctx context.Context, db outbox.Beginner, positions []int64) (gone map[int64]bool, err error) {
+// Dropped returns those of the positions whose rows retention has dropped.
+func (t *Tables) Dropped(ctx context.Context, db outbox.Beginner, positions []int64) (gone map[int64]bool, err error) {
 	gone = make(map[int64]bool)
 	err = t.auditing(ctx, db, "off", "off", func(tx pgx.Tx) error {
 		return raw(ctx, tx, func(v [][]byte) { gone[integer(v[0])] = true }, t.q.AuditDropped, positions)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("audit: look for dropped rows: %w", err)
+		return nil, fmt.Errorf("audit: read dropped rows: %w", err)
 	}
 	return gone, nil
 }
 
-// Runs hands the runs of row ids from low through high that have a position to each, both ends included; some come twice.
-func (t *Tables) Runs(ctx context.Context, db outbox.Beginner, low, high int64, each func(first, last int64)) error {
+// PlannedIDs passes to each the ranges of row ids from low through high that have a position, both ends included.
+// Ranges can repeat.
+func (t *Tables) PlannedIDs(ctx context.Context, db outbox.Beginner, low, high int64, each func(first, last int64)) error {
 	err := t.auditing(ctx, db, "on", "off", func(tx pgx.Tx) error {
 		return raw(ctx, tx, func(v [][]byte) { each(integer(v[0]), integer(v[1])) }, t.q.AuditPlannedIDs, low, high)
 	})
@@ -178,10 +178,10 @@ func (t *Tables) Runs(ctx context.Context, db outbox.Beginner, low, high int64, 
 	return nil
 }
 
-// auditIDs is how many row ids are read in one transaction.
+// auditIDs is how many row ids one transaction reads.
 const auditIDs = 500_000
 
-// IDs hands the ids of the rows from low through high to each, lowest first.
+// IDs passes the ids of the rows from low through high to each, lowest first.
 func (t *Tables) IDs(ctx context.Context, db outbox.Beginner, low, high int64, each func(id int64)) error {
 	after := low - 1
 	for n := auditIDs; n == auditIDs; {
@@ -199,7 +199,7 @@ func (t *Tables) IDs(ctx context.Context, db outbox.Beginner, low, high int64, e
 	return nil
 }
 
-// Unplanned returns those of some rows that still have no position, and were created longer ago than grace.
+// Unplanned returns those of the rows that still have no position and are older than grace.
 func (t *Tables) Unplanned(ctx context.Context, db outbox.Beginner, ids []int64, grace time.Duration) (events []Event, err error) {
 	err = t.auditing(ctx, db, "off", "off", func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, t.q.AuditUnplanned, ids, grace.Seconds())

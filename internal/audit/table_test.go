@@ -51,7 +51,7 @@ func TestAuditInEveryMode(t *testing.T) {
 			err = audit.In(k.Table).IDs(t.Context(), pool, 11, 1000, func(int64) { ids++ })
 		}
 		if err == nil {
-			err = audit.In(k.Table).Runs(t.Context(), pool, 1, 700, func(first, last int64) { planned += last - first + 1 })
+			err = audit.In(k.Table).PlannedIDs(t.Context(), pool, 1, 700, func(first, last int64) { planned += last - first + 1 })
 		}
 		pool.Close()
 		if err != nil || rows != 600+51 || ids != 690 || planned != 700 {
