@@ -2,12 +2,12 @@ package outbox
 
 import "github.com/seed-6eff6314/outbox-relay/outbox/event"
 
-// Event is one fact that a service publishes: Subject says where, Key says what it is about, Payload is its body.
+// Event is one fact that a service publishes: on Subject, about Key, with Payload as its body.
 //
 //	outbox.Event{
 //		Subject: "users." + outbox.Token(id) + ".updated",
 //		Key:     id,
-//		Payload: payload, // JSON, unless ContentType says otherwise
+//		Payload: payload, // JSON, unless ContentType is set
 //	}
 //
 // Events with the same Key are published in the order of their commits; an empty Key means the subject. ID is the id
@@ -27,6 +27,6 @@ const (
 // DefaultContentType is what an empty Event.ContentType means.
 const DefaultContentType = event.DefaultContentType
 
-// Token encodes any text as one token of a subject: Token("a.b") is "a%2Eb". Use it for every part of a subject that is
+// Token encodes any text as one token of a subject: Token("a.b") is "a%2Eb". Use it for any part of a subject that is
 // data.
 func Token(value string) string { return event.Token(value) }

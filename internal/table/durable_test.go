@@ -14,7 +14,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/outbox/event"
 )
 
-// What decides where messages are published is on disk first, also in a database with asynchronous commits.
+// Positions, bases and parked events are on disk before anything is published by them, also in a database with
+// asynchronous commits.
 func TestPositionsAreDurable(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	session := tabletest.Session(t, tbl, pool)

@@ -259,7 +259,7 @@ func TestTwoPlannersOneWins(t *testing.T) {
 }
 
 // With the settings of the session, the statement uses its indexes on tables that were never analyzed and have many
-// partitions: EXPLAIN shows an index for every node that reads the event table.
+// partitions: EXPLAIN shows an index for each node that reads the event table.
 func TestPlanKeepsToItsIndexes(t *testing.T) {
 	tbl, pool := tabletest.New(t)
 	if _, err := pool.Exec(t.Context(), tbl.SQL("SELECT outbox.extend(1000, 30)")); err != nil {

@@ -28,7 +28,7 @@ func Token(value string) string {
 }
 
 // DecodeToken returns the text that Token encoded. A token that Token cannot have made comes back unchanged; so does
-// "%N", which stands for NULL in the subjects of capture triggers.
+// "%N", the token of NULL in the subjects of capture triggers.
 func DecodeToken(token string) string {
 	if token == "%" {
 		return ""

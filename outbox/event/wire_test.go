@@ -30,7 +30,7 @@ func wireEvents() map[string]event.Event {
 	}
 }
 
-// The wire contract as files: a difference is a breaking change for every consumer.
+// The files are the wire contract: a difference breaks all consumers.
 func TestWireIsGolden(t *testing.T) {
 	for name, e := range wireEvents() {
 		headers := make(map[string][]string)
