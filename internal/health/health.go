@@ -1,5 +1,5 @@
-// Package health derives one verdict from the state of the outbox, the stream and its consumers, for a person on call: the most
-// severe problem, and the command to run next.
+// Package health derives one verdict from the state of the outbox, the stream and its consumers, for a person on
+// call: the most severe problem, and the command to run next.
 package health
 
 import (
