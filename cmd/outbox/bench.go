@@ -52,8 +52,8 @@ func runBench(ctx context.Context, s *session) error {
 	return run.Play(ctx, servers)
 }
 
-// benchServers returns the servers of the settings once PostgreSQL and NATS have answered. The scenarios open connections of their
-// own.
+// benchServers returns the servers of the settings once PostgreSQL and NATS have answered. The scenarios open
+// connections of their own.
 func benchServers(ctx context.Context, s *session) (*bench.Servers, error) {
 	if err := s.dialPostgres(ctx); err != nil {
 		return nil, err
@@ -75,8 +75,8 @@ func benchServers(ctx context.Context, s *session) (*bench.Servers, error) {
 	}, nil
 }
 
-// benchEnv returns the settings as environment variables, for a relay that runs in a process of its own. That relay gets its
-// schema and its stream as flags.
+// benchEnv returns the settings as environment variables, for a relay that runs in a process of its own. That relay
+// gets its schema and its stream as flags.
 func benchEnv(set *setting.Set) (env []string) {
 	for _, known := range setting.All() {
 		if known.Section() == "" && set.Text(known.Key()) != "" && known.Name() != "stream" && known.Name() != "schema" {

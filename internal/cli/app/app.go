@@ -91,7 +91,8 @@ func group(elsewhere map[string]string) cli.ActionFunc {
 	}
 }
 
-// Leaf makes the action of a command without others below it: it refuses positional arguments, and adds to a usage error the command that it belongs to.
+// Leaf makes the action of a command without others below it: it refuses positional arguments, and adds to a usage
+// error the command that it belongs to.
 func Leaf(action cli.ActionFunc) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if word := c.Args().First(); word != "" {

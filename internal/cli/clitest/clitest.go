@@ -1,4 +1,5 @@
-// Package clitest has what the tests of programs made with package app share: commands for test scripts, and checks of help.
+// Package clitest has what the tests of programs made with package app share: commands for test scripts, and checks of
+// help.
 package clitest
 
 import (
@@ -12,7 +13,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// Exits is the command exits of a script. It runs a command that must end with an exit code: exits 2 outbox status nonsense.
+// Exits is the command exits of a script. It runs a command that must end with an exit code: exits 2 outbox status
+// nonsense.
 func Exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits code command…")
@@ -32,8 +34,8 @@ func Exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// HelpIsComplete checks that every command has a line of purpose, a usage text that begins with the command, an example of
-// itself, and a text for each flag.
+// HelpIsComplete checks that every command has a line of purpose, a usage text that begins with the command, an example
+// of itself, and a text for each flag.
 func HelpIsComplete(t *testing.T, app *cli.App) {
 	t.Helper()
 	var walk func(path string, c *cli.Command)

@@ -11,9 +11,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// JSON is the command json of a script. It checks a value in the JSON on standard output, as in json stream.last_seq 3 and
-// json checks[check=wake].state ok. The last argument is a regular expression for the whole value. With ! the value must be
-// missing or not match.
+// JSON is the command json of a script. It checks a value in the JSON on standard output, as in json stream.last_seq 3
+// and json checks[check=wake].state ok. The last argument is a regular expression for the whole value. With ! the value
+// must be missing or not match.
 func JSON(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: json path regexp")

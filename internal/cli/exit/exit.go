@@ -69,8 +69,8 @@ func Code(err error) int {
 	return Failed
 }
 
-// Report prints an error and its hints, without passwords or tokens, and returns the exit code. It prints nothing for nil.
-// program is the name that the lines begin with.
+// Report prints an error and its hints, without passwords or tokens, and returns the exit code. It prints nothing for
+// nil. program is the name that the lines begin with.
 func Report(stderr io.Writer, program string, err error) int {
 	if err == nil {
 		return 0

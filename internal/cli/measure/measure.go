@@ -1,5 +1,5 @@
-// Package measure is the command bench of the programs outbox, for the servers of its settings, and outbox-dev, for servers
-// that it starts: flags, progress, report and exit code. Package bench does the measuring.
+// Package measure is the command bench of the programs outbox, for the servers of its settings, and outbox-dev, for
+// servers that it starts: flags, progress, report and exit code. Package bench does the measuring.
 package measure
 
 import (

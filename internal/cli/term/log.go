@@ -8,7 +8,8 @@ import (
 )
 
 // Logger returns a logger that writes to w without passwords and tokens. format is text, json, or auto, which is text
-// on a terminal and JSON elsewhere. Durations are texts such as 1.2s in both. level is debug, info, warn or error; anything else means info.
+// on a terminal and JSON elsewhere. Durations are texts such as 1.2s in both. level is debug, info, warn or error;
+// anything else means info.
 func Logger(w io.Writer, format, level string) *slog.Logger {
 	var least slog.Level
 	if err := least.UnmarshalText([]byte(level)); err != nil {
