@@ -42,7 +42,7 @@ func TestDocumentsRunAsPrinted(t *testing.T) {
 	}
 	wants := map[string]string{
 		"SELECT outbox.enqueue":      "(1 row)",
-		"go run ./examples/insert":   "inserted [",
+		"go run ./insert":            "inserted [",
 		"attach --table":             "attached users",
 		"go run ./consume":           `3 users.42.updated {"id": 42, "name": "Grace"}`,
 		"invalidate --explain":       "user:42:profile",
