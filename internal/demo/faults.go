@@ -85,7 +85,7 @@ func (f *faults) killRelay(ctx context.Context, relay *relayProcess) error {
 
 func (f *faults) stopBroker(ctx context.Context, broker *devstack.NATS) error {
 	end := f.open()
-	f.state.enterBroken("NATS stopped: commits continue, the backlog grows")
+	f.state.enterBroken("NATS stopped: commits continue, backlog grows")
 	f.state.log("stopping NATS for %v", f.plan.stopFor)
 	if err := broker.Stop(); err != nil {
 		return err

@@ -36,7 +36,7 @@ func TestPanelFits(t *testing.T) {
 	t.Parallel()
 	p := &panel{terminal: -1, backlog: make([]int64, graphWidth)}
 	s := snapshot{
-		began: time.Now(), elapsed: 3599 * time.Second, duration: time.Hour, phase: "NATS stopped: commits continue, the backlog grows", broken: true,
+		began: time.Now(), elapsed: 3599 * time.Second, duration: time.Hour, phase: "NATS stopped: commits continue, backlog grows", broken: true,
 		committed: 1_440_000, published: 1_430_000, pending: 10_000, lag: 25 * time.Second, tps: 400, deleted: 250_000, cached: 99_000,
 		hits: 5_000_000, misses: 2_000_000, stream99: time.Second, evict9: time.Second,
 	}
