@@ -85,7 +85,7 @@ var rooms = map[string]room{
 	"internal/figures/plots":            {},
 	"internal/figures/benchfigures":     {may: []string{"internal/bench", "internal/figures/plots"}},
 	"internal/figures/stalenessfigures": {may: []string{"internal/staleness", "internal/figures/plots"}},
-	"internal/figures/bench":            {may: []string{"internal/bench", "internal/bench/dev", "internal/figures/benchfigures"}},
+	"internal/figures/bench":            {may: []string{"internal/child", "internal/bench", "internal/bench/dev", "internal/figures/benchfigures"}},
 	"internal/figures/staleness":        {may: []string{"internal/staleness", "internal/figures/stalenessfigures"}},
 	"internal/figures/retention":        {may: []string{"internal/report", "internal/figures/plots"}},
 	"internal/cli/redact":               {never: []string{nats, redis, cli, signals}},

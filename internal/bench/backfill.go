@@ -34,7 +34,7 @@ const (
 	SELECT coalesce(max(id), 0), count(*)::int FROM page`
 )
 
-// fromRows measures one way to insert an event for every row of a table.
+// fromRows measures one way to insert an event for each row of a table.
 func (s *session) fromRows(ctx context.Context, m *meter, insert func(context.Context, *environment) error) error {
 	env, err := s.newEnvironment(ctx)
 	if err != nil {

@@ -31,8 +31,8 @@ type Point struct {
 	Result *Result `json:"result"`
 }
 
-// A Drawn is a curve with its results.
-type Drawn struct {
+// A CurveResult is the points of a curve.
+type CurveResult struct {
 	Curve  string  `json:"curve"`
 	Title  string  `json:"title"`
 	Axis   string  `json:"axis"`
@@ -88,8 +88,8 @@ func FindCurve(name string) (*Curve, error) {
 }
 
 // Run runs the scenario with each value. If it returns an error, it also returns the points before it.
-func (c *Curve) Run(ctx context.Context, cfg Config) (*Drawn, error) {
-	d := &Drawn{Curve: c.Name, Title: c.Title, Axis: c.Axis}
+func (c *Curve) Run(ctx context.Context, cfg Config) (*CurveResult, error) {
+	d := &CurveResult{Curve: c.Name, Title: c.Title, Axis: c.Axis}
 	if cfg.Runs == 0 {
 		cfg.Runs = curveRuns
 	}

@@ -9,9 +9,9 @@ import (
 
 // A Report is the content of results.json. Its parts may come from several runs; each records when it was measured.
 type Report struct {
-	Place   *Place    `json:"place"` // of the last run
-	Results []*Result `json:"results"`
-	Curves  []*Drawn  `json:"curves"`
+	Platform *Platform      `json:"platform"` // of the last run
+	Results  []*Result      `json:"results"`
+	Curves   []*CurveResult `json:"curves"`
 }
 
 const resultsFile = "results.json"
@@ -32,12 +32,12 @@ func (r *Report) Add(result *Result) {
 }
 
 // AddCurve adds a curve, in place of an older one of the same name.
-func (r *Report) AddCurve(curve *Drawn) {
-	rank := func(x *Drawn) int {
+func (r *Report) AddCurve(curve *CurveResult) {
+	rank := func(x *CurveResult) int {
 		return slices.IndexFunc(Curves(), func(c *Curve) bool { return c.Name == x.Curve })
 	}
-	r.Curves = append(slices.DeleteFunc(r.Curves, func(x *Drawn) bool { return x.Curve == curve.Curve }), curve)
-	slices.SortFunc(r.Curves, func(a, b *Drawn) int { return rank(a) - rank(b) })
+	r.Curves = append(slices.DeleteFunc(r.Curves, func(x *CurveResult) bool { return x.Curve == curve.Curve }), curve)
+	slices.SortFunc(r.Curves, func(a, b *CurveResult) int { return rank(a) - rank(b) })
 }
 
 // Write writes results.json and the tables of README.md and details.md, which must have the markers if they exist.

@@ -115,8 +115,8 @@ func TestReport(t *testing.T) {
 	report.Add(result("invalidate"))
 	report.Add(result("drain"))
 	report.Add(result("drain"))
-	report.AddCurve(&Drawn{Curve: "payload", Title: "Rate of a backlog by payload", Axis: "bytes", Points: []Point{{X: 100, Result: result("drain")}}})
-	report.Place = &Place{Cores: 2, Postgres: "15", NATS: "2"}
+	report.AddCurve(&CurveResult{Curve: "payload", Title: "Rate of a backlog by payload", Axis: "bytes", Points: []Point{{X: 100, Result: result("drain")}}})
+	report.Platform = &Platform{Cores: 2, Postgres: "15", NATS: "2"}
 	if err := report.Write(dir); err != nil {
 		t.Fatal(err)
 	}

@@ -53,10 +53,10 @@ func (r *Report) resultTable() string {
 			t.Row("`"+result.Scenario+"`", metric, cells[0], cells[1], cells[2], cells[3], m.Want, verdict)
 		}
 	}
-	if r.Place == nil {
+	if r.Platform == nil {
 		return t.String()
 	}
-	return fmt.Sprintf("Measured on %s.\n\n%s", r.Place, t)
+	return fmt.Sprintf("Measured on %s.\n\n%s", r.Platform, t)
 }
 
 // useTable returns what each arm used, as Markdown.
@@ -129,12 +129,12 @@ func (r *Report) curveTables() string {
 }
 
 // shows reports whether a measure belongs to the curve: the latencies if there are any, otherwise the rate.
-func (d *Drawn) shows(m Measure) bool {
+func (d *CurveResult) shows(m Measure) bool {
 	return m.Arm == oursArm && (m.Metric == d.Metric() || m.Metric == p99)
 }
 
 // Metric returns the metric that the curve shows.
-func (d *Drawn) Metric() string {
+func (d *CurveResult) Metric() string {
 	if len(d.Points) > 0 && d.Points[0].Result.Measure(oursArm, p50) != nil {
 		return p50
 	}

@@ -61,9 +61,9 @@ type Run struct {
 
 // A report is what -o json prints.
 type report struct {
-	Place   *bench.Place    `json:"place"`
-	Results []*bench.Result `json:"results"`
-	Curve   *bench.Drawn    `json:"curve,omitempty"`
+	Platform *bench.Platform    `json:"platform"`
+	Results  []*bench.Result    `json:"results"`
+	Curve    *bench.CurveResult `json:"curve,omitempty"`
 }
 
 // Parse checks the flags; its errors are usage errors.
@@ -103,11 +103,11 @@ func (r *Run) plan() (err error) {
 // Play measures the servers and prints the report. With --check, a missed target is an error with exit code Findings.
 func (r *Run) Play(ctx context.Context, servers *bench.Servers) error {
 	r.config.Servers, r.config.Program = servers, r.Program
-	place, err := bench.Where(ctx, servers)
+	platform, err := bench.ReadPlatform(ctx, servers)
 	if err != nil {
 		return err
 	}
-	found := &report{Place: place}
+	found := &report{Platform: platform}
 	if r.curve != nil {
 		found.Curve, err = r.curve.Run(ctx, r.config)
 	} else {
@@ -155,7 +155,7 @@ func (r *Run) print(found *report) error {
 	case found.Curve != nil:
 		return found.Curve.Print(r.c.App.Writer)
 	}
-	_, err := fmt.Fprintln(r.c.App.Writer, found.Place)
+	_, err := fmt.Fprintln(r.c.App.Writer, found.Platform)
 	return err
 }
 

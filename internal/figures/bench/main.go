@@ -1,4 +1,4 @@
-// Command run plays the scenarios and curves on servers of their own and writes tables, figures and all numbers.
+// Command bench runs scenarios and curves on servers that it starts, and writes their tables, figures and results.json.
 package main
 
 import (
@@ -7,15 +7,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/seed-6eff6314/outbox-relay/internal/bench"
 	"github.com/seed-6eff6314/outbox-relay/internal/bench/dev"
+	"github.com/seed-6eff6314/outbox-relay/internal/child"
 	"github.com/seed-6eff6314/outbox-relay/internal/figures/benchfigures"
 )
 
@@ -30,109 +29,117 @@ func main() {
 }
 
 func run(ctx context.Context) (err error) {
+	if kind := dev.Serving(); kind != "" { // started by measure, to be its NATS
+		return dev.Serve(ctx, kind, os.Stdin, os.Stdout)
+	}
 	cfg := bench.Config{Progress: os.Stderr}
-	scenarios := flag.String("scenarios", "all,waiting", "names of those to play, separated by commas; empty: none")
-	curves := flag.String("curves", "", "names of curves to play, separated by commas, or all")
-	out := flag.String("out", "docs/performance", "folder of README.md, results.json and the figures")
-	flag.StringVar(&cfg.Program, "program", "", "outbox, if it shall not be built")
-	flag.IntVar(&cfg.Runs, "runs", 0, "pairs of floor and ours; 0: 5, of curves 3")
-	flag.IntVar(&cfg.Events, "events", 0, "in a run; 0: the scenario's own")
-	flag.IntVar(&cfg.Payload, "payload", 0, "bytes of an event; 0: 200")
-	flag.DurationVar(&cfg.Duration, "duration", 0, "of a run; 0: the scenario's own")
-	flag.StringVar(&cfg.Profile, "profile", "", "folder for CPU and allocation profiles of the runs of ours; empty: none")
-	redraw := flag.Bool("redraw", false, "play nothing, write tables and figures of results.json")
+	scenarios := flag.String("scenarios", "all,waiting", "`NAMES` of scenarios, separated by commas; none if empty")
+	curves := flag.String("curves", "", "`NAMES` of curves, separated by commas, or all; none if empty")
+	out := flag.String("out", "docs/performance", "`FOLDER` of the pages, results.json and the figures")
+	flag.StringVar(&cfg.Program, "program", "", "`PATH` of the program outbox; go build makes one if empty")
+	flag.IntVar(&cfg.Runs, "runs", 0, "`N` runs of each arm; 0 means 5, and 3 for curves")
+	flag.IntVar(&cfg.Events, "events", 0, "`N` events in each run; 0 means the scenario's default")
+	flag.IntVar(&cfg.Payload, "payload", 0, "`BYTES` of each event; 0 means 200")
+	flag.DurationVar(&cfg.Duration, "duration", 0, "`TIME` of each run; 0 means the scenario's default")
+	flag.StringVar(&cfg.Profile, "profile", "", "`FOLDER` for CPU and allocation profiles of the runs of ours; none if empty")
+	redraw := flag.Bool("redraw", false, "run nothing; write the tables and figures of results.json")
 	flag.Parse()
 	if *redraw {
-		return write(nil, *out)
+		return update(*out, func(*bench.Report) {})
 	}
 	if err := cfg.Settings.Check(); err != nil {
 		return err
 	}
-	if cfg.Program == "" {
-		dir, err := os.MkdirTemp("", "outbox-bench")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir) //nolint:errcheck // in the temporary folder
-		cfg.Program = filepath.Join(dir, "outbox")
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", cfg.Program, "github.com/seed-6eff6314/outbox-relay/cmd/outbox") // #nosec G204 -- our own folder
-		if said, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build outbox: %w: %s", err, said)
-		}
-	}
-	servers, stop, err := dev.Start(ctx, []string{cfg.Program, "bench"}, os.Stderr)
-	defer func() { err = errors.Join(err, stop()) }()
-	if err != nil {
-		return err
-	}
-	cfg.Servers = servers
-	began := time.Now()
-	err = errors.Join(play(ctx, cfg, names(*scenarios), *out), drawn(ctx, cfg, names(*curves), *out))
-	fmt.Fprintf(os.Stderr, "took %s\n", time.Since(began).Round(time.Second))
-	return err
+	return measure(ctx, cfg, names(*scenarios), names(*curves), *out)
 }
 
 func names(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// play plays scenarios and writes after each.
-func play(ctx context.Context, cfg bench.Config, list []string, out string) error {
-	scenarios, err := bench.Find(list...)
+// measure starts servers and runs scenarios and curves on them.
+func measure(ctx context.Context, cfg bench.Config, scenarios, curves []string, out string) (err error) {
+	if cfg.Program == "" {
+		dir, err := os.MkdirTemp("", "outbox-bench")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+		if cfg.Program, err = child.Build(ctx, dir, "github.com/seed-6eff6314/outbox-relay/cmd/outbox", "-trimpath"); err != nil {
+			return err
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	servers, stop, err := dev.Start(ctx, []string{self}, os.Stderr)
+	defer func() { err = errors.Join(err, stop()) }()
+	if err != nil {
+		return err
+	}
+	cfg.Servers = servers
+	began := time.Now()
+	err = errors.Join(runScenarios(ctx, cfg, scenarios, out), runCurves(ctx, cfg, curves, out))
+	fmt.Fprintf(os.Stderr, "took %s\n", time.Since(began).Round(time.Second))
+	return err
+}
+
+// runScenarios runs scenarios, and updates the folder after each one.
+func runScenarios(ctx context.Context, cfg bench.Config, names []string, out string) error {
+	scenarios, err := bench.Find(names...)
 	if err != nil {
 		return err
 	}
 	for _, s := range scenarios {
-		place, err := bench.Where(ctx, cfg.Servers)
+		platform, err := bench.ReadPlatform(ctx, cfg.Servers)
 		if err != nil {
 			return err
 		}
-		r, err := s.Run(ctx, cfg)
+		result, err := s.Run(ctx, cfg)
 		if err != nil {
 			return err
 		}
-		if err := r.Print(os.Stderr); err != nil {
+		if err := result.Print(os.Stderr); err != nil {
 			return err
 		}
-		if err := write(func(report *bench.Report) { report.Place = place; report.Add(r) }, out); err != nil {
+		if err := update(out, func(r *bench.Report) { r.Platform = platform; r.Add(result) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// drawn plays curves and writes after each.
-func drawn(ctx context.Context, cfg bench.Config, list []string, out string) error {
-	if len(list) == 1 && list[0] == "all" {
-		list = nil
+// runCurves runs curves, and updates the folder after each one.
+func runCurves(ctx context.Context, cfg bench.Config, names []string, out string) error {
+	if len(names) == 1 && names[0] == "all" {
+		names = nil
 		for _, c := range bench.Curves() {
-			list = append(list, c.Name)
+			names = append(names, c.Name)
 		}
 	}
-	for _, name := range list {
+	for _, name := range names {
 		curve, err := bench.FindCurve(name)
 		if err != nil {
 			return err
 		}
-		d, err := curve.Run(ctx, cfg)
+		result, err := curve.Run(ctx, cfg)
 		if err != nil {
 			return err
 		}
-		if err := write(func(report *bench.Report) { report.AddCurve(d) }, out); err != nil {
+		if err := update(out, func(r *bench.Report) { r.AddCurve(result) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// write changes results.json, and writes tables and figures of it.
-func write(change func(*bench.Report), out string) error {
-	report, err := bench.ReadReport(out)
+// update changes the report of a folder, and writes its tables and figures.
+func update(dir string, change func(*bench.Report)) error {
+	report, err := bench.ReadReport(dir)
 	if err != nil {
 		return err
 	}
-	if change != nil {
-		change(report)
-	}
-	return errors.Join(report.Write(out), figures.Write(report, out))
+	change(report)
+	return errors.Join(report.Write(dir), benchfigures.Write(report, dir))
 }

@@ -1,6 +1,6 @@
-// Package figures draws the curves and ratios that package bench found. Each figure is a PNG and an SVG, and can be read
-// without colour: curves differ by dashes and marks, and carry their names.
-package figures
+// Package benchfigures draws the curves and ratios of package bench. Each figure is a PNG and an SVG, and does not depend on
+// color: lines differ by dashes and marks, and the legend names them.
+package benchfigures
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/figures/plots"
 )
 
-// Write draws all figures for which the report has something.
+// Write draws every figure for which the report has results.
 func Write(r *bench.Report, dir string) error {
 	if len(r.Results) > 0 {
 		p, err := ratios(r)
@@ -34,9 +34,9 @@ func Write(r *bench.Report, dir string) error {
 		if len(d.Points) == 0 {
 			continue
 		}
-		drawn, err := curve(d)
+		figure, err := curve(d)
 		if err == nil {
-			err = plots.Save(drawn, filepath.Join(dir, d.Curve))
+			err = plots.Save(figure, filepath.Join(dir, d.Curve))
 		}
 		if err != nil {
 			return fmt.Errorf("draw %s: %w", d.Curve, err)
@@ -45,25 +45,26 @@ func Write(r *bench.Report, dir string) error {
 	return nil
 }
 
-// A look tells one line from another: by colour, by dashes, and by the form of its marks.
-type look struct {
+// A style distinguishes a line by its color, dashes and marks.
+type style struct {
 	color  color.Color
 	dashes []vg.Length
 	mark   draw.GlyphDrawer
 }
 
-func lookOf(i int) look {
-	looks := []look{ // colours of Okabe and Ito
+// styleOf returns the style of line i.
+func styleOf(i int) style {
+	styles := []style{ // colors of Okabe and Ito
 		{color.RGBA{0, 0, 0, 255}, nil, draw.CircleGlyph{}},
 		{color.RGBA{110, 110, 110, 255}, []vg.Length{vg.Points(6), vg.Points(3)}, draw.BoxGlyph{}},
 		{color.RGBA{0, 114, 178, 255}, []vg.Length{vg.Points(2), vg.Points(2)}, draw.TriangleGlyph{}},
 		{color.RGBA{213, 94, 0, 255}, []vg.Length{vg.Points(8), vg.Points(3), vg.Points(2), vg.Points(3)}, draw.CrossGlyph{}},
 	}
-	return looks[i%len(looks)]
+	return styles[i%len(styles)]
 }
 
-// curve draws the metric of ours and of the floor, and below it what a million events cost.
-func curve(d *bench.Drawn) ([]*plot.Plot, error) {
+// curve draws the metric of ours and of the floor, and below it the CPU time of a million events.
+func curve(d *bench.CurveResult) ([]*plot.Plot, error) {
 	metric := d.Metric()
 	top := plots.New(d.Title, "", bench.Unit(metric))
 	cost := plots.New("", d.Axis, "CPU, s per million events")
@@ -97,9 +98,9 @@ func curve(d *bench.Drawn) ([]*plot.Plot, error) {
 			plot   *plot.Plot
 			points plotter.XYs
 			name   string
-			look   look
-		}{{top, ours, "ours", lookOf(2 * i)}, {top, floor, "floor", lookOf(2*i + 1)}, {cost, cpu, "ours, all processes", lookOf(2 * i)}} {
-			if err := line(each.plot, each.points, label(each.name, name), each.look); err != nil {
+			style  style
+		}{{top, ours, "ours", styleOf(2 * i)}, {top, floor, "floor", styleOf(2*i + 1)}, {cost, cpu, "ours, all processes", styleOf(2 * i)}} {
+			if err := line(each.plot, each.points, label(each.name, name), each.style); err != nil {
 				return nil, err
 			}
 		}
@@ -110,6 +111,7 @@ func curve(d *bench.Drawn) ([]*plot.Plot, error) {
 	return []*plot.Plot{top, cost}, nil
 }
 
+// label returns the name of a line in the legend.
 func label(what, series string) string {
 	if series == "" {
 		return what
@@ -117,7 +119,8 @@ func label(what, series string) string {
 	return what + ": " + series
 }
 
-func series(d *bench.Drawn) (names []string) {
+// series returns the names of the series of a curve.
+func series(d *bench.CurveResult) (names []string) {
 	for _, p := range d.Points {
 		if !slices.Contains(names, p.Series) {
 			names = append(names, p.Series)
@@ -126,7 +129,8 @@ func series(d *bench.Drawn) (names []string) {
 	return names
 }
 
-func line(p *plot.Plot, points plotter.XYs, name string, l look) error {
+// line adds a line with marks to a plot and its legend. Without points it does nothing.
+func line(p *plot.Plot, points plotter.XYs, name string, l style) error {
 	if len(points) == 0 {
 		return nil
 	}
@@ -141,8 +145,8 @@ func line(p *plot.Plot, points plotter.XYs, name string, l look) error {
 	return nil
 }
 
-// values marks the values that were played.
-func values(d *bench.Drawn) plot.ConstantTicks {
+// values returns a tick for each value of the curve.
+func values(d *bench.CurveResult) plot.ConstantTicks {
 	var ticks []plot.Tick
 	for _, p := range d.Points {
 		ticks = append(ticks, plot.Tick{Value: float64(p.X), Label: strconv.Itoa(p.X)})

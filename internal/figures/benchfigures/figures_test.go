@@ -1,4 +1,4 @@
-package figures
+package benchfigures
 
 import (
 	"bytes"
@@ -19,8 +19,8 @@ func TestWrite(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	report := &bench.Report{Results: []*bench.Result{result(90)}, Curves: []*bench.Drawn{
-		{Curve: "payload", Title: "Drain by payload", Axis: "bytes", Points: []bench.Point{{X: 100, Result: result(90)}, {X: 65536, Result: result(10)}}},
+	report := &bench.Report{Results: []*bench.Result{result(90)}, Curves: []*bench.CurveResult{
+		{Curve: "payload", Title: "Rate of a backlog by payload", Axis: "bytes", Points: []bench.Point{{X: 100, Result: result(90)}, {X: 65536, Result: result(10)}}},
 		{Curve: "relays", Title: "Relays", Axis: "relays", Points: []bench.Point{{Series: "a", X: 1, Result: result(90)}, {Series: "b", X: 8, Result: result(95)}}},
 		{Curve: "empty"},
 	}}
@@ -28,7 +28,7 @@ func TestWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, begin := range map[string]string{"payload.png": "\x89PNG", "relays.svg": "<?xml", "ratios.png": "\x89PNG"} {
-		data, err := os.ReadFile(filepath.Join(dir, name)) // #nosec G304 -- ours
+		data, err := os.ReadFile(filepath.Join(dir, name)) // #nosec G304 -- of this test
 		if err != nil || !bytes.HasPrefix(data, []byte(begin)) {
 			t.Errorf("%s: %v, begins with %q", name, err, data[:min(len(data), 10)])
 		}

@@ -1,4 +1,4 @@
-package figures
+package benchfigures
 
 import (
 	"fmt"
@@ -14,8 +14,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/figures/plots"
 )
 
-// ratios shows ours beside the floor for each measure that has a target: the median as a dot with its number, the spread as
-// a bar, what is wanted as the name says.
+// ratios draws the ratio of ours to the floor for each measure with a target: the median as a dot with its number, and the
+// spread as a bar. The name of a row contains the target.
 func ratios(r *bench.Report) (*plot.Plot, error) {
 	p := plots.New("Ours ÷ floor", "ratio; the bar spans all pairs of runs", "")
 	var names []string

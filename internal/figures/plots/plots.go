@@ -1,4 +1,4 @@
-// Package plots draws curves that can be read without colour, several plots above each other, as PNG and SVG.
+// Package plots draws lines that do not depend on color, in several plots above each other, as PNG and SVG.
 package plots
 
 import (
@@ -16,15 +16,15 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// A Look tells one curve from another: by colour and by dashes. A name along the curve does the rest.
-type Look struct {
+// A Style distinguishes a line by its color and dashes.
+type Style struct {
 	Color  color.Color
 	Dashes []vg.Length
 }
 
-// LookOf returns the look of the curve with a number; there are six.
-func LookOf(i int) Look {
-	looks := []Look{ // colours of Okabe and Ito
+// StyleOf returns the style of line i. There are six.
+func StyleOf(i int) Style {
+	styles := []Style{ // colors of Okabe and Ito
 		{color.RGBA{0, 0, 0, 255}, nil},
 		{color.RGBA{213, 94, 0, 255}, []vg.Length{vg.Points(6), vg.Points(3)}},
 		{color.RGBA{0, 114, 178, 255}, []vg.Length{vg.Points(2), vg.Points(2)}},
@@ -32,7 +32,7 @@ func LookOf(i int) Look {
 		{color.RGBA{204, 121, 167, 255}, []vg.Length{vg.Points(4), vg.Points(2)}},
 		{color.RGBA{120, 90, 0, 255}, []vg.Length{vg.Points(1), vg.Points(3)}},
 	}
-	return looks[i%len(looks)]
+	return styles[i%len(styles)]
 }
 
 // New returns an empty plot with a grid.
@@ -47,8 +47,8 @@ func New(title, x, y string) *plot.Plot {
 	return p
 }
 
-// Curve adds a line.
-func Curve(p *plot.Plot, points plotter.XYs, l Look) (*plotter.Line, error) {
+// Curve adds a line through points.
+func Curve(p *plot.Plot, points plotter.XYs, l Style) (*plotter.Line, error) {
 	line, err := plotter.NewLine(points)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func Curve(p *plot.Plot, points plotter.XYs, l Look) (*plotter.Line, error) {
 	return line, nil
 }
 
-// Labels adds texts, each a little above its place.
+// Labels adds texts, each above its point by up.
 func Labels(p *plot.Plot, at plotter.XYs, texts []string, c color.Color, align text.XAlignment, up vg.Length) error {
 	l, err := plotter.NewLabels(plotter.XYLabels{XYs: at, Labels: texts})
 	if err != nil {
@@ -73,10 +73,10 @@ func Labels(p *plot.Plot, at plotter.XYs, texts []string, c color.Color, align t
 	return nil
 }
 
-// Every marks the multiples of a number.
+// Every is a plot.Ticker with ticks at the multiples of a number.
 type Every int
 
-// Ticks returns them.
+// Ticks implements plot.Ticker.
 func (n Every) Ticks(least, most float64) (ticks []plot.Tick) {
 	for at := 0; float64(at) <= most; at += int(n) {
 		if float64(at) >= least {
@@ -86,10 +86,10 @@ func (n Every) Ticks(least, most float64) (ticks []plot.Tick) {
 	return ticks
 }
 
-// Powers marks the powers of ten.
+// Powers is a plot.Ticker with labels at the powers of ten.
 type Powers struct{}
 
-// Ticks returns them, with their names.
+// Ticks implements plot.Ticker.
 func (Powers) Ticks(least, most float64) (ticks []plot.Tick) {
 	for e := math.Floor(math.Log10(least)); e <= math.Ceil(math.Log10(most)); e++ {
 		value := math.Pow(10, e)
@@ -122,7 +122,7 @@ func Save(plots []*plot.Plot, path string) error {
 		for i, row := range plot.Align(rows, tiles, draw.New(each.canvas.(vg.CanvasSizer))) {
 			plots[i].Draw(row[0])
 		}
-		file, err := os.Create(each.name) // #nosec G304 -- where the caller wants it
+		file, err := os.Create(each.name) // #nosec G304 -- the caller chooses the file
 		if err != nil {
 			return err
 		}

@@ -62,7 +62,7 @@ func curves(p *plot.Plot, t *report.Timeline, each report.TimelinePlot) error {
 			points[j] = plotter.XY{X: c.Minutes[j], Y: c.Values[j]}
 			p.Y.Max = max(p.Y.Max, 1.3*c.Values[j])
 		}
-		line, err := plots.Curve(p, points, plots.LookOf(i))
+		line, err := plots.Curve(p, points, plots.StyleOf(i))
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,5 @@
-// Command run plays the arms of the staleness experiment and writes the table, the figures and all numbers.
+// Command staleness runs the arms of the staleness experiment on servers that it starts, and writes their tables, figures and
+// results.json.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -20,7 +22,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx)
 	stop()
 	if err != nil {
@@ -29,70 +31,79 @@ func main() {
 	}
 }
 
-// silent hears of every dial that fails while an arm has Redis stopped.
+// silent discards the client's log, which has a line for each dial that fails while an arm has stopped Redis.
 type silent struct{}
 
-// Printf says nothing.
+// Printf does nothing.
 func (silent) Printf(context.Context, string, ...any) {}
 
 func run(ctx context.Context) (err error) {
 	redis.SetLogger(silent{})
 	cfg := staleness.Full()
-	flag.DurationVar(&cfg.Duration, "duration", cfg.Duration, "of the load of each arm; controls take half of it")
-	flag.Uint64Var(&cfg.Seed, "seed", 0, "of rows and pauses; 0: by chance")
-	flag.IntVar(&cfg.Updates, "updates", cfg.Updates, "rows a second")
-	flag.IntVar(&cfg.Reads, "reads", cfg.Reads, "reads a second")
-	flag.StringVar(&cfg.Program, "program", "", "outbox, if it shall not be built")
-	arms := flag.String("arms", "", "names of those to play, separated by commas; all by default")
-	out := flag.String("out", "docs/staleness", "folder of README.md, results.json and the figures")
+	flag.DurationVar(&cfg.Duration, "duration", cfg.Duration, "`TIME` of the load of each arm; controls take half of it")
+	flag.Uint64Var(&cfg.Seed, "seed", 0, "`SEED` of the choice of rows and of pauses; 0 means a random one")
+	flag.IntVar(&cfg.Updates, "updates", cfg.Updates, "`N` rows that the writers update each second")
+	flag.IntVar(&cfg.Reads, "reads", cfg.Reads, "`N` reads each second")
+	flag.StringVar(&cfg.Program, "program", "", "`PATH` of the program outbox; go build makes one if empty")
+	arms := flag.String("arms", "", "`NAMES` of arms, separated by commas; all if empty")
+	out := flag.String("out", "docs/staleness", "`FOLDER` of README.md, results.json and the figures")
+	redraw := flag.Bool("redraw", false, "run nothing; write the tables and figures of results.json")
 	flag.Parse()
+	if *redraw {
+		return update(*out, func(*staleness.Report) {})
+	}
 	cfg.Log = os.Stderr
 	if cfg.Seed == 0 {
-		cfg.Seed = 1 + rand.Uint64N(1<<31) // #nosec G404 -- nothing to guess
+		cfg.Seed = 1 + rand.Uint64N(1<<31) // #nosec G404 -- not a secret
 	}
 	if cfg.Program == "" {
 		dir, err := os.MkdirTemp("", "outbox-staleness")
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir) //nolint:errcheck // in the temporary folder
+		defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 		if cfg.Program, err = staleness.Build(ctx, dir); err != nil {
 			return err
 		}
 	}
 	began := time.Now()
-	err = play(ctx, cfg, *arms, *out)
+	err = runArms(ctx, cfg, *arms, *out)
 	fmt.Fprintf(os.Stderr, "took %s, seed %d\n", time.Since(began).Round(time.Second), cfg.Seed)
 	return err
 }
 
-// play plays the arms and writes after each.
-func play(ctx context.Context, cfg staleness.Config, arms, out string) error {
-	report, err := staleness.ReadReport(out)
-	if err != nil {
-		return err
-	}
+// runArms runs arms, and updates the folder after each one.
+func runArms(ctx context.Context, cfg staleness.Config, names, out string) error {
 	var order []string
 	all := staleness.Arms(cfg.Stall.Most)
 	for _, arm := range all {
 		order = append(order, arm.Name)
 	}
-	var broken []error
+	var failed []error
 	for _, arm := range all {
-		if arms != "" && !slices.Contains(strings.Split(arms, ","), arm.Name) {
+		if names != "" && !slices.Contains(strings.Split(names, ","), arm.Name) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%s: %s\n", arm.Name, arm.Title)
-		r, err := staleness.Run(ctx, arm, cfg)
+		result, err := staleness.Run(ctx, arm, cfg)
 		if err != nil {
-			return errors.Join(append(broken, err)...)
+			return errors.Join(append(failed, err)...)
 		}
-		fmt.Fprintf(os.Stderr, "    %s\n", r)
-		broken = append(broken, r.Err())
-		report.Add(r, cfg, order)
-		if err := errors.Join(report.Write(out), figures.Write(report, out)); err != nil {
+		fmt.Fprintf(os.Stderr, "    %s\n", result)
+		failed = append(failed, result.Err())
+		if err := update(out, func(r *staleness.Report) { r.Add(result, cfg, order) }); err != nil {
 			return err
 		}
 	}
-	return errors.Join(broken...)
+	return errors.Join(failed...)
+}
+
+// update changes the report of a folder, and writes its tables and figures.
+func update(dir string, change func(*staleness.Report)) error {
+	report, err := staleness.ReadReport(dir)
+	if err != nil {
+		return err
+	}
+	change(report)
+	return errors.Join(report.Write(dir), stalenessfigures.Write(report, dir))
 }

@@ -1,6 +1,6 @@
-// Package figures draws what the staleness experiment found. Each figure is a PNG and an SVG, and can be read without
-// colour: curves carry the names of their arms, bars their numbers.
-package figures
+// Package stalenessfigures draws the results of the staleness experiment. Each figure is a PNG and an SVG, and does not depend
+// on color: lines carry the names of their arms, and bars their numbers.
+package stalenessfigures
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/staleness"
 )
 
-// Write draws all figures of which the report has the arms.
+// Write draws every figure for which the report has arms.
 func Write(r *staleness.Report, dir string) error {
 	for name, draw := range map[string]func(*staleness.Report) ([]*plot.Plot, error){
 		"survival": survival, "stuck": stuck, "time": overTime,
@@ -31,10 +31,10 @@ func Write(r *staleness.Report, dir string) error {
 	return nil
 }
 
-// shown are the arms of the first figure; the others are variants of them.
+// shown are the arms of the survival curve. The others are variants of them.
 var shown = []string{"A", "A2", "B", "C", "D", "E"}
 
-// survival shows how many reads found a value that was stale for longer than a time.
+// survival draws how many reads found a value that had been stale for longer than some time.
 func survival(r *staleness.Report) ([]*plot.Plot, error) {
 	p := plots.New("How many reads are stale for longer than …", "stale for longer than (s)", "reads per million")
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
@@ -50,12 +50,12 @@ func survival(r *staleness.Report) ([]*plot.Plot, error) {
 		for _, s := range arm.Survival {
 			points = append(points, plotter.XY{X: s.Longer, Y: s.Million})
 		}
-		line, err := plots.Curve(p, points, plots.LookOf(i))
+		line, err := plots.Curve(p, points, plots.StyleOf(i))
 		if err != nil {
 			return nil, err
 		}
 		p.Legend.Add(name+": "+arm.Title, line)
-		if err := names(p, points, name, plots.LookOf(i), i); err != nil {
+		if err := names(p, points, name, plots.StyleOf(i), i); err != nil {
 			return nil, err
 		}
 		drawn++
@@ -67,8 +67,8 @@ func survival(r *staleness.Report) ([]*plot.Plot, error) {
 	return []*plot.Plot{p}, nil
 }
 
-// names writes the name of a curve beside it, at its end and further left for each curve so that they do not meet.
-func names(p *plot.Plot, points plotter.XYs, name string, l plots.Look, i int) error {
+// names writes the name of a line at its end, and once more at a position that differs by line, so that names do not overlap.
+func names(p *plot.Plot, points plotter.XYs, name string, l plots.Style, i int) error {
 	var at plotter.XYs
 	at = append(at, points[int((0.3+0.07*float64(i))*float64(len(points)-1))], points[len(points)-1])
 	return plots.Labels(p, at, []string{name, name}, l.Color, text.XLeft, vg.Points(4))

@@ -1,4 +1,4 @@
-package figures
+package stalenessfigures
 
 import (
 	"bytes"
@@ -10,9 +10,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/staleness"
 )
 
-// TestWrite draws two arms, one without anything stuck.
+// TestWrite draws two arms, one of them without a stuck key.
 func TestWrite(t *testing.T) {
-
 	dir := t.TempDir()
 	report := &staleness.Report{Arms: []*staleness.Result{
 		{

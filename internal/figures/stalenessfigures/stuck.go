@@ -1,4 +1,4 @@
-package figures
+package stalenessfigures
 
 import (
 	"fmt"
@@ -13,12 +13,12 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/staleness"
 )
 
-const leastStuck = 0.1 // where bars begin, per million
+const leastStuck = 0.1 // lower end of the bars, per million
 
-// stuck shows the keys that stay stale for a million values that updates made stale. An arm without any has an empty bar,
-// up to what it can be with 95 % confidence.
+// stuck draws the keys that stayed stale per million values that updates made stale. An arm without such a key has an empty
+// bar up to the upper bound with 95 % confidence.
 func stuck(r *staleness.Report) ([]*plot.Plot, error) {
-	p := plots.New("Keys that stay stale when all is at rest", "", "per million values made stale")
+	p := plots.New("Keys that stay stale when all work is done", "", "per million values made stale")
 	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plots.Powers{}
 	var nominal []string
 	for i, arm := range r.Arms {

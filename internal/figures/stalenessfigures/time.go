@@ -1,4 +1,4 @@
-package figures
+package stalenessfigures
 
 import (
 	"image/color"
@@ -13,9 +13,9 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/staleness"
 )
 
-const mostSeconds = 60 // of the figure over time
+const mostSeconds = 60 // length of the time axis
 
-// overTime shows the longest staleness found in each second, one arm above the other, with the faults.
+// overTime draws the longest staleness found in each second of two arms, with their faults.
 func overTime(r *staleness.Report) (drawn []*plot.Plot, err error) {
 	for _, name := range []string{"C", "D"} {
 		arm := r.Arm(name)
@@ -34,11 +34,11 @@ func overTime(r *staleness.Report) (drawn []*plot.Plot, err error) {
 		if err := marks(p, arm); err != nil {
 			return nil, err
 		}
-		if _, err := plots.Curve(p, points, plots.LookOf(0)); err != nil {
+		if _, err := plots.Curve(p, points, plots.StyleOf(0)); err != nil {
 			return nil, err
 		}
 		bound := plotter.NewFunction(func(float64) float64 { return arm.Bound.Seconds() })
-		bound.Dashes = plots.LookOf(2).Dashes
+		bound.Dashes = plots.StyleOf(2).Dashes
 		p.Add(bound)
 		if err := plots.Labels(p, plotter.XYs{{X: 0.5, Y: arm.Bound.Seconds()}}, []string{"its bound"}, color.Black, 0, vg.Points(2)); err != nil {
 			return nil, err
@@ -51,7 +51,7 @@ func overTime(r *staleness.Report) (drawn []*plot.Plot, err error) {
 	return drawn, nil
 }
 
-// marks draws from when to when something was broken.
+// marks shades the time of each fault and names it.
 func marks(p *plot.Plot, arm *staleness.Result) error {
 	for _, w := range arm.Faults {
 		from, to := w.From.Seconds(), w.To.Seconds()

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-6eff6314/outbox-relay/internal/report"
 )
 
-// A Place is the machine and the servers that figures belong to.
-type Place struct {
+// A Platform is the machine and the servers that figures belong to.
+type Platform struct {
 	Processor string `json:"processor"`
 	Cores     int    `json:"cores"`
 	MemoryMiB int64  `json:"memory_mib,omitzero"`
@@ -28,9 +28,9 @@ type Place struct {
 	Load      string `json:"load_average"` // of the machine, before the run
 }
 
-// Where reads the description of this machine and the versions of the servers.
-func Where(ctx context.Context, s *Servers) (*Place, error) {
-	p := &Place{Cores: runtime.NumCPU(), Kernel: runtime.GOOS + " " + firstLine("/proc/sys/kernel/osrelease"), Go: runtime.Version(), Load: report.LoadAverage()}
+// ReadPlatform reads the description of this machine and the versions of the servers.
+func ReadPlatform(ctx context.Context, s *Servers) (*Platform, error) {
+	p := &Platform{Cores: runtime.NumCPU(), Kernel: runtime.GOOS + " " + firstLine("/proc/sys/kernel/osrelease"), Go: runtime.Version(), Load: report.LoadAverage()}
 	p.Processor = report.Processor()
 	var kb int64
 	if _, err := fmt.Sscan(strings.TrimSuffix(report.ProcField("/proc/meminfo", "MemTotal"), " kB"), &kb); err == nil {
@@ -59,8 +59,8 @@ func Where(ctx context.Context, s *Servers) (*Place, error) {
 	return p, nil
 }
 
-// String returns the place on one line.
-func (p *Place) String() string {
+// String returns the platform on one line.
+func (p *Platform) String() string {
 	redis := ""
 	if p.Redis != "" {
 		redis = ", Redis " + p.Redis
@@ -76,7 +76,7 @@ func firstLine(path string) string {
 }
 
 // Print writes the points of a curve as text.
-func (d *Drawn) Print(w io.Writer) error {
+func (d *CurveResult) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(t, "%s\tmetric\tfloor\tours\tratio\tspread\tCPU s per million events\n", d.Axis)
 	for _, p := range d.Points {
