@@ -1,8 +1,6 @@
 # The only prerequisites are Go and, for what deps installs, a package manager.
 STATICCHECK  = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VULNCHECK    = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
-ERRCHECK     = go run github.com/kisielk/errcheck@v1.30.0
-GOSEC        = go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0
 BENCHTIME   ?= 1s
 PLATFORMS    = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 # Modules of their own, for what no service needs: figures, comparisons with others, examples.
@@ -98,12 +96,10 @@ bench/micro: ## run the benchmarks of single parts, for benchstat (BENCHTIME=…
 model: ## check the three protocols in every interleaving (needs spin and gcc; about a minute)
 	@sh docs/model/check
 
-lint: ## run gofmt, vet, staticcheck, errcheck, gosec and go mod tidy
+lint: ## run gofmt, vet, staticcheck and go mod tidy, for every module
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	go vet ./...
 	$(STATICCHECK) ./...
-	$(ERRCHECK) -ignoretests ./...
-	$(GOSEC) -quiet -include=G115,G204,G304,G306,G404 ./...
 	go mod tidy -diff
 	@for module in $(MODULES); do (cd $$module && go vet ./... && go mod tidy -diff) || exit 1; done
 
